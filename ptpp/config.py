@@ -1,0 +1,170 @@
+"""Is this configuration usable? Its form by JSON Schema, its sense by the checks below."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+
+from ptpp.errors import InputError
+
+SCHEMA = Path(__file__).parent.parent / "schemas" / "config.schema.yaml"
+
+
+def check_config(config: Mapping) -> None:
+    """Raise InputError, one line naming the key, unless `config` can be run."""
+    _check_form(config)
+    _check_languages(config["corpora"], config["plan"])
+    _check_sizes(config["models"])
+    _check_stages(config["pretraining"]["ptpp"], config["held_out"]["ptpp"])
+    _ascending("adaptation.atpp", config["adaptation"]["atpp"])
+    if config["observations"] is None:
+        _check_anchors(config)
+
+
+def anchor_sizes(config: Mapping) -> list[str]:
+    """Names of the sizes anchors are taken from: as configured, or all but the widest."""
+    chosen = config["held_out"]["anchors"]["sizes"]
+    if chosen is not None:
+        return list(chosen)
+    sizes = config["models"]["sizes"]
+    largest = max(sizes, key=lambda size: (size["width"], size["depth"]))
+    return [size["name"] for size in sizes if size is not largest]
+
+
+def _check_form(config: Mapping) -> None:
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    errors = list(Draft202012Validator(schema).iter_errors(_plain(config)))
+    if errors:
+        # The deepest complaint is the one that names the culprit.
+        raise InputError(_told(max(errors, key=lambda error: len(error.absolute_path))))
+
+
+def _told(error: ValidationError) -> str:
+    place = ".".join(str(part) for part in error.absolute_path) or "top level"
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = next(key for key in error.instance if key not in known)
+        near = get_close_matches(unknown, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"accepted: {_listed(known)}"
+        return f"config: {place}: unknown key {unknown!r}; {hint}"
+    if error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        return f"config: {place}: key {missing[0]!r} is missing"
+    accepted = {
+        "enum": lambda value: f"accepted: {_listed(value)}",
+        "const": lambda value: f"accepted: {value}",
+        "type": lambda value: f"expected {value if isinstance(value, str) else ' or '.join(value)}",
+        "minimum": lambda value: f"must be at least {value}",
+        "maximum": lambda value: f"must be at most {value}",
+        "exclusiveMinimum": lambda value: f"must be above {value}",
+        "exclusiveMaximum": lambda value: f"must be below {value}",
+        "minItems": lambda value: f"needs {value} entries or more",
+        "maxItems": lambda value: f"takes {value} entries at most",
+        "uniqueItems": lambda _: "holds an entry twice",
+        "pattern": lambda _: "letters, digits, - and _ only, at most 41",
+    }.get(error.validator)
+    if accepted is None:
+        return f"config: {place}: {error.message}"
+    hint = ""
+    if error.validator == "type" and isinstance(error.instance, str) and _is_number(error.instance):
+        hint = " (YAML reads 1e9 as text: write 1.0e+9)"
+    return f"config: {place}: found {error.instance!r}; {accepted(error.validator_value)}{hint}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_languages(corpora: Mapping, plan: Mapping) -> None:
+    names = [language["name"] for language in corpora["languages"]]
+    _distinct("corpora.languages", names)
+    if corpora["target"] not in names:
+        raise InputError(
+            f"config: corpora.target: {corpora['target']!r} is not among corpora.languages; "
+            f"accepted: {_listed(names)}"
+        )
+    for language in corpora["base"]:
+        if language not in names or language == corpora["target"]:
+            raise InputError(
+                f"config: corpora.base: {language!r} must be one of corpora.languages "
+                f"other than the target; accepted: {_listed(set(names) - {corpora['target']})}"
+            )
+    total = sum(corpora["base"].values())
+    if abs(total - 1) > 1e-9:
+        raise InputError(f"config: corpora.base: shares sum to {total:g}; they must sum to 1")
+    for language in plan["forgetting"]:
+        if language not in corpora["base"]:
+            raise InputError(
+                f"config: plan.forgetting: {language!r} is no base language; "
+                f"accepted: {_listed(corpora['base'])}"
+            )
+
+
+def _check_sizes(models: Mapping) -> None:
+    _distinct("models.sizes", [size["name"] for size in models["sizes"]])
+    for size in models["sizes"]:
+        where = f"config: models.sizes: {size['name']}"
+        if size["width"] % size["heads"]:
+            raise InputError(
+                f"{where}: width {size['width']} is not a multiple of heads {size['heads']}"
+            )
+        if size["batch_tokens"] % models["context"]:
+            raise InputError(
+                f"{where}: batch_tokens {size['batch_tokens']} is not a multiple of "
+                f"models.context {models['context']}"
+            )
+
+
+def _check_stages(stages: list, held_out: float) -> None:
+    _ascending("pretraining.ptpp", stages)
+    if held_out not in stages:
+        raise InputError(
+            f"config: held_out.ptpp: {held_out:g} is not among pretraining.ptpp; "
+            f"accepted: {_listed(stages)}"
+        )
+
+
+def _check_anchors(config: Mapping) -> None:
+    names = [size["name"] for size in config["models"]["sizes"]]
+    sizes = anchor_sizes(config)
+    for name in sizes:
+        if name not in names:
+            raise InputError(
+                f"config: held_out.anchors.sizes: {name!r} is no size; accepted: {_listed(names)}"
+            )
+    adaptation = config["adaptation"]
+    cells = len(sizes) * len(adaptation["replay"]) * len(adaptation["atpp"])
+    count = config["held_out"]["anchors"]["count"]
+    if count > cells:
+        raise InputError(
+            f"config: held_out.anchors.count: {count} anchors, but sizes {_listed(sizes)} have "
+            f"{cells} cells at the held-out stage; at most {cells}"
+        )
+
+
+def _ascending(key: str, values: list) -> None:
+    if list(values) != sorted(values):
+        raise InputError(f"config: {key}: {values} must ascend")
+
+
+def _distinct(key: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"config: {key}: name {name!r} stands there twice")
+
+
+def _listed(values: Iterable) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def _plain(value):
+    """Dict subclasses of the workflow engine as plain dicts, which the validator expects."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,120 @@
+"""Batches as a pure function of (seed, position, mixture) over memory-mapped token blocks.
+
+Position is counted in sequences, so that a run can stop and start anywhere, and every language
+keeps its own order: changing the mixture never changes which French block comes n-th.
+"""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ptpp.errors import InputError
+
+
+class BlockOrder:
+    """A token array cut into blocks of `context` tokens (plus one to predict), seeded shuffle.
+
+    Past the last block a new epoch begins in a new order.
+    """
+
+    def __init__(self, tokens: np.ndarray, context: int, key: tuple[int, ...]):
+        self.tokens = tokens
+        self.context = context
+        self.key = key
+        self.n_blocks = (len(tokens) - 1) // context
+        if self.n_blocks < 1:
+            raise InputError(
+                f"token store: {len(tokens)} tokens do not fill one block of {context + 1}"
+            )
+        self._epoch = -1
+        self._order = np.empty(0, dtype=np.int64)
+
+    def blocks(self, start: int, stop: int) -> np.ndarray:
+        """Blocks start..stop-1 of the order, shape (stop - start, context + 1), int64."""
+        rows = np.array([self._block_index(k) for k in range(start, stop)], dtype=np.int64)
+        window = np.arange(self.context + 1)
+        return self.tokens[rows[:, None] * self.context + window].astype(np.int64)
+
+    def epochs(self, count: int) -> float:
+        """How often the store has been read after `count` blocks."""
+        return count / self.n_blocks
+
+    def _block_index(self, k: int) -> int:
+        epoch, place = divmod(k, self.n_blocks)
+        if epoch != self._epoch:
+            rng = np.random.default_rng([*self.key, epoch])
+            self._order = rng.permutation(self.n_blocks)
+            self._epoch = epoch
+        return self._order[place]
+
+
+@dataclass
+class Mixture:
+    """Languages mixed by exact quota: after any k sequences each share is met to within one.
+
+    `shares` maps language to share of sequences (they sum to 1); the quota is nested (first
+    language against the rest, and so on), which keeps it a closed form of k.
+    """
+
+    orders: Mapping[str, BlockOrder]
+    shares: Mapping[str, float]
+    _cuts: list[tuple[str, int]] = field(init=False)
+
+    def __post_init__(self):
+        if abs(sum(self.shares.values()) - 1) > 1e-9:
+            raise InputError(f"mixture shares {dict(self.shares)} do not sum to 1")
+        self._cuts, rest = [], 1.0
+        for language, share in self.shares.items():
+            # Millionths make the quota integer arithmetic, the same on every machine.
+            self._cuts.append((language, round(1e6 * share / rest) if rest > 1e-9 else 0))
+            rest -= share
+
+    def counts(self, k: int) -> dict[str, int]:
+        """Sequences of each language among the first k."""
+        counts, left = {}, k
+        for language, millionths in self._cuts[:-1]:
+            counts[language] = (left * millionths + 500_000) // 1_000_000
+            left -= counts[language]
+        counts[self._cuts[-1][0]] = left
+        return counts
+
+    def batch(self, start: int, stop: int) -> np.ndarray:
+        """Sequences start..stop-1 as token ids, shape (stop - start, context + 1), int64."""
+        before, after = self.counts(start), self.counts(stop)
+        parts = [
+            self.orders[language].blocks(before[language], after[language])
+            for language in self.shares
+            if after[language] > before[language]
+        ]
+        return np.concatenate(parts)
+
+    def epochs(self, sequences: int) -> dict[str, float]:
+        """Passes over each language's store after `sequences` sequences."""
+        return {
+            language: self.orders[language].epochs(count)
+            for language, count in self.counts(sequences).items()
+        }
+
+
+def stream_key(seed: int, purpose: str, language: str) -> tuple[int, ...]:
+    """A seed for one language's order; the replay ratio is left out on purpose."""
+    return (seed, zlib.crc32(purpose.encode()), zlib.crc32(language.encode()))
+
+
+def adaptation_shares(target: str, base: Mapping[str, float], replay: float) -> dict[str, float]:
+    """Shares of the CPT mix: 1 - replay of the target, replay split as the base mix is."""
+    return {target: 1 - replay} | {language: replay * share for language, share in base.items()}
+
+
+def evaluation_blocks(tokens: np.ndarray, context: int, wanted_tokens: int) -> np.ndarray:
+    """Fixed held-out blocks spread evenly over a validation store, shape (n, context + 1)."""
+    available = (len(tokens) - 1) // context
+    n = min(available, max(1, wanted_tokens // context))
+    if available < 1:
+        raise InputError(
+            f"validation store: {len(tokens)} tokens do not fill one block of {context + 1}"
+        )
+    rows = (np.arange(n) * available) // n
+    return tokens[rows[:, None] * context + np.arange(context + 1)].astype(np.int64)

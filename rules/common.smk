@@ -1,0 +1,250 @@
+# Everything the rules ask for by name. No rule here, and no torch: this file is read at every start.
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+BASE = Path(workflow.basedir)
+sys.path.insert(0, str(BASE))
+# Scripts run in processes of their own and find the package the same way.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(BASE)] + [p for p in [os.environ.get("PYTHONPATH")] if p]
+)
+
+from ptpp.code_digest import code_digest
+from ptpp.config import anchor_sizes, check_config
+from ptpp.errors import InputError
+
+try:
+    check_config(config)
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = f"results/{config['scale']}"
+LOGS = f"{RESULTS}/logs"
+TARGET = config["corpora"]["target"]
+BASES = list(config["corpora"]["base"])
+LANGUAGES = {language["name"]: language for language in config["corpora"]["languages"]}
+SIZES = {size["name"]: size for size in config["models"]["sizes"]}
+STAGES = {f"{ptpp:g}": ptpp for ptpp in config["pretraining"]["ptpp"]}
+HELD_OUT = config["held_out"]["ptpp"]
+REPLAYS = {
+    f"{replay:g}": replay
+    for replay in config["adaptation"]["replay"] + config["adaptation"]["controls"]
+}
+# A model is a size with a seed; the first seed of a size goes by the size's own name.
+MODELS = {
+    name if place == 0 else f"{name}-seed{seed}": (name, seed)
+    for name, size in SIZES.items()
+    for place, seed in enumerate(size["seeds"])
+}
+FITS = [(law, TARGET) for law in config["laws"]["target"]] + [
+    (law, language) for law in config["laws"]["base"] for language in BASES
+]
+FIGURES = ["adaptation", "forgetting", "calibration", "residuals", "plan"]
+if config["observations"] is None:
+    FIGURES.insert(0, "pretraining")
+
+
+wildcard_constraints:
+    model="|".join(MODELS),
+    ptpp="|".join(STAGES),
+    replay="|".join(REPLAYS),
+    language="|".join(LANGUAGES),
+    split="train|valid",
+    law="[a-z_]+",
+    protocol="|".join(config["laws"]["protocols"]),
+    domain="|".join([TARGET, *BASES]),
+
+
+def final_outputs():
+    """What a complete run leaves for its readers."""
+    return [
+        f"{RESULTS}/observations.csv",
+        f"{RESULTS}/anchors.csv",
+        f"{RESULTS}/tables/scores.csv",
+        f"{RESULTS}/plan/plan.csv",
+        *figures(),
+    ]
+
+
+def figures():
+    return [f"{RESULTS}/figures/{name}.png" for name in FIGURES]
+
+
+def text_source(language):
+    """What a source is asked for: a language's entry without the sizes of its stores."""
+    spec = LANGUAGES[language]
+    return {k: v for k, v in spec.items() if k not in ("name", "train_tokens", "valid_tokens")}
+
+
+def source_files(*languages):
+    """Files that text is read from, so that changed text is tokenised anew."""
+    return [
+        path
+        for language in languages
+        for split in ("train", "valid")
+        for path in LANGUAGES[language].get(split, [])
+    ]
+
+
+def corpus_spec(wildcards):
+    return text_source(wildcards.language)
+
+
+def corpus_files(wildcards):
+    return source_files(wildcards.language)
+
+
+def store_tokens(wildcards):
+    return LANGUAGES[wildcards.language][f"{wildcards.split}_tokens"]
+
+
+def excluded_store(wildcards):
+    """Training text is written after validation text, whose documents it must not hold."""
+    if wildcards.split == "valid":
+        return []
+    return f"{RESULTS}/tokens/{wildcards.language}.valid.bin"
+
+
+def stores(split, languages):
+    return [f"{RESULTS}/tokens/{language}.{split}.bin" for language in languages]
+
+
+def model_spec(wildcards):
+    """Who is trained, in plain values that Snakemake can compare between runs."""
+    size, seed = MODELS[wildcards.model]
+    shape = {key: SIZES[size][key] for key in ("name", "width", "depth", "heads", "batch_tokens")}
+    return {
+        "size": shape,
+        "seed": seed,
+        "context": config["models"]["context"],
+        "vocab_size": config["tokenizer"]["vocab_size"],
+        "count": config["models"]["count"],
+        "device": config["device"],
+    }
+
+
+def text_spec():
+    corpora = config["corpora"]
+    return {key: corpora[key] for key in ("target", "base", "evaluation_tokens")}
+
+
+def pretraining_optimiser():
+    return {key: value for key, value in config["pretraining"].items() if key != "ptpp"}
+
+
+def adaptation_optimiser():
+    """CPT starts from the pre-training peak rate times `rewarm`."""
+    section, before = config["adaptation"], config["pretraining"]
+    keys = ("schedule", "decay_fraction", "warmup", "weight_decay", "betas", "clip")
+    return {key: section[key] for key in keys} | {
+        "base_width": before["base_width"],
+        "learning_rate": before["learning_rate"] * section["rewarm"],
+    }
+
+
+def stage(wildcards):
+    return STAGES[wildcards.ptpp]
+
+
+def replay_ratio(wildcards):
+    return REPLAYS[wildcards.replay]
+
+
+def previous_trunk(wildcards):
+    """Each stage goes on from the trunk of the stage before it."""
+    names = list(STAGES)
+    place = names.index(wildcards.ptpp)
+    return f"{RESULTS}/trunks/{wildcards.model}.ptpp{names[place - 1]}.safetensors" if place else []
+
+
+def run_tables(models=tuple(MODELS), stages=tuple(STAGES)):
+    """Measured losses of every checkpoint and of every CPT trajectory from it."""
+    return expand(
+        f"{RESULTS}/runs/{{model}}.ptpp{{ptpp}}.{{what}}.csv",
+        model=models,
+        ptpp=stages,
+        what=["zero_shot"] + [f"replay{replay}" for replay in REPLAYS],
+    )
+
+
+def observation_sources(wildcards):
+    """The sweep's own measurements, or the user's finished table."""
+    return config["observations"] or run_tables()
+
+
+def anchor_sources(wildcards):
+    """Only the held-out runs of the sizes that anchors are taken from."""
+    if config["observations"]:
+        return f"{RESULTS}/observations.csv"
+    sizes = anchor_sizes(config)
+    models = [model for model, (size, _) in MODELS.items() if size in sizes]
+    return run_tables(models, [f"{HELD_OUT:g}"])
+
+
+def anchor_grid():
+    """The design anchors are chosen from; a user's table brings its own."""
+    if config["observations"]:
+        return None
+    return {
+        "sizes": anchor_sizes(config),
+        "replay": list(config["adaptation"]["replay"]),
+        "atpp": list(config["adaptation"]["atpp"]),
+    }
+
+
+def curves():
+    return expand(f"{RESULTS}/curves/{{model}}.csv", model=MODELS)
+
+
+def fits():
+    return [
+        f"{RESULTS}/fits/{law}.{protocol}.{domain}.json"
+        for law, domain in FITS
+        for protocol in config["laws"]["protocols"]
+    ]
+
+
+def fit_anchors(wildcards):
+    """Only the protocol that may see anchors depends on them."""
+    return f"{RESULTS}/anchors.csv" if wildcards.protocol == "with_anchors" else []
+
+
+def fit_settings():
+    keys = {"huber_delta": "delta", "starts": "starts", "seed": "seed"}
+    return {new: config["laws"][old] for old, new in keys.items()}
+
+
+def growing(amount):
+    """A resource that grows with every retry."""
+
+    def resource(wildcards, attempt):
+        return amount * attempt
+
+    return resource
+
+
+def write_report():
+    """Snakemake's own report beside the results, once everything it shows exists."""
+    if not all(Path(path).exists() for path in final_outputs()):
+        return
+    target = Path(RESULTS) / "report.html"
+    with tempfile.TemporaryDirectory() as folder:
+        merged = Path(folder) / "config.json"
+        merged.write_text(json.dumps(config))
+        page = Path(RESULTS) / ".report.html"
+        command = [sys.executable, "-m", "snakemake", "--nolock", "--quiet", "--report", str(page)]
+        command += ["--snakefile", workflow.main_snakefile, "--configfile", str(merged)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            page.unlink(missing_ok=True)
+            print(f"report not written: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+            return
+        os.replace(page, target)
+    print(f"report: {target}", file=sys.stderr)

@@ -1,0 +1,47 @@
+rule tokenizer:
+    input:
+        source_files(*LANGUAGES),
+    output:
+        directory(f"{RESULTS}/tokenizer"),
+    log:
+        f"{LOGS}/tokenizer.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tokenizer.tsv"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    params:
+        specs={language: text_source(language) for language in LANGUAGES},
+        vocab_size=config["tokenizer"]["vocab_size"],
+        bytes_per_language=config["tokenizer"]["bytes_per_language"],
+        code=code_digest("ptpp.corpora.sources", "ptpp.corpora.tokenizer"),
+    conda:
+        "../envs/ptpp.yaml"
+    script:
+        "../scripts/tokenizer.py"
+
+
+rule tokens:
+    input:
+        corpus_files,
+        tokenizer=f"{RESULTS}/tokenizer",
+        valid=excluded_store,
+    output:
+        array=f"{RESULTS}/tokens/{{language}}.{{split}}.bin",
+        sidecar=f"{RESULTS}/tokens/{{language}}.{{split}}.json",
+    log:
+        f"{LOGS}/tokens/{{language}}.{{split}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tokens/{{language}}.{{split}}.tsv"
+    priority: 100
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(240),
+    params:
+        spec=corpus_spec,
+        max_tokens=store_tokens,
+        code=code_digest("ptpp.corpora.sources", "ptpp.corpora.store"),
+    conda:
+        "../envs/ptpp.yaml"
+    script:
+        "../scripts/tokens.py"

@@ -1,0 +1,24 @@
+rule fit:
+    input:
+        observations=f"{RESULTS}/observations.csv",
+        anchors=fit_anchors,
+    output:
+        f"{RESULTS}/fits/{{law}}.{{protocol}}.{{domain}}.json",
+    log:
+        f"{LOGS}/fits/{{law}}.{{protocol}}.{{domain}}.log",
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        held_out=HELD_OUT,
+        settings=fit_settings(),
+        code=code_digest("ptpp.laws.experiment"),
+    conda:
+        "../envs/ptpp.yaml"
+    script:
+        "../scripts/fit.py"
+
+
+rule laws:
+    input:
+        fits(),

@@ -1,0 +1,14 @@
+"""Choose the anchors from the design and collect their measurements."""
+
+from ptpp import jobs
+
+with jobs.logged(snakemake.log[0]):
+    from ptpp.anchors import choose_anchors, grid_of, select
+    from ptpp.observations import gather_observations, write_observations
+
+    params = snakemake.params
+    frame = gather_observations(snakemake.input, held_out=params.held_out, target=params.target)
+    grid = params.grid or grid_of(frame, params.held_out)
+    cells = choose_anchors(grid["sizes"], grid["replay"], grid["atpp"], params.number, params.seed)
+    write_observations(select(frame, cells, params.held_out), snakemake.output[0])
+    jobs.log.info("%d anchors at PTPP %g", len(cells), params.held_out)

@@ -1,0 +1,12 @@
+"""Gather all measurements, or check the user's own table, into one observation table."""
+
+from ptpp import jobs
+
+with jobs.logged(snakemake.log[0]):
+    from ptpp.observations import gather_observations, write_observations
+
+    frame = gather_observations(
+        snakemake.input, held_out=snakemake.params.held_out, target=snakemake.params.target
+    )
+    write_observations(frame, snakemake.output[0])
+    jobs.log.info("%d losses of %d runs", len(frame), frame["run"].nunique())

@@ -1,0 +1,17 @@
+"""Observed and predicted loss of every cell under every fit."""
+
+from ptpp import jobs
+
+with jobs.logged(snakemake.log[0]):
+    from ptpp.laws.experiment import predictions
+    from ptpp.laws.record import Fit
+    from ptpp.observations import read_observations
+    from ptpp.tables import write_csv
+
+    frame = predictions(
+        [Fit.from_json(path) for path in snakemake.input.fits],
+        read_observations(snakemake.input.observations),
+        snakemake.params.held_out,
+        read_observations(snakemake.input.anchors),
+    )
+    write_csv(frame, snakemake.output[0])

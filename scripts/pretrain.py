@@ -1,0 +1,25 @@
+"""Train one model from the previous stage's trunk to a PTPP checkpoint."""
+
+from ptpp import jobs
+
+with jobs.logged(snakemake.log[0]):
+    import torch
+
+    from ptpp.training.runs import Run, Text, pretrain_stage, settings_for
+
+    torch.set_num_threads(snakemake.threads)
+    params = snakemake.params
+    run = Run.of(snakemake.wildcards.model, params.model, params.code)
+    pretrain_stage(
+        run,
+        params.ptpp,
+        settings_for(params.optimiser, run, params.model["size"]["batch_tokens"]),
+        Text.open(snakemake.input.train, snakemake.input.valid, **params.text),
+        snakemake.input.previous or None,
+        tokenizer=snakemake.input.tokenizer,
+        checkpoint=snakemake.output.checkpoint,
+        trunk=snakemake.output.trunk,
+        zero_shot=snakemake.output.zero_shot,
+        curve=snakemake.output.curve,
+        state=params.state,
+    )

@@ -1,0 +1,30 @@
+"""Write the token store of one language and split."""
+
+from itertools import islice
+
+from ptpp import jobs
+
+with jobs.logged(snakemake.log[0]):
+    from ptpp.corpora.sources import documents, source_digest
+    from ptpp.corpora.store import document_hashes, open_store, write_store
+    from ptpp.corpora.tokenizer import load_tokenizer
+
+    spec, split = snakemake.params.spec, snakemake.wildcards.split
+    held_out = set()
+    if snakemake.input.valid:
+        kept = open_store(snakemake.input.valid).info.documents
+        held_out = document_hashes(islice(documents(spec, "valid"), kept))
+    info = write_store(
+        documents(spec, split),
+        load_tokenizer(snakemake.input.tokenizer),
+        snakemake.output.array,
+        snakemake.params.max_tokens,
+        source_digest(spec),
+        exclude=held_out,
+        threads=snakemake.threads,
+    )
+    jobs.log.info(
+        "%s %s: %d tokens, %d bytes, %d documents, %d left out as held-out",
+        *(snakemake.wildcards.language, split, info.tokens, info.bytes),
+        *(info.documents, info.excluded),
+    )
