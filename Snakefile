@@ -16,7 +16,26 @@ include: "rules/adapt.smk"
 include: "rules/anchors.smk"
 include: "rules/laws.smk"
 include: "rules/tables.smk"
+include: "rules/figures.smk"
 include: "rules/plan.smk"
+
+
+# Seconds of work each: a cluster job would cost more than it does.
+localrules:
+    all,
+    observations,
+    anchors,
+    fit,
+    laws,
+    predictions,
+    scores,
+    plan,
+    figure_pretraining,
+    figure_adaptation,
+    figure_forgetting,
+    figure_calibration,
+    figure_residuals,
+    figure_plan,
 
 
 rule all:

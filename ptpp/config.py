@@ -19,6 +19,8 @@ def check_config(config: Mapping) -> None:
     _check_sizes(config["models"])
     _check_stages(config["pretraining"]["ptpp"], config["held_out"]["ptpp"])
     _ascending("adaptation.atpp", config["adaptation"]["atpp"])
+    _one_of("plan.law", config["plan"]["law"], config["laws"]["target"])
+    _one_of("plan.protocol", config["plan"]["protocol"], config["laws"]["protocols"])
     if config["observations"] is None:
         _check_anchors(config)
 
@@ -146,6 +148,11 @@ def _check_anchors(config: Mapping) -> None:
             f"config: held_out.anchors.count: {count} anchors, but sizes {_listed(sizes)} have "
             f"{cells} cells at the held-out stage; at most {cells}"
         )
+
+
+def _one_of(key: str, value: object, accepted: Iterable) -> None:
+    if value not in accepted:
+        raise InputError(f"config: {key}: found {value!r}; accepted: {_listed(accepted)}")
 
 
 def _ascending(key: str, values: list) -> None:

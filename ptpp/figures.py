@@ -30,23 +30,15 @@ WIDTH = 7.0  # inches, the text width of a printed page
 DPI = 200
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 CONTROL_COLOUR = "0.55"
+CONTOURS = ("#000000", "#d55e00", "#009e73", "#cc79a7")  # dark ones of the same palette
 LINES = ("-", "--", "-.", ":")
 # Forgetting spans hundredths of a nat with replay and several nats without: the axis is linear
 # below this many nats and logarithmic above (inverse hyperbolic sine).
 LINEAR_FORGETTING = 0.1
 PLAIN_NUMBERS = FuncFormatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
 PREDICTION_COLUMNS = (
-    "law",
-    "protocol",
-    "domain",
-    "role",
-    "size",
-    "n_params",
-    "ptpp",
-    "replay",
-    "atpp",
-    "observed",
-    "predicted",
+    *("law", "protocol", "domain", "role", "size", "n_params", "ptpp", "replay", "atpp"),
+    *("observed", "predicted"),
 )
 ROLES = {"fit": "fit rows", "held_out": "held-out rows"}
 
@@ -118,26 +110,11 @@ def adaptation(observations: pd.DataFrame, target: str) -> Figure:
         for i, size in enumerate(sizes):
             for j, stage in enumerate(stages):
                 axis = axes[i, j]
-                here = (rows["size"] == size) & (rows["ptpp"] == stage)
-                seaborn.lineplot(
-                    adapted[here.loc[adapted.index]],
-                    x="atpp",
-                    y="loss",
-                    hue="replay",
-                    style="replay",
-                    palette=colours,
-                    markers=markers,
-                    dashes=False,
-                    errorbar="sd",
-                    err_kws={"linewidth": 0, "alpha": 0.25},
-                    markeredgewidth=0,
-                    legend=False,
-                    ax=axis,
-                )
-                before = rows.loc[here & is_zero_shot(rows), "loss"]
+                here = rows[(rows["size"] == size) & (rows["ptpp"] == stage)]
+                _lines(axis, here[~is_zero_shot(here)], "atpp", "loss", "replay", colours, markers)
+                before = here.loc[is_zero_shot(here), "loss"]
                 if len(before):
                     axis.axhline(before.mean(), color="0.2", linestyle="--", linewidth=0.9)
-                axis.set(xlabel="", ylabel="")
         _log_ticks(axes[0, 0], "x", adapted["atpp"])
         _name_columns(axes, [f"PTPP {stage:g}" for stage in stages])
         _name_rows(axes, [_size_name(adapted, size) for size in sizes])
@@ -153,11 +130,11 @@ def adaptation(observations: pd.DataFrame, target: str) -> Figure:
 def calibration(predictions: pd.DataFrame, noise_floor: float | None, domain: str) -> Figure:
     """Observed against predicted loss of held-out rows: columns = laws, rows = protocols.
 
-    `predictions`: law, protocol, domain, role ("fit" | "held_out"), size, n_params, ptpp, replay,
-    atpp, observed, predicted (nats/token). `noise_floor`: relative seed noise of one run, drawn as
-    a band about the identity; None or NaN draws none. Observed is on the vertical axis, so that the
-    printed calibration slope (least squares of observed on predicted) is the slope one sees.
-    Raises InputError when the domain has no held-out rows.
+    `predictions`: `PREDICTION_COLUMNS`, with role "fit" or "held_out" and losses in nats/token.
+    `noise_floor`: relative seed noise of one run, drawn as a band about the identity; None or NaN
+    draws none. Observed is on the vertical axis, so that the printed calibration slope (least
+    squares of observed on predicted) is the slope one sees. Raises InputError when the domain has
+    no held-out rows.
     """
     rows = _predictions(predictions, domain, "calibration")
     rows = rows[rows["role"] == "held_out"]
@@ -169,8 +146,10 @@ def calibration(predictions: pd.DataFrame, noise_floor: float | None, domain: st
     markers = dict(zip(sizes, _cycle(MARKERS, len(sizes)), strict=True))
     ends = _padded(rows[["observed", "predicted"]].to_numpy(), 0.04)
     with style():
+        side = max(1.35, min(2.8, (WIDTH - 0.7) / len(laws)))  # of a square panel, inches
+        width = max(4.2, min(WIDTH, side * len(laws) + 0.7))
         figure, axes = _panels(
-            len(protocols), len(laws), height=_square(len(laws)), sharex=True, sharey=True
+            len(protocols), len(laws), height=side + 0.1, width=width, sharex=True, sharey=True
         )
         for i, protocol in enumerate(protocols):
             for j, law in enumerate(laws):
@@ -180,9 +159,8 @@ def calibration(predictions: pd.DataFrame, noise_floor: float | None, domain: st
                 if _known(noise_floor):
                     low, high = ends * (1 - noise_floor), ends * (1 + noise_floor)
                     axis.fill_between(ends, low, high, color="0.75", linewidth=0, zorder=0)
-                if not panel.empty:
-                    _calibration_points(axis, panel, colours, markers)
-                axis.set(xlabel="", ylabel="", xlim=ends, ylim=ends)
+                _calibration_points(axis, panel, colours, markers)
+                axis.set(xlim=ends, ylim=ends)
                 axis.set_box_aspect(1)
         for line in (axes[0, 0].xaxis, axes[0, 0].yaxis):
             line.set_major_locator(MaxNLocator(4))
@@ -193,7 +171,7 @@ def calibration(predictions: pd.DataFrame, noise_floor: float | None, domain: st
         handles.append(Line2D([], [], color="0.2", linewidth=0.8, label="identity"))
         if _known(noise_floor):
             handles.append(Patch(color="0.75", label="seed noise"))
-        _legend(figure, handles, "outside upper center", columns=5)
+        _legend(figure, handles, "outside upper center", columns=3 if width < WIDTH else 5)
         figure.supxlabel(f"predicted {domain} loss (nats/token)")
         figure.supylabel(f"observed {domain} loss (nats/token)")
         return _laid_out(figure)
@@ -228,21 +206,8 @@ def forgetting(observations: pd.DataFrame, base_domains: Sequence[str]) -> Figur
             for j, stage in enumerate(stages):
                 axis = axes[i, j]
                 axis.axhline(0, color="0.2", linewidth=0.8, zorder=1)
-                seaborn.lineplot(
-                    table[table["ptpp"] == stage],
-                    x="replay",
-                    y="forgetting",
-                    hue="atpp",
-                    style="atpp",
-                    palette=colours,
-                    markers=markers,
-                    dashes=False,
-                    errorbar=None,
-                    markeredgewidth=0,
-                    legend=False,
-                    ax=axis,
-                )
-                axis.set(xlabel="", ylabel="")
+                here = table[table["ptpp"] == stage]
+                _lines(axis, here, "replay", "forgetting", "atpp", colours, markers)
         # Small replay ratios matter most and would fall on one another on a linear axis.
         axes[0, 0].set_xscale("function", functions=(_signed_root, _signed_square))
         axes[0, 0].set_xlim(-0.003, 1.1 * max(rows["replay"].max(), 0.1))
@@ -288,21 +253,8 @@ def residuals(predictions: pd.DataFrame, noise_floor: float | None, domain: str)
                     axis.axhspan(
                         -100 * noise_floor, 100 * noise_floor, color="0.85", linewidth=0, zorder=0
                     )
-                seaborn.scatterplot(
-                    rows[(rows["protocol"] == protocol) & (rows["law"] == law)],
-                    x="position",
-                    y="residual",
-                    hue="role",
-                    style="role",
-                    palette=colours,
-                    markers=markers,
-                    s=9,
-                    alpha=0.8,
-                    linewidth=0,
-                    legend=False,
-                    ax=axis,
-                )
-                axis.set(xlabel="", ylabel="")
+                panel = rows[(rows["protocol"] == protocol) & (rows["law"] == law)]
+                _points(axis, panel, "position", "residual", "role", "role", colours, markers, 9)
                 axis.grid(False, axis="x")
         axes[0, 0].set_xlim(-0.5, len(stages) - 0.5)
         axes[0, 0].set_xticks(range(len(stages)), [f"{stage:g}" for stage in stages])
@@ -378,33 +330,39 @@ def pretraining(curves: pd.DataFrame, stages: Sequence[float]) -> Figure:
         return _laid_out(figure)
 
 
-def plan(grid: pd.DataFrame, chosen: Mapping | None, limits: Mapping[str, float]) -> Figure:
+def plan(grid: pd.DataFrame, chosen: Mapping | None, limits: Mapping[str, float | None]) -> Figure:
     """Predicted target loss over replay ratio and ATPP, with limits and the chosen plan.
 
     `grid`: every pair of some `replay` and `atpp` values once, with columns `target_loss` and
     `forgetting_<name>` (nats/token). `limits`: column of `grid` -> most that is allowed; its
-    contour is drawn and what exceeds any limit is hatched. A forgetting column without a limit gets
-    a few contours at round values. `chosen` has `replay` and `atpp`, and `feasible` where that may
-    be false; None marks nothing. Raises InputError when the grid has gaps or twice the same pair.
+    contour is drawn and what exceeds any limit is hatched; None and NaN are no limits. A forgetting
+    column without a limit gets a few contours at round values. `chosen` has `replay` and `atpp`,
+    and `feasible` where that may be false; None marks nothing. Raises InputError when the grid has
+    gaps or twice the same pair.
+
+    The highest tenth of the losses shares one colour, since they soar where ATPP or the target
+    share is small.
     """
     forgotten = [c for c in grid.columns if str(c).startswith("forgetting_")]
+    limits = {column: limit for column, limit in limits.items() if _known(limit)}
     _need(grid, ("replay", "atpp", "target_loss", *limits), "plan")
     columns = dict.fromkeys(["target_loss", *forgotten, *limits])
     surfaces = {column: _surface(grid, column) for column in columns}
     x, y = np.sort(grid["replay"].unique()), np.sort(grid["atpp"].unique())
     contoured = [c for c in columns if c in forgotten or c in limits]
-    colours = dict(
-        zip(contoured, _cycle(("#000000", "#d55e00", "#009e73", "#cc79a7"), len(contoured)))  # noqa: B905
-    )
+    colours = dict(zip(contoured, _cycle(CONTOURS, len(contoured)), strict=True))
     with style():
-        figure, axes = _panels(1, 1, height=3.2, width=5.2)
+        figure, axes = _panels(1, 1, height=3.4, width=5.2)
         axis = axes[0, 0]
         axis.grid(False)
+        loss = surfaces["target_loss"]
+        top = np.quantile(loss, 0.9)
         mesh = axis.pcolormesh(
-            x, y, surfaces["target_loss"], cmap=_pale_blues(), shading="gouraud", rasterized=True
+            x, y, loss, cmap=_pale_blues(), vmax=top, shading="gouraud", rasterized=True
         )
         axis.set(yscale="log", xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-        isolines = axis.contour(x, y, surfaces["target_loss"], 10, colors="0.5", linewidths=0.4)
+        steps = MaxNLocator(8).tick_values(loss.min(), top)
+        isolines = axis.contour(x, y, loss, steps, colors="0.5", linewidths=0.4)
         handles = []
         if limits:
             excess = np.max([surfaces[c] - limit for c, limit in limits.items()], axis=0)
@@ -412,9 +370,8 @@ def plan(grid: pd.DataFrame, chosen: Mapping | None, limits: Mapping[str, float]
                 axis.contourf(x, y, excess, [0, np.inf], colors="none", hatches=["\\\\\\\\"])
                 handles.append(Patch(facecolor="none", hatch="\\\\\\\\", label="outside a limit"))
         for column, line in zip(contoured, _cycle(LINES, len(contoured)), strict=True):
-            name = column.replace("_", " ")
             levels = [limits[column]] if column in limits else _levels(surfaces[column])
-            label = f"{name} = {levels[0]:.3g}" if column in limits else name
+            label = _limit_name(column, limits.get(column), surfaces[column])
             lines = axis.contour(
                 x, y, surfaces[column], levels, colors=[colours[column]], linestyles=[line],
                 linewidths=1.2,
@@ -426,27 +383,71 @@ def plan(grid: pd.DataFrame, chosen: Mapping | None, limits: Mapping[str, float]
             handles.append(_mark_plan(axis, chosen))
         axis.set(xlabel="replay ratio", ylabel="ATPP (adaptation tokens per parameter)")
         _log_ticks(axis, "y", _round_steps(y[0], y[-1]))
-        bar = figure.colorbar(mesh, ax=axis, label="predicted target loss (nats/token)", pad=0.02)
+        bar = figure.colorbar(
+            mesh, ax=axis, label="predicted target loss (nats/token)", pad=0.02, extend="max"
+        )
         bar.add_lines(isolines)
-        _legend(figure, handles, "outside lower center", columns=3)
+        _legend(figure, handles, "outside lower center", columns=2)
         return _laid_out(figure)
 
 
+def _lines(
+    axis: Axes, rows: pd.DataFrame, x: str, y: str, by: str, colours: Mapping, markers: Mapping
+) -> None:
+    """A line per value of `by`: means over seeds, with a band of one standard deviation."""
+    if not rows.empty:
+        seaborn.lineplot(
+            rows,
+            x=x,
+            y=y,
+            hue=by,
+            style=by,
+            palette=colours,
+            markers=markers,
+            dashes=False,
+            errorbar="sd",
+            err_kws={"linewidth": 0, "alpha": 0.25},
+            markeredgewidth=0,
+            legend=False,
+            ax=axis,
+        )
+    axis.set(xlabel="", ylabel="")
+
+
+def _points(
+    axis: Axes,
+    rows: pd.DataFrame,
+    x: str,
+    y: str,
+    hue: str,
+    style: str,
+    colours: Mapping,
+    markers: Mapping,
+    area: float,
+) -> None:
+    """A marker per row; `area` in square points."""
+    if not rows.empty:
+        seaborn.scatterplot(
+            rows,
+            x=x,
+            y=y,
+            hue=hue,
+            style=style,
+            palette=colours,
+            markers=markers,
+            s=area,
+            alpha=0.8,
+            linewidth=0,
+            legend=False,
+            ax=axis,
+        )
+    axis.set(xlabel="", ylabel="")
+
+
 def _calibration_points(axis: Axes, panel: pd.DataFrame, colours: Mapping, markers: Mapping):
-    seaborn.scatterplot(
-        panel,
-        x="predicted",
-        y="observed",
-        hue="replay",
-        style="size",
-        palette=colours,
-        markers=markers,
-        s=14,
-        alpha=0.85,
-        linewidth=0,
-        legend=False,
-        ax=axis,
-    )
+    if panel.empty:
+        return
+    _points(axis, panel, "predicted", "observed", "replay", "size", colours, markers, 14)
     scores = score(panel["observed"].to_numpy(), panel["predicted"].to_numpy())
     lines = [
         f"MAErel {100 * scores['mae_rel']:.2f} %",
@@ -459,6 +460,15 @@ def _calibration_points(axis: Axes, panel: pd.DataFrame, colours: Mapping, marke
     )  # fmt: skip
 
 
+def _limit_name(column: str, limit: float | None, surface: np.ndarray) -> str:
+    name = _plain(column)
+    if limit is None:
+        return name
+    where = " (nowhere met)" if surface.min() > limit else ""
+    where = " (met everywhere)" if surface.max() <= limit else where
+    return f"{name} = {limit:.3g}{where}"
+
+
 def _mark_plan(axis: Axes, chosen: Mapping) -> Line2D:
     feasible = bool(chosen.get("feasible", True))
     look = {
@@ -469,8 +479,13 @@ def _mark_plan(axis: Axes, chosen: Mapping) -> Line2D:
         "markeredgewidth": 0.9,
         "linestyle": "none",
     }
-    axis.plot([chosen["replay"]], [chosen["atpp"]], clip_on=False, zorder=5, **look)
-    return Line2D([], [], label="plan" if feasible else "least shortfall (infeasible)", **look)
+    replay, atpp = chosen["replay"], chosen["atpp"]
+    # A plan beyond the grid stands at the edge, and the legend says so.
+    shown = np.clip(replay, *axis.get_xlim()), np.clip(atpp, *axis.get_ylim())
+    beyond = ", beyond the edge" if shown != (replay, atpp) else ""
+    axis.plot(*([place] for place in shown), clip_on=False, zorder=5, **look)
+    name = "plan" if feasible else "infeasible, least excess"
+    return Line2D([], [], label=f"{name} (r = {replay:.3g}, A = {atpp:.3g}{beyond})", **look)
 
 
 def _curve(axis: Axes, line: pd.DataFrame, **look) -> None:
@@ -572,7 +587,7 @@ def _size_name(frame: pd.DataFrame, size: str) -> str:
     """Name and parameters of a size; a table without names calls sizes by their parameters."""
     n_params = float(frame.loc[frame["size"] == size, "n_params"].iloc[0])
     count = _short(n_params)
-    return f"N = {count}" if size == f"{n_params:.0f}" else f"{size} (N = {count})"
+    return f"N = {count}" if str(size) == f"{n_params:.0f}" else f"{size} (N = {count})"
 
 
 def _short(number: float) -> str:
@@ -689,11 +704,6 @@ def _padded(values: np.ndarray, share: float) -> np.ndarray:
     low, high = values.min(), values.max()
     margin = share * (high - low) or 0.05 * abs(high)
     return np.array([low - margin, high + margin])
-
-
-def _square(columns: int) -> float:
-    """Height of a row of square panels."""
-    return max(1.35, min(2.6, (WIDTH - 0.7) / columns)) + 0.1
 
 
 def _known(number: float | None) -> bool:

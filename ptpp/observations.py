@@ -250,7 +250,7 @@ def _read_text(path: Path) -> tuple[pd.DataFrame, list[int]]:
                 continue
             if not header:
                 header = fields
-                _check_separator(header, path)
+                _check_header(header, path)
                 continue
             if len(fields) != len(header):
                 raise InputError(
@@ -267,13 +267,13 @@ def _read_text(path: Path) -> tuple[pd.DataFrame, list[int]]:
         raise InputError(f"{path}: row {reader.line_num}: not valid CSV ({error})") from None
     if not header:
         raise InputError(f"{path}: the file is empty; a header line and rows are needed")
-    repeated = [name for name in header if header.count(name) > 1]
-    if repeated:
-        raise InputError(f"{path}: row 1: column {repeated[0]!r} stands there more than once")
     return pd.DataFrame(records, columns=header), lines
 
 
-def _check_separator(header: list[str], path: Path) -> None:
+def _check_header(header: list[str], path: Path) -> None:
+    for name in header:
+        if header.count(name) > 1:
+            raise InputError(f"{path}: row 1: column {name!r} stands there more than once")
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if len(header) == 1 and separator in header[0]:
             raise InputError(

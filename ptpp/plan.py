@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ptpp.errors import InputError
 from ptpp.laws.fitting import extrapolated_inputs, predict
+from ptpp.laws.forms import get_law
 from ptpp.laws.record import Fit
 
 FLOPS_PER_PARAMETER_AND_TOKEN = 6
@@ -42,6 +43,12 @@ class PlanRequest:
     max_flops: float | None = None
     min_replay: float = 0.0
     max_replay: float = 0.95
+
+    @classmethod
+    def of(cls, section: Mapping) -> "PlanRequest":
+        """The request that a configuration's `plan` section states."""
+        section = dict(section)
+        return cls(forgetting_limits=section.pop("forgetting"), **section)
 
     def __post_init__(self) -> None:
         for name in ("n_params", "ptpp", "max_atpp", "max_flops", "target_loss"):
@@ -127,6 +134,42 @@ def make_plan(
     # No grid point is feasible; where all limits are met on less than a mesh, this finds the spot.
     point = _least_excess(space, limit)
     return _plan(space, limit, point, feasible=_worst(space, limit, *point) <= _TOLERANCE)
+
+
+def make_plans(request: PlanRequest, fits: Sequence[Fit]) -> list[Plan]:
+    """A plan by every target fit, with the forgetting fits of the same protocol.
+
+    A forgetting fit is one whose law predicts forgetting; `fits` may hold both kinds in any order.
+    """
+    return [
+        make_plan(request, record, forgetting_fits(fits, record.protocol))
+        for record in fits
+        if not get_law(record.law).offset
+    ]
+
+
+def forgetting_fits(fits: Sequence[Fit], protocol: str) -> dict[str, Fit]:
+    """The forgetting fits of one protocol by base domain."""
+    return {f.domain: f for f in fits if get_law(f.law).offset and f.protocol == protocol}
+
+
+def surface(
+    request: PlanRequest, target: Fit, forgetting: Mapping[str, Fit], resolution: int = 60
+) -> pd.DataFrame:
+    """Predictions over the plan's space: replay, atpp, target_loss and forgetting_<domain> (nats).
+
+    ATPP runs over the last two decades below its limit, evenly in its logarithm.
+    """
+    replay, atpp = np.meshgrid(
+        np.linspace(request.min_replay, request.max_replay, resolution),
+        request.atpp_limit * np.logspace(-2, 0, resolution),
+    )
+    grid = pd.DataFrame({"replay": replay.ravel(), "atpp": atpp.ravel()})
+    grid["n_params"], grid["ptpp"] = request.n_params, request.ptpp
+    grid["adapt_tokens"] = grid["atpp"] * request.n_params
+    columns = {"target_loss": predict(target, grid)}
+    columns |= {f"forgetting_{domain}": predict(fit, grid) for domain, fit in forgetting.items()}
+    return grid[["replay", "atpp"]].assign(**columns)
 
 
 def plan_table(plans: Sequence[Plan]) -> pd.DataFrame:
@@ -313,6 +356,8 @@ def _plan(space: _Space, limit: float, point: tuple[float, float], feasible: boo
     if point[1] >= space.top - 1e-6:
         by_flops = request.max_flops is not None and request.atpp_limit < request.max_atpp
         binding.append("max_flops" if by_flops else "max_atpp")
+    if replay >= request.max_replay - 1e-6:
+        binding.append("max_replay")
     if feasible and point[1] <= space.bottom + 1e-6:
         binding.append("min_atpp")  # everything is met already where the search begins
     records = [space.target, *space.forgetting.values()]

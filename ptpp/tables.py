@@ -2,16 +2,12 @@
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ptpp.files import write_text
-from ptpp.laws.forms import LAWS
-from ptpp.laws.scoring import ScoreRow
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -29,15 +25,6 @@ _MARKDOWN = {"\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "<": "&lt;", "\n"
 _UNDERSCORE = re.compile(r"(?<!\w)_|_(?!\w)")  # those that Markdown could take for emphasis
 
 
-def scores_table(rows: Sequence[ScoreRow]) -> pd.DataFrame:
-    """The score table, one row per law, protocol and domain; laws in the order of the zoo."""
-    table = pd.DataFrame([asdict(r) for r in rows], columns=[f.name for f in fields(ScoreRow)])
-    zoo = {name: place for place, name in enumerate(LAWS)}
-    order = table["law"].map(lambda name: zoo.get(name, len(zoo)))
-    table = table.assign(_order=order).sort_values(["protocol", "domain", "_order", "law"])
-    return table.drop(columns="_order").reset_index(drop=True)
-
-
 def write_table(frame: pd.DataFrame, stem: str | os.PathLike) -> list[Path]:
     """Write `stem`.csv, `stem`.md and `stem`.tex; returns the paths.
 
@@ -51,6 +38,11 @@ def write_table(frame: pd.DataFrame, stem: str | os.PathLike) -> list[Path]:
         write_text(path, text)
         paths.append(path)
     return paths
+
+
+def write_csv(frame: pd.DataFrame, path: str | os.PathLike) -> None:
+    """Write a table as CSV alone, floats at full precision."""
+    write_text(path, to_csv(frame))
 
 
 def to_csv(frame: pd.DataFrame) -> str:

@@ -41,9 +41,6 @@ rule observations:
         ),
     log:
         f"{LOGS}/observations.log",
-    resources:
-        mem_mb=growing(1000),
-        runtime=growing(10),
     params:
         held_out=HELD_OUT,
         target=TARGET,

@@ -5,9 +5,6 @@ rule anchors:
         f"{RESULTS}/anchors.csv",
     log:
         f"{LOGS}/anchors.log",
-    resources:
-        mem_mb=growing(1000),
-        runtime=growing(10),
     params:
         held_out=HELD_OUT,
         target=TARGET,

@@ -199,8 +199,10 @@ def anchor_grid():
     }
 
 
-def curves():
-    return expand(f"{RESULTS}/curves/{{model}}.csv", model=MODELS)
+def last_curves():
+    """The last stage's curve holds its trunk's whole way."""
+    last = list(STAGES)[-1]
+    return [f"{RESULTS}/curves/{model}.ptpp{last}.csv" for model in MODELS]
 
 
 def fits():
@@ -219,6 +221,25 @@ def fit_anchors(wildcards):
 def fit_settings():
     keys = {"huber_delta": "delta", "starts": "starts", "seed": "seed"}
     return {new: config["laws"][old] for old, new in keys.items()}
+
+
+def plan_headline():
+    """The law and protocol whose plan is drawn."""
+    return {key: config["plan"][key] for key in ("law", "protocol")}
+
+
+def plan_request():
+    return {k: v for k, v in config["plan"].items() if k not in ("law", "protocol")}
+
+
+def plan_fits(wildcards):
+    """The headline's target fit, then a forgetting fit for every base language."""
+    headline = plan_headline()
+    return [
+        f"{RESULTS}/fits/{law}.{headline['protocol']}.{domain}.json"
+        for law, domain in FITS
+        if law == headline["law"] or domain != TARGET
+    ]
 
 
 def growing(amount):

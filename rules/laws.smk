@@ -6,9 +6,6 @@ rule fit:
         f"{RESULTS}/fits/{{law}}.{{protocol}}.{{domain}}.json",
     log:
         f"{LOGS}/fits/{{law}}.{{protocol}}.{{domain}}.log",
-    resources:
-        mem_mb=growing(1000),
-        runtime=growing(10),
     params:
         held_out=HELD_OUT,
         settings=fit_settings(),

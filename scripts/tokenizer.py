@@ -6,7 +6,9 @@ with jobs.logged(snakemake.log[0]):
     from ptpp.corpora.sources import documents
     from ptpp.corpora.tokenizer import train_tokenizer
 
-    streams = {language: documents(spec, "train") for language, spec in snakemake.params.specs.items()}
+    streams = {
+        language: documents(spec, "train") for language, spec in snakemake.params.specs.items()
+    }
     train_tokenizer(
         streams,
         snakemake.params.vocab_size,

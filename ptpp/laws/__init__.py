@@ -12,7 +12,7 @@ from ptpp.laws.fitting import FitSettings, extrapolated_inputs, fit, predict, pr
 from ptpp.laws.forms import LAWS, Law, Parameter, get_law
 from ptpp.laws.protocols import PROTOCOLS, Split, early_to_late, split, with_anchors
 from ptpp.laws.record import Fit
-from ptpp.laws.scoring import ScoreRow, score, score_fit
+from ptpp.laws.scoring import ScoreRow, score, score_fit, scores_frame
 
 __all__ = [
     "LAWS",
@@ -31,6 +31,7 @@ __all__ = [
     "predict_loss",
     "score",
     "score_fit",
+    "scores_frame",
     "split",
     "with_anchors",
 ]

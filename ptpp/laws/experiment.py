@@ -109,6 +109,4 @@ def score_table(
 def _split_of(
     record: Fit, observations: pd.DataFrame, held_out: float, anchors: pd.DataFrame
 ) -> Split:
-    return split_rows(
-        observations, record.law, record.protocol, record.domain, held_out, anchors
-    )
+    return split_rows(observations, record.law, record.protocol, record.domain, held_out, anchors)

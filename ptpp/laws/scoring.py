@@ -1,6 +1,7 @@
 """Scores of predicted against observed losses."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from ptpp.errors import InputError
 from ptpp.laws.fitting import huber, predict_loss
+from ptpp.laws.forms import LAWS
 from ptpp.laws.record import Fit
 
 DELTA = 1e-3
@@ -77,6 +79,15 @@ def score_fit(record: Fit, held_out: pd.DataFrame, noise_floor: float) -> ScoreR
         noise_floor=noise_floor,
         **numbers,
     )
+
+
+def scores_frame(rows: Sequence[ScoreRow]) -> pd.DataFrame:
+    """The score table: a row per protocol, domain and law, laws in the order of the zoo."""
+    table = pd.DataFrame([asdict(r) for r in rows], columns=[f.name for f in fields(ScoreRow)])
+    zoo = {name: place for place, name in enumerate(LAWS)}
+    order = table["law"].map(lambda name: zoo.get(name, len(zoo)))
+    table = table.assign(_order=order).sort_values(["protocol", "domain", "_order", "law"])
+    return table.drop(columns="_order").reset_index(drop=True)
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -195,6 +195,8 @@ def load_checkpoint(directory: str | Path) -> GPT2:
             weights = {name.removeprefix(PREFIX): stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
         weights.pop("lm_head.weight", None)  # tied
         model.load_state_dict(weights)
-    except Exception as error:  # safetensors and torch raise many kinds; all mean the same to a user
+    except (
+        Exception
+    ) as error:  # safetensors and torch raise many kinds; all mean the same to a user
         raise InputError(f"{path}: cannot be read as GPT-2 weights ({error})") from None
     return model

@@ -208,7 +208,8 @@ def pretrain_stage(
             run, ptpp, 0.0, 0.0, 0, records[0], text, f"{run.model}.ptpp{ptpp:g}.zero_shot", seconds
         )
         _write_csv(pd.DataFrame(rows), zero_shot)
-        _write_csv(pd.DataFrame(points, columns=["tokens", "loss"]), curve)
+        who = {"model": run.model, "size": run.size, "seed": run.seed, "n_params": run.n_params}
+        _write_csv(pd.DataFrame(points, columns=["tokens", "loss"]).assign(**who), curve)
         folder.remove()
 
 

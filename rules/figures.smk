@@ -1,0 +1,134 @@
+rule figure_pretraining:
+    input:
+        curves=last_curves(),
+    output:
+        report(
+            f"{RESULTS}/figures/pretraining.png",
+            caption="../report/pretraining.rst",
+            category="2 Sweep",
+            labels={"what": "pre-training curves"},
+        ),
+        f"{RESULTS}/figures/pretraining.pdf",
+    log:
+        f"{LOGS}/figures/pretraining.log",
+    params:
+        stages=list(STAGES.values()),
+        code=code_digest("ptpp.figures"),
+    conda:
+        "../envs/ptpp.yaml"
+    script:
+        "../scripts/figure_pretraining.py"
+
+
+rule figure_adaptation:
+    input:
+        observations=f"{RESULTS}/observations.csv",
+    output:
+        report(
+            f"{RESULTS}/figures/adaptation.png",
+            caption="../report/adaptation.rst",
+            category="2 Sweep",
+            labels={"what": "target loss against ATPP"},
+        ),
+        f"{RESULTS}/figures/adaptation.pdf",
+    log:
+        f"{LOGS}/figures/adaptation.log",
+    params:
+        target=TARGET,
+        code=code_digest("ptpp.figures"),
+    conda:
+        "../envs/ptpp.yaml"
+    script:
+        "../scripts/figure_adaptation.py"
+
+
+rule figure_forgetting:
+    input:
+        observations=f"{RESULTS}/observations.csv",
+    output:
+        report(
+            f"{RESULTS}/figures/forgetting.png",
+            caption="../report/forgetting.rst",
+            category="2 Sweep",
+            labels={"what": "forgetting against replay"},
+        ),
+        f"{RESULTS}/figures/forgetting.pdf",
+    log:
+        f"{LOGS}/figures/forgetting.log",
+    params:
+        base=BASES,
+        code=code_digest("ptpp.figures"),
+    conda:
+        "../envs/ptpp.yaml"
+    script:
+        "../scripts/figure_forgetting.py"
+
+
+rule figure_calibration:
+    input:
+        predictions=f"{RESULTS}/tables/predictions.csv",
+        scores=f"{RESULTS}/tables/scores.csv",
+    output:
+        report(
+            f"{RESULTS}/figures/calibration.png",
+            caption="../report/calibration.rst",
+            category="3 Laws",
+            labels={"what": "observed against predicted"},
+        ),
+        f"{RESULTS}/figures/calibration.pdf",
+    log:
+        f"{LOGS}/figures/calibration.log",
+    params:
+        target=TARGET,
+        code=code_digest("ptpp.figures"),
+    conda:
+        "../envs/ptpp.yaml"
+    script:
+        "../scripts/figure_calibration.py"
+
+
+rule figure_residuals:
+    input:
+        predictions=f"{RESULTS}/tables/predictions.csv",
+        scores=f"{RESULTS}/tables/scores.csv",
+    output:
+        report(
+            f"{RESULTS}/figures/residuals.png",
+            caption="../report/residuals.rst",
+            category="3 Laws",
+            labels={"what": "residuals by stage"},
+        ),
+        f"{RESULTS}/figures/residuals.pdf",
+    log:
+        f"{LOGS}/figures/residuals.log",
+    params:
+        target=TARGET,
+        code=code_digest("ptpp.figures"),
+    conda:
+        "../envs/ptpp.yaml"
+    script:
+        "../scripts/figure_residuals.py"
+
+
+rule figure_plan:
+    input:
+        fits=plan_fits,
+        plan=f"{RESULTS}/plan/plan.csv",
+    output:
+        report(
+            f"{RESULTS}/figures/plan.png",
+            caption="../report/plan.rst",
+            category="4 Plan",
+            labels={"what": "predicted loss and the plan"},
+        ),
+        f"{RESULTS}/figures/plan.pdf",
+    log:
+        f"{LOGS}/figures/plan.log",
+    params:
+        request=plan_request(),
+        headline=plan_headline(),
+        code=code_digest("ptpp.figures", "ptpp.plan"),
+    conda:
+        "../envs/ptpp.yaml"
+    script:
+        "../scripts/figure_plan.py"

@@ -1,0 +1,14 @@
+"""Draw target loss against ATPP by stage and replay ratio."""
+
+from pathlib import Path
+
+from ptpp import jobs
+
+with jobs.logged(snakemake.log[0]):
+    from ptpp import figures
+    from ptpp.observations import read_observations
+
+    figure = figures.adaptation(
+        read_observations(snakemake.input.observations), snakemake.params.target
+    )
+    figures.save(figure, Path(snakemake.output[0]).with_suffix(""))

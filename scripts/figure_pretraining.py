@@ -1,0 +1,14 @@
+"""Draw the training curves of every pre-training trunk."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ptpp import jobs
+
+with jobs.logged(snakemake.log[0]):
+    from ptpp import figures
+
+    curves = pd.concat([pd.read_csv(path) for path in snakemake.input.curves])
+    figure = figures.pretraining(curves, snakemake.params.stages)
+    figures.save(figure, Path(snakemake.output[0]).with_suffix(""))

@@ -1,0 +1,27 @@
+"""What several test files share."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture
+def snakemake():
+    """Run Snakemake in a folder that holds the workflow; returns the finished process."""
+
+    def run(folder, *arguments, timeout=600):
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    return run

@@ -1,0 +1,57 @@
+"""A simulated experiment of the default shape, whose laws are known; shared by the law tests."""
+
+from ptpp.laws.simulation import Design, Truth, simulate
+
+SIZES = {"xs": 16832, "s": 45952, "m": 87360}
+REPLAYS = (0.0, 0.05, 0.25, 0.5)
+ATPPS = (1.0, 2.0, 4.0, 8.0, 16.0)
+HELD_OUT = 279.0
+DESIGN = Design(
+    sizes=SIZES,
+    ptpps=(15.0, 31.0, HELD_OUT),
+    replays=(*REPLAYS, 1.0),
+    atpps=ATPPS,
+    seeds={"xs": (0, 1, 2), "s": (0,), "m": (0,)},
+)
+REFERENCE = {"n_params": 4e4, "ptpp": 22.0, "share": 0.8, "adapt_tokens": 1.6e5, "atpp": 4.0}
+TARGET_PARAMS = {
+    "E": 2.0,
+    "A": 1.2,
+    "alpha": 0.25,
+    "B": 1.0,
+    "eta": -0.3,
+    "beta": 0.25,
+    "S": 0.1,
+    "gamma": 0.5,
+    "eps": 0.05,
+    "delta": -0.08,
+    "G": 0.15,
+    "kappa": 0.4,
+}
+FORGETTING_PARAMS = {
+    "F": 0.5,
+    "d": 0.1,
+    "q": 0.3,
+    "K": 50.0,
+    "nu": 0.7,
+    "mu": -0.3,
+    "W": 0.05,
+    "V": 0.4,
+    "chi": 0.3,
+}
+FORGETTING = Truth("forgetting", FORGETTING_PARAMS, REFERENCE)
+BASE_LOSSES = Truth(
+    "chinchilla",
+    {"E": 1.5, "A": 1.0, "alpha": 0.3, "B": 0.8, "beta": 0.25},
+    {"n_params": 4e4, "adapt_tokens": 1e6},
+)
+
+
+def target_truth(law="gated_floor"):
+    return Truth(law, TARGET_PARAMS, REFERENCE)
+
+
+def observations(law="gated_floor", noise=0.0, seed=0):
+    """Observations of the target domain fr, which follow `law`, and of the base domains en, ar."""
+    bases = {"en": FORGETTING, "ar": FORGETTING}
+    return simulate(DESIGN, ("fr", target_truth(law)), bases, BASE_LOSSES, noise, seed)

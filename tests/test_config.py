@@ -1,0 +1,111 @@
+"""A wrong configuration is told in one line, before anything runs."""
+
+import copy
+
+import pytest
+import yaml
+
+from ptpp.config import anchor_sizes, check_config
+from ptpp.errors import InputError
+from ptpp.laws import LAWS, PROTOCOLS
+
+
+@pytest.fixture
+def config(root):
+    return yaml.safe_load((root / "config.yaml").read_text())
+
+
+def changed(config, key, value):
+    """A copy with the value at a dotted key replaced."""
+    config = copy.deepcopy(config)
+    *path, last = key.split(".")
+    place = config
+    for part in path:
+        place = place[part]
+    place[last] = value
+    return config
+
+
+def test_the_default_configuration_is_accepted(config):
+    check_config(config)
+    assert anchor_sizes(config) == ["w16", "w32"]
+
+
+WRONG = [
+    ("scal", 1, "top level: unknown key 'scal'; did you mean 'scale'?"),
+    ("scale", "../x", "scale: found '../x'; letters, digits, - and _"),
+    ("device", "tpu", "device: found 'tpu'; accepted: auto, cpu, cuda"),
+    ("adaptation.replay", [0, 1.5], "adaptation.replay.1: found 1.5; must be below 1"),
+    ("adaptation.replay", [-0.1], "adaptation.replay.0: found -0.1; must be at least 0"),
+    ("adaptation.atpp", [4, 2], "adaptation.atpp: [4, 2] must ascend"),
+    ("pretraining.ptpp", [31, 15, 279], "pretraining.ptpp: [31, 15, 279] must ascend"),
+    ("held_out.ptpp", 100, "held_out.ptpp: 100 is not among pretraining.ptpp; accepted: 15, 31"),
+    ("held_out.anchors.count", 41, "41 anchors, but sizes w16, w32 have 40 cells"),
+    ("held_out.anchors.sizes", ["w17"], "'w17' is no size; accepted: w16, w32, w48"),
+    ("corpora.target", "de", "corpora.target: 'de' is not among corpora.languages"),
+    ("corpora.base", {"en": 0.5, "ar": 0.4}, "corpora.base: shares sum to 0.9"),
+    ("corpora.base", {"en": 0.5, "fr": 0.5}, "'fr' must be one of corpora.languages other than"),
+    ("plan.forgetting", {"fr": 0.1}, "plan.forgetting: 'fr' is no base language"),
+    ("plan.n_params", "8.1e9", "plan.n_params: found '8.1e9'; expected number (YAML reads 1e9 as"),
+    ("plan.law", "chinchilla", "plan.law: found 'chinchilla'; accepted: dcpt, floor"),
+    ("laws.target", ["gatd"], "laws.target.0: found 'gatd'; accepted: dcpt, floor"),
+    ("laws.protocols", [], "laws.protocols: found []; needs 1 entries or more"),
+    ("models.sizes", [{"name": "a"}], "models.sizes.0: key 'width' is missing"),
+    ("pretraining.decay_fraction", 0, "pretraining.decay_fraction: found 0; must be above 0"),
+]
+
+
+@pytest.mark.parametrize("key,value,message", WRONG)
+def test_a_wrong_value_names_its_key_and_what_is_accepted(config, key, value, message):
+    with pytest.raises(InputError) as caught:
+        check_config(changed(config, key, value))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_shapes_that_cannot_be_built_are_refused(config):
+    size = dict(config["models"]["sizes"][0])
+    with pytest.raises(InputError, match="w16: width 16 is not a multiple of heads 3"):
+        check_config(changed(config, "models.sizes", [size | {"heads": 3}]))
+    with pytest.raises(InputError, match="batch_tokens 1000 is not a multiple"):
+        check_config(changed(config, "models.sizes", [size | {"batch_tokens": 1000}]))
+    with pytest.raises(InputError, match="name 'w16' stands there twice"):
+        check_config(changed(config, "models.sizes", [size, size]))
+
+
+@pytest.mark.parametrize("source", ["synthetic", "jsonl", "text", "huggingface"])
+def test_every_source_rejects_keys_it_does_not_know(config, source):
+    language = {"name": "en", "source": source, "colour": 1, "train_tokens": 1, "valid_tokens": 1}
+    languages = [language, *config["corpora"]["languages"][1:]]
+    with pytest.raises(InputError, match="colour"):
+        check_config(changed(config, "corpora.languages", languages))
+
+
+def test_a_missing_key_is_named(config):
+    del config["models"]["context"]
+    with pytest.raises(InputError, match="config: models: key 'context' is missing"):
+        check_config(config)
+
+
+def test_every_scale_is_a_valid_overlay(config, root):
+    def merged(below, above):
+        both = dict(below)
+        for key, value in above.items():
+            nested = isinstance(value, dict) and isinstance(below.get(key), dict)
+            both[key] = merged(below[key], value) if nested else value
+        return both
+
+    scales = sorted((root / "scales").glob("*.yaml"))
+    assert scales
+    for path in scales:
+        overlay = yaml.safe_load(path.read_text())
+        check_config(merged(config, overlay))
+        assert overlay["scale"] == path.stem
+
+
+def test_the_schema_accepts_exactly_the_laws_and_protocols_there_are(root):
+    schema = yaml.safe_load((root / "schemas" / "config.schema.yaml").read_text())
+    laws = schema["properties"]["laws"]["properties"]
+    about_target = {name for name, law in LAWS.items() if not law.offset} - {"chinchilla"}
+    assert set(laws["target"]["items"]["enum"]) == about_target
+    assert set(laws["protocols"]["items"]["enum"]) == set(PROTOCOLS)

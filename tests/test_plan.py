@@ -1,0 +1,207 @@
+"""The plan: known optima, limits, infeasibility, and independence of the grid."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from laws_grid import FORGETTING_PARAMS, REFERENCE, TARGET_PARAMS
+
+from ptpp.errors import InputError
+from ptpp.laws.record import Fit
+from ptpp.plan import PlanRequest, make_plan, plan_table
+
+N = 87360.0
+RANGES = {"n_params": (1e3, 1e6), "ptpp": (15, 279), "adapt_tokens": (1e3, 1e8)}
+
+
+def record(law, params, **ranges):
+    """A fit that was not fitted: the plan reads law, parameters, reference and ranges alone."""
+    return Fit(
+        law=law,
+        protocol="with_anchors",
+        domain="",
+        params=params,
+        fixed=(),
+        reference=REFERENCE,
+        at_bounds=(),
+        objective=0.0,
+        n_rows=1,
+        share_1e6=1.0,
+        share_1e3=1.0,
+        converged=True,
+        ranges={**RANGES, **ranges},
+        warnings=(),
+        settings={},
+        data_sha256="0" * 64,
+        versions={},
+    )
+
+
+TARGET = record("gated_floor", TARGET_PARAMS, share=(0.5, 1.0))
+FORGETTING = record("forgetting", FORGETTING_PARAMS, replay=(0.0, 1.0), atpp=(1.0, 16.0))
+# Damage k A/A0 (1 - r), and nothing else: no protection by K, no re-warming, no gain.
+LINEAR = record("forgetting", {**FORGETTING_PARAMS, "mu": -1, "W": 0, "K": 1e-12, "V": 1e-12})
+# Loss E + A' + B (s/s0)^eta (D/D0)^-beta.
+SIMPLE = record("dcpt", {**TARGET_PARAMS, "S": 1e-12})
+
+
+def request(**changes):
+    defaults = {"n_params": N, "ptpp": 279.0, "forgetting_limits": {"en": 0.1}, "max_atpp": 16.0}
+    return PlanRequest(**{**defaults, "target_within": 0.05, **changes})
+
+
+def simple_loss(replay, atpp):
+    p, ref = TARGET_PARAMS, REFERENCE
+    data = p["B"] * ((1 - replay) / ref["share"]) ** p["eta"]
+    data = data * (atpp * N / ref["adapt_tokens"]) ** -p["beta"]
+    return p["E"] + p["A"] * (N / ref["n_params"]) ** -p["alpha"] + data
+
+
+def simple_forgetting(replay, atpp):
+    p, ref = FORGETTING_PARAMS, REFERENCE
+    scale = p["F"] * (N / ref["n_params"]) ** -p["d"] * (279.0 / ref["ptpp"]) ** p["q"]
+    return scale * (1 - replay) * atpp / ref["atpp"]
+
+
+def test_the_known_optimum_of_a_solvable_law_is_found():
+    # More target share s lowers the loss (eta < 0), and forgetting is proportional to s A: the
+    # least A uses up the forgetting limit, s = c/A, and then reaches the loss limit exactly.
+    replay, atpp = 0.35, 3.0
+    limits = {"en": float(simple_forgetting(replay, atpp))}
+    plan = make_plan(
+        request(forgetting_limits=limits, target_loss=float(simple_loss(replay, atpp))),
+        SIMPLE,
+        {"en": LINEAR},
+    )
+    assert TARGET_PARAMS["beta"] < -TARGET_PARAMS["eta"]  # else less share and more A would do
+    assert plan.feasible
+    assert plan.binding == ("target_loss", "forgetting_en")
+    assert plan.replay == pytest.approx(replay, abs=1e-4)
+    assert plan.atpp == pytest.approx(atpp, rel=1e-4)
+    assert plan.flops == pytest.approx(6 * N * N * atpp, rel=1e-4)
+    assert plan.adapt_tokens == pytest.approx(N * atpp, rel=1e-4)
+
+
+def test_without_a_binding_forgetting_limit_no_replay_is_cheapest():
+    plan = make_plan(
+        request(forgetting_limits={"en": 100.0}, target_loss=float(simple_loss(0, 2.0))),
+        SIMPLE,
+        {"en": LINEAR},
+    )
+    assert plan.replay == 0
+    assert plan.atpp == pytest.approx(2.0, rel=1e-4)
+    assert plan.binding == ("target_loss",)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.floats(0.06, 1.0), st.floats(0.005, 0.3))
+def test_a_finer_grid_changes_compute_by_less_than_a_thousandth(limit, within):
+    arguments = (
+        request(forgetting_limits={"en": limit, "ar": 1.5 * limit}, target_within=within),
+        TARGET,
+        {"en": FORGETTING, "ar": FORGETTING},
+    )
+    coarse, fine = make_plan(*arguments, resolution=120), make_plan(*arguments, resolution=331)
+    assert coarse.feasible == fine.feasible
+    if fine.feasible:
+        assert coarse.flops == pytest.approx(fine.flops, rel=1e-3)
+    assert coarse.shortfall == pytest.approx(fine.shortfall, abs=1e-5)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.floats(0.06, 1.0), st.floats(0.005, 0.3), st.integers(0, 99))
+def test_no_cheaper_point_meets_the_limits(limit, within, seed):
+    plan = make_plan(
+        request(forgetting_limits={"en": limit}, target_within=within),
+        SIMPLE,
+        {"en": LINEAR},
+        resolution=100,
+    )
+    generator = np.random.default_rng(seed)
+    replay = generator.uniform(0, 0.95, 2000)
+    atpp = plan.atpp * np.exp(-5 * generator.uniform(1e-4, 1, 2000))
+    harmless = simple_forgetting(replay, atpp) <= limit
+    assert plan.feasible
+    assert plan.target_loss <= plan.target_loss_limit + 1e-6
+    assert plan.forgetting["en"] <= limit + 1e-6
+    assert not (harmless & (simple_loss(replay, atpp) <= plan.target_loss_limit - 1e-6)).any()
+
+
+def test_target_within_is_measured_from_the_best_loss_the_other_limits_allow():
+    # Unlimited forgetting: the best is at no replay and the largest ATPP.
+    free = make_plan(request(forgetting_limits={}, target_within=0.1), SIMPLE, {})
+    assert free.target_loss_limit == pytest.approx(simple_loss(0, 16.0) + 0.1, abs=1e-6)
+    limited = make_plan(request(target_within=0.1), SIMPLE, {"en": LINEAR})
+    assert limited.target_loss_limit > free.target_loss_limit
+
+
+def test_a_compute_limit_works_like_an_atpp_limit():
+    by_atpp = request(forgetting_limits={}, max_atpp=4.0)
+    by_flops = request(forgetting_limits={}, max_flops=6 * N * N * 4.0)
+    limits = [make_plan(r, SIMPLE, {}).target_loss_limit for r in (by_atpp, by_flops)]
+    assert limits[0] == pytest.approx(limits[1])
+
+
+def test_an_infeasible_plan_says_by_how_much_and_what_binds():
+    wanted = float(simple_loss(0, 16.0)) - 0.2
+    plan = make_plan(request(forgetting_limits={}, target_loss=wanted), SIMPLE, {})
+    assert not plan.feasible
+    assert plan.shortfall == pytest.approx(0.2, abs=1e-6)
+    assert plan.binding == ("target_loss", "max_atpp")
+    by_flops = request(forgetting_limits={}, target_loss=wanted, max_flops=6 * N * N)
+    assert make_plan(by_flops, SIMPLE, {}).binding == ("target_loss", "max_flops")
+
+
+def test_contradictory_limits_share_the_shortfall():
+    plan = make_plan(
+        request(forgetting_limits={"en": 0.01}, target_loss=3.4), SIMPLE, {"en": LINEAR}
+    )
+    assert not plan.feasible
+    assert set(plan.binding) >= {"target_loss", "forgetting_en"}
+    assert plan.target_loss - plan.target_loss_limit == pytest.approx(plan.shortfall, abs=1e-5)
+    assert plan.forgetting["en"] - 0.01 == pytest.approx(plan.shortfall, abs=1e-5)
+
+
+def test_a_forgetting_limit_that_nothing_meets_leaves_the_loss_limit_undefined():
+    plan = make_plan(request(forgetting_limits={"en": -1.0}), TARGET, {"en": FORGETTING})
+    assert not plan.feasible
+    assert np.isnan(plan.target_loss_limit)
+    assert plan.shortfall == pytest.approx(plan.forgetting["en"] + 1.0)
+    assert "forgetting_en" in plan.binding
+
+
+def test_extrapolation_is_listed():
+    near = make_plan(request(forgetting_limits={"en": 1.0}), TARGET, {"en": FORGETTING})
+    assert near.extrapolated == ()
+    far = make_plan(request(n_params=8.1e9, ptpp=500.0), TARGET, {"en": FORGETTING})
+    assert {"n_params", "ptpp"} <= set(far.extrapolated)
+
+
+def test_plans_stand_in_one_table():
+    wishes = request(forgetting_limits={"en": 0.3, "ar": 0.4})
+    fits = {"en": FORGETTING, "ar": FORGETTING}
+    table = plan_table([make_plan(wishes, t, fits, resolution=60) for t in (TARGET, SIMPLE)])
+    assert table["law"].tolist() == ["gated_floor", "dcpt"]
+    assert table["forgetting_ar_limit"].tolist() == [0.4, 0.4]
+    assert {"feasible", "binding", "shortfall", "extrapolated", "flops"} <= set(table.columns)
+    assert table["binding"].map(type).eq(str).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_atpp": 0}, "plan: max_atpp is 0; accepted is a number above 0"),
+        ({"target_within": None}, "plan: neither target_loss nor target_within is given"),
+        ({"target_within": -0.1}, "plan: target_within is -0.1; accepted is 0 or more"),
+        ({"max_replay": 1.0}, "plan: replay from 0.0 to 1.0; accepted are limits with"),
+    ],
+)
+def test_a_senseless_request_is_refused(change, message):
+    with pytest.raises(InputError) as raised:
+        request(**change)
+    assert str(raised.value).startswith(message)
+
+
+def test_a_limited_domain_needs_a_fit():
+    with pytest.raises(InputError, match="no forgetting fit for the base domain 'ar'; there are"):
+        make_plan(request(forgetting_limits={"ar": 0.1}), TARGET, {"en": FORGETTING})
