@@ -1,4 +1,4 @@
-"""A digest of the code a job runs, so that the workflow reruns what an edit concerns, and only that.
+"""A digest of the code a job runs: the workflow reruns what an edit concerns, and only that.
 
 Snakemake sees a script change, but not the modules it imports. A rule therefore carries as a
 parameter the digest of the modules that decide its numbers, followed through their imports.

@@ -23,7 +23,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from ptpp.errors import InputError
 from ptpp.files import replacing
-from ptpp.laws.scoring import score
+from ptpp.laws.scoring import PREDICTION_COLUMNS, score
 from ptpp.observations import forgetting_rows, is_control, is_zero_shot
 
 WIDTH = 7.0  # inches, the text width of a printed page
@@ -36,10 +36,6 @@ LINES = ("-", "--", "-.", ":")
 # below this many nats and logarithmic above (inverse hyperbolic sine).
 LINEAR_FORGETTING = 0.1
 PLAIN_NUMBERS = FuncFormatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
-PREDICTION_COLUMNS = (
-    *("law", "protocol", "domain", "role", "size", "n_params", "ptpp", "replay", "atpp"),
-    *("observed", "predicted"),
-)
 ROLES = {"fit": "fit rows", "held_out": "held-out rows"}
 
 
@@ -482,7 +478,7 @@ def _mark_plan(axis: Axes, chosen: Mapping) -> Line2D:
     replay, atpp = chosen["replay"], chosen["atpp"]
     # A plan beyond the grid stands at the edge, and the legend says so.
     shown = np.clip(replay, *axis.get_xlim()), np.clip(atpp, *axis.get_ylim())
-    beyond = ", beyond the edge" if shown != (replay, atpp) else ""
+    beyond = "" if np.allclose(shown, (replay, atpp), rtol=1e-6) else ", beyond the edge"
     axis.plot(*([place] for place in shown), clip_on=False, zorder=5, **look)
     name = "plan" if feasible else "infeasible, least excess"
     return Line2D([], [], label=f"{name} (r = {replay:.3g}, A = {atpp:.3g}{beyond})", **look)

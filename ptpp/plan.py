@@ -128,12 +128,15 @@ def make_plan(
     if limit is None:
         best = _best_reachable(space)
         limit = float("nan") if best is None else best + request.target_within
-    point = None if np.isnan(limit) else _cheapest(space, limit)
+    point = None if np.isnan(limit) else _cheapest(space, limit, space.replays)
     if point is not None:
         return _plan(space, limit, point, feasible=True)
-    # No grid point is feasible; where all limits are met on less than a mesh, this finds the spot.
     point = _least_excess(space, limit)
-    return _plan(space, limit, point, feasible=_worst(space, limit, *point) <= _TOLERANCE)
+    feasible = not np.isnan(limit) and _worst(space, limit, *point) <= _TOLERANCE
+    if feasible:  # on a range of replay ratios narrower than the grid's mesh
+        near = np.unique(np.append(space.replays, point[0]))
+        point = _cheapest(space, limit, near) or point
+    return _plan(space, limit, point, feasible)
 
 
 def make_plans(request: PlanRequest, fits: Sequence[Fit]) -> list[Plan]:
@@ -154,15 +157,19 @@ def forgetting_fits(fits: Sequence[Fit], protocol: str) -> dict[str, Fit]:
 
 
 def surface(
-    request: PlanRequest, target: Fit, forgetting: Mapping[str, Fit], resolution: int = 60
+    request: PlanRequest,
+    target: Fit,
+    forgetting: Mapping[str, Fit],
+    least_atpp: float,
+    resolution: int = 60,
 ) -> pd.DataFrame:
     """Predictions over the plan's space: replay, atpp, target_loss and forgetting_<domain> (nats).
 
-    ATPP runs over the last two decades below its limit, evenly in its logarithm.
+    ATPP runs from `least_atpp` to its limit, evenly in its logarithm.
     """
     replay, atpp = np.meshgrid(
         np.linspace(request.min_replay, request.max_replay, resolution),
-        request.atpp_limit * np.logspace(-2, 0, resolution),
+        np.geomspace(least_atpp, request.atpp_limit, resolution),
     )
     grid = pd.DataFrame({"replay": replay.ravel(), "atpp": atpp.ravel()})
     grid["n_params"], grid["ptpp"] = request.n_params, request.ptpp
@@ -270,8 +277,8 @@ def _best_reachable(space: _Space) -> float | None:
     return None if found is None else found[1]
 
 
-def _cheapest(space: _Space, limit: float) -> tuple[float, float] | None:
-    """(replay, log ATPP) of least ATPP, hence least compute; None if no grid point is feasible.
+def _cheapest(space: _Space, limit: float, replays: NDArray) -> tuple[float, float] | None:
+    """(replay, log ATPP) of least ATPP, hence least compute; None if no replay ratio is feasible.
 
     Since target loss falls with ATPP, a replay ratio's feasible ATPP begin no earlier than where
     the target limit is met, which is found first and exactly.
@@ -287,7 +294,7 @@ def _cheapest(space: _Space, limit: float) -> tuple[float, float] | None:
         start = np.where(reached(bottom), bottom, start)
         return np.where(reached(top), space.first(replay, start, top), np.nan)
 
-    return _minimum(least_atpp, space.replays)
+    return _minimum(least_atpp, replays)
 
 
 def _worst(space: _Space, limit: float, replay: float, log_atpp: float) -> float:

@@ -10,10 +10,13 @@ rule adapt:
         f"{LOGS}/adapt/{{model}}.ptpp{{ptpp}}.replay{{replay}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/adapt/{{model}}.ptpp{{ptpp}}.replay{{replay}}.tsv"
+    conda:
+        "../envs/ptpp.yaml"
     threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(240),
+        save_every=config["save_every"],  # here, since a changed resource reruns nothing
     params:
         model=model_spec,
         ptpp=stage,
@@ -23,8 +26,6 @@ rule adapt:
         text=text_spec(),
         state=f"{RESULTS}/.state/adapt.{{model}}.ptpp{{ptpp}}.replay{{replay}}",
         code=code_digest("ptpp.training.runs"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/adapt.py"
 
@@ -41,11 +42,11 @@ rule observations:
         ),
     log:
         f"{LOGS}/observations.log",
+    conda:
+        "../envs/ptpp.yaml"
     params:
         held_out=HELD_OUT,
         target=TARGET,
         code=code_digest("ptpp.observations"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/observations.py"

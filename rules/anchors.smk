@@ -5,6 +5,8 @@ rule anchors:
         f"{RESULTS}/anchors.csv",
     log:
         f"{LOGS}/anchors.log",
+    conda:
+        "../envs/ptpp.yaml"
     params:
         held_out=HELD_OUT,
         target=TARGET,
@@ -12,7 +14,5 @@ rule anchors:
         number=config["held_out"]["anchors"]["count"],
         seed=config["held_out"]["anchors"]["seed"],
         code=code_digest("ptpp.anchors"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/anchors.py"

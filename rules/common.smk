@@ -1,4 +1,4 @@
-# Everything the rules ask for by name. No rule here, and no torch: this file is read at every start.
+# Everything the rules ask for by name. It is read at every start, so nothing heavy is imported.
 
 import json
 import os
@@ -12,8 +12,8 @@ from snakemake.exceptions import WorkflowError
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 # Scripts run in processes of their own and find the package the same way.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(BASE)] + [p for p in [os.environ.get("PYTHONPATH")] if p]
+os.environ.update(
+    PYTHONPATH=os.pathsep.join([str(BASE), *filter(None, [os.environ.get("PYTHONPATH")])])
 )
 
 from ptpp.code_digest import code_digest

@@ -7,6 +7,8 @@ rule tokenizer:
         f"{LOGS}/tokenizer.log",
     benchmark:
         f"{RESULTS}/benchmarks/tokenizer.tsv"
+    conda:
+        "../envs/ptpp.yaml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
@@ -15,8 +17,6 @@ rule tokenizer:
         vocab_size=config["tokenizer"]["vocab_size"],
         bytes_per_language=config["tokenizer"]["bytes_per_language"],
         code=code_digest("ptpp.corpora.sources", "ptpp.corpora.tokenizer"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/tokenizer.py"
 
@@ -34,6 +34,8 @@ rule tokens:
     benchmark:
         f"{RESULTS}/benchmarks/tokens/{{language}}.{{split}}.tsv"
     priority: 100
+    conda:
+        "../envs/ptpp.yaml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(240),
@@ -41,7 +43,5 @@ rule tokens:
         spec=corpus_spec,
         max_tokens=store_tokens,
         code=code_digest("ptpp.corpora.sources", "ptpp.corpora.store"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/tokens.py"

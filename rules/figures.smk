@@ -11,11 +11,11 @@ rule figure_pretraining:
         f"{RESULTS}/figures/pretraining.pdf",
     log:
         f"{LOGS}/figures/pretraining.log",
+    conda:
+        "../envs/ptpp.yaml"
     params:
         stages=list(STAGES.values()),
         code=code_digest("ptpp.figures"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/figure_pretraining.py"
 
@@ -33,11 +33,11 @@ rule figure_adaptation:
         f"{RESULTS}/figures/adaptation.pdf",
     log:
         f"{LOGS}/figures/adaptation.log",
+    conda:
+        "../envs/ptpp.yaml"
     params:
         target=TARGET,
         code=code_digest("ptpp.figures"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/figure_adaptation.py"
 
@@ -55,11 +55,11 @@ rule figure_forgetting:
         f"{RESULTS}/figures/forgetting.pdf",
     log:
         f"{LOGS}/figures/forgetting.log",
+    conda:
+        "../envs/ptpp.yaml"
     params:
         base=BASES,
         code=code_digest("ptpp.figures"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/figure_forgetting.py"
 
@@ -78,11 +78,11 @@ rule figure_calibration:
         f"{RESULTS}/figures/calibration.pdf",
     log:
         f"{LOGS}/figures/calibration.log",
+    conda:
+        "../envs/ptpp.yaml"
     params:
         target=TARGET,
         code=code_digest("ptpp.figures"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/figure_calibration.py"
 
@@ -101,11 +101,11 @@ rule figure_residuals:
         f"{RESULTS}/figures/residuals.pdf",
     log:
         f"{LOGS}/figures/residuals.log",
+    conda:
+        "../envs/ptpp.yaml"
     params:
         target=TARGET,
         code=code_digest("ptpp.figures"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/figure_residuals.py"
 
@@ -124,11 +124,11 @@ rule figure_plan:
         f"{RESULTS}/figures/plan.pdf",
     log:
         f"{LOGS}/figures/plan.log",
+    conda:
+        "../envs/ptpp.yaml"
     params:
         request=plan_request(),
         headline=plan_headline(),
         code=code_digest("ptpp.figures", "ptpp.plan"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/figure_plan.py"

@@ -6,12 +6,12 @@ rule fit:
         f"{RESULTS}/fits/{{law}}.{{protocol}}.{{domain}}.json",
     log:
         f"{LOGS}/fits/{{law}}.{{protocol}}.{{domain}}.log",
+    conda:
+        "../envs/ptpp.yaml"
     params:
         held_out=HELD_OUT,
         settings=fit_settings(),
         code=code_digest("ptpp.laws.experiment"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/fit.py"
 

@@ -12,10 +12,10 @@ rule plan:
         tex=f"{RESULTS}/plan/plan.tex",
     log:
         f"{LOGS}/plan.log",
+    conda:
+        "../envs/ptpp.yaml"
     params:
         request=plan_request(),
         code=code_digest("ptpp.plan", "ptpp.tables"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/plan.py"

@@ -13,11 +13,14 @@ rule pretrain:
         f"{LOGS}/pretrain/{{model}}.ptpp{{ptpp}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/pretrain/{{model}}.ptpp{{ptpp}}.tsv"
-    threads: 1
     priority: 50
+    conda:
+        "../envs/ptpp.yaml"
+    threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(240),
+        save_every=config["save_every"],  # here, since a changed resource reruns nothing
     params:
         model=model_spec,
         ptpp=stage,
@@ -25,7 +28,5 @@ rule pretrain:
         text=text_spec(),
         state=f"{RESULTS}/.state/pretrain.{{model}}.ptpp{{ptpp}}",
         code=code_digest("ptpp.training.runs"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/pretrain.py"

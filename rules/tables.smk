@@ -7,11 +7,11 @@ rule predictions:
         f"{RESULTS}/tables/predictions.csv",
     log:
         f"{LOGS}/predictions.log",
+    conda:
+        "../envs/ptpp.yaml"
     params:
         held_out=HELD_OUT,
         code=code_digest("ptpp.laws.experiment"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/predictions.py"
 
@@ -32,10 +32,10 @@ rule scores:
         tex=f"{RESULTS}/tables/scores.tex",
     log:
         f"{LOGS}/scores.log",
+    conda:
+        "../envs/ptpp.yaml"
     params:
         held_out=HELD_OUT,
         code=code_digest("ptpp.laws.experiment", "ptpp.tables"),
-    conda:
-        "../envs/ptpp.yaml"
     script:
         "../scripts/scores.py"

@@ -21,4 +21,5 @@ with jobs.logged(snakemake.log[0]):
         zero_shot=snakemake.input.zero_shot,
         observations=snakemake.output[0],
         state=params.state,
+        save_every_s=snakemake.resources.save_every,
     )

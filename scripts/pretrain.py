@@ -22,4 +22,5 @@ with jobs.logged(snakemake.log[0]):
         zero_shot=snakemake.output.zero_shot,
         curve=snakemake.output.curve,
         state=params.state,
+        save_every_s=snakemake.resources.save_every,
     )

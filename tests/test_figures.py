@@ -310,6 +310,12 @@ def test_a_plan_beyond_the_grid_stands_at_its_edge_and_is_called_so():
     assert_within_page(figure)
 
 
+def test_a_plan_on_the_edge_is_not_beyond_it():
+    highest = plan_grid()["atpp"].max()
+    figure = figures.plan(plan_grid(), {"replay": 0.2, "atpp": highest * (1 + 1e-12)}, LIMITS)
+    assert "beyond" not in figure.legends[0].get_texts()[-1].get_text()
+
+
 def test_plan_draws_round_forgetting_levels_where_there_is_no_limit():
     figure = figures.plan(plan_grid(["en"]), None, {})
     assert {text.get_text() for text in figure.axes[0].texts} <= {"0.05", "0.1", "0.2", "0.5", "1"}

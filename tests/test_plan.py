@@ -7,14 +7,22 @@ from hypothesis import strategies as st
 from laws_grid import FORGETTING_PARAMS, REFERENCE, TARGET_PARAMS
 
 from ptpp.errors import InputError
+from ptpp.laws.forms import get_law
 from ptpp.laws.record import Fit
 from ptpp.plan import PlanRequest, make_plan, plan_table
 
 N = 87360.0
-RANGES = {"n_params": (1e3, 1e6), "ptpp": (15, 279), "adapt_tokens": (1e3, 1e8)}
+RANGES = {
+    "n_params": (1e3, 1e6),
+    "ptpp": (15, 279),
+    "adapt_tokens": (1e3, 1e8),
+    "share": (0.5, 1.0),
+    "replay": (0.0, 1.0),
+    "atpp": (1.0, 16.0),
+}
 
 
-def record(law, params, **ranges):
+def record(law, params):
     """A fit that was not fitted: the plan reads law, parameters, reference and ranges alone."""
     return Fit(
         law=law,
@@ -29,7 +37,7 @@ def record(law, params, **ranges):
         share_1e6=1.0,
         share_1e3=1.0,
         converged=True,
-        ranges={**RANGES, **ranges},
+        ranges={name: RANGES[name] for name in get_law(law).inputs},
         warnings=(),
         settings={},
         data_sha256="0" * 64,
@@ -37,12 +45,13 @@ def record(law, params, **ranges):
     )
 
 
-TARGET = record("gated_floor", TARGET_PARAMS, share=(0.5, 1.0))
-FORGETTING = record("forgetting", FORGETTING_PARAMS, replay=(0.0, 1.0), atpp=(1.0, 16.0))
+TARGET = record("gated_floor", TARGET_PARAMS)
+FORGETTING = record("forgetting", FORGETTING_PARAMS)
 # Damage k A/A0 (1 - r), and nothing else: no protection by K, no re-warming, no gain.
 LINEAR = record("forgetting", {**FORGETTING_PARAMS, "mu": -1, "W": 0, "K": 1e-12, "V": 1e-12})
 # Loss E + A' + B (s/s0)^eta (D/D0)^-beta.
-SIMPLE = record("dcpt", {**TARGET_PARAMS, "S": 1e-12})
+SIMPLE_PARAMS = {**TARGET_PARAMS, "S": 1e-12, "eta": -0.1}
+SIMPLE = record("dcpt", SIMPLE_PARAMS)
 
 
 def request(**changes):
@@ -51,7 +60,7 @@ def request(**changes):
 
 
 def simple_loss(replay, atpp):
-    p, ref = TARGET_PARAMS, REFERENCE
+    p, ref = SIMPLE_PARAMS, REFERENCE
     data = p["B"] * ((1 - replay) / ref["share"]) ** p["eta"]
     data = data * (atpp * N / ref["adapt_tokens"]) ** -p["beta"]
     return p["E"] + p["A"] * (N / ref["n_params"]) ** -p["alpha"] + data
@@ -64,8 +73,8 @@ def simple_forgetting(replay, atpp):
 
 
 def test_the_known_optimum_of_a_solvable_law_is_found():
-    # More target share s lowers the loss (eta < 0), and forgetting is proportional to s A: the
-    # least A uses up the forgetting limit, s = c/A, and then reaches the loss limit exactly.
+    # Forgetting is proportional to s A, so its limit is s <= c/A. There the D term goes like
+    # A^-(eta + beta): it falls with A, and the least A is where both limits are met exactly.
     replay, atpp = 0.35, 3.0
     limits = {"en": float(simple_forgetting(replay, atpp))}
     plan = make_plan(
@@ -73,7 +82,7 @@ def test_the_known_optimum_of_a_solvable_law_is_found():
         SIMPLE,
         {"en": LINEAR},
     )
-    assert TARGET_PARAMS["beta"] < -TARGET_PARAMS["eta"]  # else less share and more A would do
+    assert SIMPLE_PARAMS["eta"] + SIMPLE_PARAMS["beta"] > 0
     assert plan.feasible
     assert plan.binding == ("target_loss", "forgetting_en")
     assert plan.replay == pytest.approx(replay, abs=1e-4)

@@ -25,7 +25,7 @@ def test_one_table_is_written_in_three_forms(tmp_path):
 
 def test_csv_keeps_full_precision(tmp_path):
     write_csv(FRAME, tmp_path / "a.csv")
-    back = pd.read_csv(tmp_path / "a.csv", float_precision="round_trip")
+    back = pd.read_csv(tmp_path / "a.csv")
     pd.testing.assert_frame_equal(back, FRAME, check_exact=True, check_dtype=False)
 
 

@@ -9,22 +9,8 @@ from ptpp.laws.fitting import FitSettings, fit, predict_loss
 from ptpp.laws.forms import get_law
 from ptpp.laws.protocols import Split, split
 from ptpp.laws.record import Fit
-from ptpp.laws.scoring import score_fit, scores_frame
+from ptpp.laws.scoring import PREDICTION_COLUMNS, score_fit, scores_frame
 from ptpp.observations import forgetting_rows, is_stage, is_sweep, seed_noise, target_rows
-
-PREDICTION_COLUMNS = (
-    "law",
-    "protocol",
-    "domain",
-    "role",
-    "size",
-    "n_params",
-    "ptpp",
-    "replay",
-    "atpp",
-    "observed",
-    "predicted",
-)
 
 
 def split_rows(

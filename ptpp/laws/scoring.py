@@ -13,6 +13,10 @@ from ptpp.laws.forms import LAWS
 from ptpp.laws.record import Fit
 
 DELTA = 1e-3
+PREDICTION_COLUMNS = (
+    *("law", "protocol", "domain", "role", "size", "n_params", "ptpp", "replay", "atpp"),
+    *("observed", "predicted"),
+)
 
 
 def score(observed: ArrayLike, predicted: ArrayLike) -> dict[str, float]:

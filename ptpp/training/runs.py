@@ -1,5 +1,6 @@
 """The two kinds of run: a pre-training stage and a continual pre-training (CPT) trajectory."""
 
+import csv
 import logging
 import math
 import time
@@ -7,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from ptpp.corpora.store import Store, bytes_per_token, open_store
@@ -155,6 +155,7 @@ def pretrain_stage(
     zero_shot: str | Path,
     curve: str | Path,
     state: str | Path,
+    save_every_s: float = 30.0,
 ) -> None:
     """Train one model from the previous stage's trunk (or from scratch) to `ptpp`.
 
@@ -198,7 +199,16 @@ def pretrain_stage(
     )
     with folder.locked():
         records, made = train(
-            model, optimiser, mixture, settings, [milestone], at_milestone, folder, what, start
+            model,
+            optimiser,
+            mixture,
+            settings,
+            [milestone],
+            at_milestone,
+            folder,
+            what,
+            start,
+            save_every_s,
         )
         points += [[p * context, loss] for p, loss in made.points]
         meta = {"position": max(milestone.branch, start), "points": points}
@@ -207,9 +217,9 @@ def pretrain_stage(
         rows = _rows(
             run, ptpp, 0.0, 0.0, 0, records[0], text, f"{run.model}.ptpp{ptpp:g}.zero_shot", seconds
         )
-        _write_csv(pd.DataFrame(rows), zero_shot)
+        _write_csv(rows, zero_shot)
         who = {"model": run.model, "size": run.size, "seed": run.seed, "n_params": run.n_params}
-        _write_csv(pd.DataFrame(points, columns=["tokens", "loss"]).assign(**who), curve)
+        _write_csv([who | {"tokens": tokens, "loss": loss} for tokens, loss in points], curve)
         folder.remove()
 
 
@@ -224,6 +234,7 @@ def adapt(
     zero_shot: str | Path,
     observations: str | Path,
     state: str | Path,
+    save_every_s: float = 30.0,
 ) -> None:
     """Adapt one checkpoint at one replay ratio and measure every ATPP of the grid.
 
@@ -242,7 +253,8 @@ def adapt(
     what = f"{run.model} CPT from PTPP {ptpp:g} at replay {replay:g}"
     _warn_of_repeats(what, mixture, milestones[-1].end)
     blocks = text.evaluation(context)
-    before = pd.read_csv(zero_shot).set_index("domain").loss[text.target]
+    with open(zero_shot, newline="") as stream:
+        before = {row["domain"]: float(row["loss"]) for row in csv.DictReader(stream)}[text.target]
 
     def at_milestone(milestone: Milestone) -> dict:
         losses = held_out_losses(model, blocks)
@@ -270,7 +282,15 @@ def adapt(
     )
     with folder.locked():
         records, _ = train(
-            model, optimiser, mixture, settings, milestones, at_milestone, folder, what
+            model,
+            optimiser,
+            mixture,
+            settings,
+            milestones,
+            at_milestone,
+            folder,
+            what,
+            save_every_s=save_every_s,
         )
         seconds = time.monotonic() - started
         rows = []
@@ -278,7 +298,7 @@ def adapt(
             tokens = milestone.end * context
             name = f"{run.model}.ptpp{ptpp:g}.replay{replay:g}"
             rows += _rows(run, ptpp, replay, milestone.budget, tokens, losses, text, name, seconds)
-        _write_csv(pd.DataFrame(rows), observations)
+        _write_csv(rows, observations)
         folder.remove()
 
 
@@ -305,9 +325,12 @@ def _rows(run, ptpp, replay, atpp, tokens, losses, text: Text, name, seconds) ->
     ]
 
 
-def _write_csv(frame: pd.DataFrame, path: str | Path) -> None:
-    with replacing(path) as temporary:
-        frame.to_csv(temporary, index=False)
+def _write_csv(rows: list[dict], path: str | Path) -> None:
+    """Floats at full precision. Not through pandas, whose import costs every job half a second."""
+    with replacing(path) as temporary, open(temporary, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _file_identity(path: str | Path | None) -> str:

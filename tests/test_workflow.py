@@ -1,0 +1,350 @@
+"""The workflow as a user meets it: run, rerun, change something, kill it, go on."""
+
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+
+from ptpp.observations import COLUMNS, read_observations
+
+SMOKE = ["--configfile", "scales/smoke.yaml"]
+NOT_COPIED = shutil.ignore_patterns(
+    "results", ".snakemake", ".git", "corpora", ".venv", "*cache*", ".hypothesis"
+)
+
+
+def workflow_copy(folder):
+    """A copy of the repository without its results, so that a test may edit it."""
+
+    def ignored(directory, names):
+        # The package ptpp.corpora stays; a folder of text called corpora at the top does not.
+        found = NOT_COPIED(directory, names)
+        return found - {"corpora"} if directory != str(ROOT) else found
+
+    shutil.copytree(ROOT, folder, ignore=ignored, symlinks=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The smoke scale, run once from nothing."""
+    folder = workflow_copy(tmp_path_factory.mktemp("smoke") / "ptpp")
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *SMOKE]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture
+def results(finished):
+    return finished / "results" / "smoke"
+
+
+def planned(finished, snakemake, change=None, target="all"):
+    """Jobs per rule that a dry run would start after `change` to the configuration."""
+    arguments = [target, *SMOKE]
+    if change is not None:
+        path = finished / "change.yaml"
+        path.write_text(yaml.safe_dump(change))
+        arguments.append("change.yaml")
+    done = snakemake(finished, "--dry-run", *arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
+    return {rule: int(count) for rule, count in rows if rule not in (target, "total")}
+
+
+TRAINING = {"tokenizer", "tokens", "pretrain", "adapt"}
+
+
+def test_a_complete_run_leaves_every_promised_file(results):
+    expected = ["observations.csv", "anchors.csv", "plan/plan.csv", "report.html"]
+    expected += [f"tables/scores.{suffix}" for suffix in ("csv", "md", "tex")]
+    expected += [
+        f"figures/{name}.{suffix}"
+        for name in ("adaptation", "calibration", "forgetting", "residuals", "plan", "pretraining")
+        for suffix in ("pdf", "png")
+    ]
+    expected += [
+        f"fits/{law}.{protocol}.fr.json"
+        for law in ("dcpt", "floor", "gated", "gated_floor")
+        for protocol in ("early_to_late", "with_anchors")
+    ]
+    expected += [f"fits/forgetting.early_to_late.{domain}.json" for domain in ("en", "ar")]
+    missing = [name for name in expected if not (results / name).stat().st_size]
+    assert not missing
+    assert not list(results.glob(".state/*")), "finished jobs leave no training state"
+
+
+def test_the_observation_table_holds_the_whole_grid(results):
+    table = read_observations(results / "observations.csv", held_out=8, target="fr")
+    assert tuple(table.columns) == COLUMNS
+    checkpoints, domains = 3 * 3, 3
+    sweep = checkpoints * 2 * 3 * domains  # replay ratios x ATPP
+    control = checkpoints * 3 * domains
+    zero_shot = checkpoints * domains
+    assert len(table) == sweep + control + zero_shot
+    assert table.loss.between(0.5, 12).all()
+
+
+def test_scores_and_plan_have_one_row_per_law_and_protocol(results):
+    scores = pd.read_csv(results / "tables" / "scores.csv")
+    columns = "law,protocol,domain,n_fit,n_held_out,huber_log,mae_rel,calibration_slope,"
+    columns += "calibration_intercept,rmse,mape,r2,noise_floor"
+    assert list(scores.columns) == columns.split(",")
+    laws = ("dcpt", "floor", "gated", "gated_floor")
+    pairs = set(itertools.product(laws, ("early_to_late", "with_anchors")))
+    french = scores[scores.domain == "fr"]
+    assert set(zip(french.law, french.protocol, strict=True)) == pairs
+    assert set(scores[scores.domain != "fr"].law) == {"forgetting"}
+    plan = pd.read_csv(results / "plan" / "plan.csv")
+    assert set(zip(plan.law, plan.protocol, strict=True)) == pairs
+
+
+def test_anchors_are_small_held_out_cells_and_never_scored(results):
+    anchors = pd.read_csv(results / "anchors.csv")
+    assert set(anchors.ptpp) == {8}
+    assert set(anchors["size"]) == {"w8"}
+    cells = anchors[["size", "replay", "atpp"]].drop_duplicates()
+    assert len(cells) == 4
+    predictions = pd.read_csv(results / "tables" / "predictions.csv")
+    held_out = predictions[
+        (predictions.role == "held_out") & (predictions.protocol == "with_anchors")
+    ]
+    assert len(held_out)
+    assert held_out.merge(cells).empty
+
+
+def test_checkpoints_are_hugging_face_folders_with_the_same_held_out_loss(results):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from ptpp.corpora.store import open_store
+    from ptpp.training.data import evaluation_blocks
+
+    folder = results / "checkpoints" / "w16" / "ptpp8"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder).vocab_size == 300
+    zero_shot = pd.read_csv(results / "runs" / "w16.ptpp8.zero_shot.csv").set_index("domain").loss
+    for domain in ("en", "ar", "fr"):
+        store = open_store(results / "tokens" / f"{domain}.valid.bin")
+        blocks = torch.from_numpy(evaluation_blocks(store.tokens, 32, 1024))
+        with torch.no_grad():
+            logits = model(blocks[:, :-1]).logits
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), blocks[:, 1:].flatten()
+        ).item()
+        assert loss == pytest.approx(zero_shot[domain], rel=1e-5)
+
+
+def test_longer_adaptation_on_french_lowers_its_loss(results):
+    table = read_observations(results / "observations.csv")
+    rows = table[(table.domain == "fr") & (table.replay == 0) & (table.ptpp == 8)]
+    by_atpp = rows[rows["size"] == "w16"].sort_values("atpp").loss.to_list()
+    assert by_atpp == sorted(by_atpp, reverse=True)
+
+
+def test_a_second_run_has_nothing_to_do(finished, snakemake):
+    assert planned(finished, snakemake) == {}
+
+
+def test_a_new_replay_ratio_trains_only_its_own_runs(finished, snakemake):
+    jobs = planned(finished, snakemake, {"adaptation": {"replay": [0, 0.25, 0.5]}})
+    assert jobs["adapt"] == 9
+    assert TRAINING & set(jobs) == {"adapt"}
+    assert {"observations", "fit", "scores", "plan"} <= set(jobs)
+
+
+def test_a_new_size_trains_only_itself(finished, snakemake):
+    sizes = yaml.safe_load((finished / "scales" / "smoke.yaml").read_text())["models"]["sizes"]
+    new = {"name": "w24", "width": 24, "depth": 1, "heads": 1, "batch_tokens": 256, "seeds": [0]}
+    jobs = planned(finished, snakemake, {"models": {"sizes": [*sizes, new]}})
+    assert (jobs["pretrain"], jobs["adapt"]) == (3, 9)
+    assert TRAINING & set(jobs) == {"pretrain", "adapt"}
+
+
+def test_a_new_seed_trains_only_itself(finished, snakemake):
+    sizes = yaml.safe_load((finished / "scales" / "smoke.yaml").read_text())["models"]["sizes"]
+    sizes[0]["seeds"].append(2)
+    jobs = planned(finished, snakemake, {"models": {"sizes": sizes}})
+    assert (jobs["pretrain"], jobs["adapt"]) == (3, 9)
+
+
+def test_an_inserted_stage_reruns_itself_and_later_stages(finished, snakemake):
+    jobs = planned(finished, snakemake, {"pretraining": {"ptpp": [2, 4, 6, 8]}})
+    models = 3
+    assert jobs["pretrain"] == 2 * models
+    assert jobs["adapt"] == 2 * models * 3
+    assert "tokens" not in jobs
+
+
+def test_a_law_less_refits_nothing(finished, snakemake):
+    jobs = planned(finished, snakemake, {"laws": {"target": ["dcpt", "gated", "gated_floor"]}})
+    assert "fit" not in jobs
+    assert not TRAINING & set(jobs)
+    assert {"scores", "predictions", "plan"} <= set(jobs)
+
+
+def test_a_law_more_fits_only_that_law(finished, snakemake):
+    kept = list((finished / "results" / "smoke" / "fits").glob("gated_floor.*"))
+    aside = finished / "aside"
+    aside.mkdir()
+    try:
+        for path in kept:
+            path.rename(aside / path.name)
+        jobs = planned(finished, snakemake, target="laws")
+    finally:
+        for path in kept:
+            (aside / path.name).rename(path)
+        aside.rmdir()
+    assert jobs == {"fit": 2}
+
+
+def test_other_fit_settings_refit_and_retrain_nothing(finished, snakemake):
+    jobs = planned(finished, snakemake, {"laws": {"seed": 5}})
+    assert jobs["fit"] == 12
+    assert not TRAINING & set(jobs)
+
+
+def test_other_text_is_tokenised_and_trained_anew(finished, snakemake):
+    languages = yaml.safe_load((finished / "scales" / "smoke.yaml").read_text())["corpora"]
+    languages["languages"][2]["cognates"] = 0.1
+    jobs = planned(finished, snakemake, {"corpora": {"languages": languages["languages"]}})
+    assert jobs["tokenizer"] == 1
+    assert (jobs["pretrain"], jobs["adapt"]) == (9, 27)
+
+
+@pytest.mark.parametrize(
+    "module,reruns,spared",
+    [
+        ("figures.py", {"figure_adaptation", "figure_plan"}, {"adapt", "fit", "scores", "plan"}),
+        ("plan.py", {"plan", "figure_plan"}, {"adapt", "fit", "scores", "figure_adaptation"}),
+        ("laws/fitting.py", {"fit", "scores", "plan"}, TRAINING | {"figure_adaptation"}),
+        ("training/engine.py", {"pretrain", "adapt", "fit"}, {"tokenizer", "tokens"}),
+        ("progress.py", set(), TRAINING | {"fit", "scores", "plan", "figure_plan"}),
+    ],
+)
+def test_edited_package_code_reruns_what_uses_it(finished, snakemake, module, reruns, spared):
+    path = finished / "ptpp" / module
+    before = path.read_text()
+    try:
+        path.write_text(before + "\nANOTHER_CONSTANT = 1\n")
+        jobs = planned(finished, snakemake)
+    finally:
+        path.write_text(before)
+    assert reruns <= set(jobs)
+    assert not spared & set(jobs)
+
+
+def test_an_edited_script_reruns_its_rule(finished, snakemake):
+    path = finished / "scripts" / "figure_adaptation.py"
+    before = path.read_text()
+    try:
+        path.write_text(before + "\n# edited\n")
+        jobs = planned(finished, snakemake)
+    finally:
+        path.write_text(before)
+    assert jobs == {"figure_adaptation": 1}
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        ({"pretraining": {"ptp": [1]}}, "config: pretraining: unknown key 'ptp'; did you mean"),
+        ({"held_out": {"anchors": {"count": 99}}}, "99 anchors, but sizes w8 have 6 cells"),
+        ({"held_out": {"ptpp": 9}}, "held_out.ptpp: 9 is not among pretraining.ptpp"),
+    ],
+)
+def test_a_wrong_configuration_stops_before_anything_runs(finished, snakemake, change, message):
+    (finished / "change.yaml").write_text(yaml.safe_dump(change))
+    done = snakemake(finished, *SMOKE, "change.yaml")
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_finished_table_is_fitted_and_planned_without_training(finished, snakemake):
+    shutil.copy(finished / "results" / "smoke" / "observations.csv", finished / "mine.csv")
+    arguments = ["--config", "observations=mine.csv", "scale=mine"]
+    done = snakemake(finished, *SMOKE, *arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    mine = finished / "results" / "mine"
+    assert not (mine / "checkpoints").exists()
+    assert (mine / "plan" / "plan.csv").stat().st_size
+    ours = pd.read_csv(finished / "results" / "smoke" / "tables" / "scores.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(mine / "tables" / "scores.csv"), ours)
+
+
+def test_a_wrong_table_ends_in_one_line_that_names_the_row(finished, snakemake):
+    table = pd.read_csv(finished / "results" / "smoke" / "observations.csv")
+    table.loc[3, "loss"] = -1.0
+    table.to_csv(finished / "wrong.csv", index=False)
+    done = snakemake(finished, *SMOKE, "--config", "observations=wrong.csv", "scale=wrong")
+    assert done.returncode != 0
+    assert "error: wrong.csv: row 5, column loss: -1; accepted is a number above 0" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (finished / "results" / "wrong" / "observations.csv").exists()
+
+
+KILLED = {
+    "scale": "killed",
+    "save_every": 0.2,
+    "models": {
+        "sizes": [
+            {"name": "w16", "width": 16, "depth": 1, "heads": 1, "batch_tokens": 256, "seeds": [0]}
+        ]
+    },
+    "pretraining": {"ptpp": [2, 60]},
+    "adaptation": {"replay": [0.5], "controls": [], "atpp": [1, 20]},
+    "held_out": {"ptpp": 60, "anchors": {"count": 1, "sizes": ["w16"]}},
+}
+
+
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, snakemake):
+    target = "results/killed/observations.csv"
+
+    def losses(folder):
+        return read_observations(folder / target).drop(columns="seconds")
+
+    folders = []
+    for name in ("whole", "cut"):
+        folder = workflow_copy(tmp_path / name)
+        (folder / "change.yaml").write_text(yaml.safe_dump(KILLED))
+        folders.append(folder)
+    arguments = [target, *SMOKE, "change.yaml"]
+    whole, cut = folders
+    done = snakemake(whole, *arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    # Killed once while pre-training and once while adapting, each time after a save.
+    for rule in ("pretrain", "adapt"):
+        command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
+        process = subprocess.Popen(
+            command,
+            cwd=cut,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        saved = f"results/killed/.state/{rule}.w16.ptpp60*/state.safetensors"
+        deadline = time.monotonic() + 120
+        while not list(cut.glob(saved)) and time.monotonic() < deadline:
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert list(cut.glob(saved)), f"{rule} saved no state"
+        assert not (cut / target).exists()
+        assert snakemake(cut, *arguments, "--unlock").returncode == 0
+    done = snakemake(cut, *arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "CPT from PTPP 60 at replay 0.5: goes on from its saved state" in done.stderr
+    pd.testing.assert_frame_equal(losses(cut), losses(whole), check_exact=True)
