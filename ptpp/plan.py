@@ -126,17 +126,13 @@ def make_plan(
     space = _Space(request, target, forgetting, resolution)
     limit = request.target_loss
     if limit is None:
-        best = _best_reachable(space)
-        limit = float("nan") if best is None else best + request.target_within
-    point = None if np.isnan(limit) else _cheapest(space, limit, space.replays)
-    if point is not None:
-        return _plan(space, limit, point, feasible=True)
-    point = _least_excess(space, limit)
-    feasible = not np.isnan(limit) and _worst(space, limit, *point) <= _TOLERANCE
-    if feasible:  # on a range of replay ratios narrower than the grid's mesh
-        near = np.unique(np.append(space.replays, point[0]))
-        point = _cheapest(space, limit, near) or point
-    return _plan(space, limit, point, feasible)
+        best = _searched(space, np.nan, lambda replays: _best_reachable(space, replays))
+        limit = np.nan if best is None else best[1] + request.target_within
+    if not np.isnan(limit):
+        point = _searched(space, limit, lambda replays: _cheapest(space, limit, replays))
+        if point is not None:
+            return _plan(space, limit, point, feasible=True)
+    return _plan(space, limit, _least_excess(space, limit), feasible=False)
 
 
 def make_plans(request: PlanRequest, fits: Sequence[Fit]) -> list[Plan]:
@@ -210,26 +206,24 @@ class _Space:
 
     def target_loss(self, replay: NDArray, log_atpp: NDArray) -> NDArray:
         """Predicted target loss, nats, at points of any one shape."""
-        return predict(self.target, self.frame(replay, log_atpp)).reshape(np.shape(log_atpp))
+        return predict(self.target, self.rows(replay, log_atpp)).reshape(np.shape(log_atpp))
 
     def forgetting_excess(self, replay: NDArray, log_atpp: NDArray) -> NDArray:
         """Predicted forgetting - limit, nats, (domains, ...) at points of any one shape."""
-        frame, limits = self.frame(replay, log_atpp), self.request.forgetting_limits
-        parts = [predict(record, frame) - limits[d] for d, record in self.forgetting.items()]
+        rows, limits = self.rows(replay, log_atpp), self.request.forgetting_limits
+        parts = [predict(record, rows) - limits[d] for d, record in self.forgetting.items()]
         return np.array(parts).reshape(len(parts), *np.shape(log_atpp))
 
-    def frame(self, replay: NDArray, log_atpp: NDArray) -> pd.DataFrame:
-        """The points as rows that laws can predict."""
+    def rows(self, replay: NDArray, log_atpp: NDArray) -> dict[str, NDArray]:
+        """The points as columns that laws can predict from."""
         atpp = np.exp(np.ravel(log_atpp))
-        return pd.DataFrame(
-            {
-                "n_params": np.full(atpp.shape, float(self.request.n_params)),
-                "ptpp": np.full(atpp.shape, float(self.request.ptpp)),
-                "replay": np.ravel(replay),
-                "atpp": atpp,
-                "adapt_tokens": atpp * self.request.n_params,
-            }
-        )
+        return {
+            "n_params": np.full(atpp.shape, float(self.request.n_params)),
+            "ptpp": np.full(atpp.shape, float(self.request.ptpp)),
+            "replay": np.ravel(replay),
+            "atpp": atpp,
+            "adapt_tokens": atpp * self.request.n_params,
+        }
 
     def first(self, replay: NDArray, start: NDArray, end: NDArray) -> NDArray:
         """The first log ATPP (n,) from `start` to `end` within all forgetting limits, or NaN.
@@ -260,8 +254,23 @@ def _bisected(
     return inside, outside
 
 
-def _best_reachable(space: _Space) -> float | None:
-    """The least target loss within all other limits, nats; None if they cannot be met.
+def _searched(
+    space: _Space, limit: float, search: Callable[[NDArray], tuple[float, float] | None]
+) -> tuple[float, float] | None:
+    """What `search` finds on the grid of replay ratios, or else around the least excess.
+
+    The limits may be met only on a range of replay ratios that is narrower than the grid's mesh.
+    """
+    found = search(space.replays)
+    if found is None:
+        replay, log_atpp = _least_excess(space, limit)
+        if _worst(space, limit, replay, log_atpp) <= _TOLERANCE:
+            found = search(np.unique(np.append(space.replays, replay)))
+    return found
+
+
+def _best_reachable(space: _Space, replays: NDArray) -> tuple[float, float] | None:
+    """(replay, target loss) of least loss within all other limits; None if they cannot be met.
 
     Target loss falls with ATPP, so at each replay ratio the greatest harmless ATPP is the best.
     """
@@ -273,8 +282,7 @@ def _best_reachable(space: _Space) -> float | None:
         loss = space.target_loss(replay, np.where(np.isnan(edge), space.top, edge))
         return np.where(np.isnan(edge), np.nan, loss)
 
-    found = _minimum(best_loss, space.replays)
-    return None if found is None else found[1]
+    return _minimum(best_loss, replays)
 
 
 def _cheapest(space: _Space, limit: float, replays: NDArray) -> tuple[float, float] | None:
@@ -340,20 +348,25 @@ def _minimum(
     values = function(grid)
     if np.isnan(values).all():
         return None
-    for _ in range(rounds):
-        best = int(np.nanargmin(values))
-        low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-        grid = np.unique(np.append(np.linspace(low, high, 21), grid[best]))
-        values = function(grid)
+    low, high = grid[0], grid[-1]
+    mesh = np.diff(grid).max(initial=0.0)
     best = int(np.nanargmin(values))
-    return float(grid[best]), float(values[best])
+    x, value = grid[best], values[best]
+    for _ in range(rounds):
+        near = np.clip(x + mesh * np.linspace(-1, 1, 21), low, high)
+        values = function(near)
+        best = int(np.argmin(np.where(np.isnan(values), np.inf, values)))
+        if values[best] < value:
+            x, value = near[best], values[best]
+        mesh = mesh / 10
+    return float(x), float(value)
 
 
 def _plan(space: _Space, limit: float, point: tuple[float, float], feasible: bool) -> Plan:
     request = space.request
     replay, atpp = point[0], float(np.exp(point[1]))
     at = np.array([replay]), np.array([point[1]])
-    frame, excess = space.frame(*at), _excess(space, limit, *at)[:, 0]
+    rows, excess = space.rows(*at), _excess(space, limit, *at)[:, 0]
     names = [f"forgetting_{d}" for d in space.forgetting]
     if not np.isnan(limit):
         names = ["target_loss", *names]
@@ -368,7 +381,7 @@ def _plan(space: _Space, limit: float, point: tuple[float, float], feasible: boo
     if feasible and point[1] <= space.bottom + 1e-6:
         binding.append("min_atpp")  # everything is met already where the search begins
     records = [space.target, *space.forgetting.values()]
-    outside = {name for record in records for name in extrapolated_inputs(record, frame)}
+    outside = {name for record in records for name in extrapolated_inputs(record, rows)}
     return Plan(
         law=space.target.law,
         protocol=space.target.protocol,
@@ -378,9 +391,9 @@ def _plan(space: _Space, limit: float, point: tuple[float, float], feasible: boo
         atpp=atpp,
         adapt_tokens=atpp * request.n_params,
         flops=request.flops(atpp),
-        target_loss=float(predict(space.target, frame)[0]),
+        target_loss=float(predict(space.target, rows)[0]),
         target_loss_limit=float(limit),
-        forgetting={d: float(predict(f, frame)[0]) for d, f in space.forgetting.items()},
+        forgetting={d: float(predict(f, rows)[0]) for d, f in space.forgetting.items()},
         forgetting_limits={d: request.forgetting_limits[d] for d in space.forgetting},
         feasible=feasible,
         binding=tuple(binding),

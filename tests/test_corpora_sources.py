@@ -3,7 +3,10 @@
 import json
 from itertools import islice
 
+import datasets
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from ptpp.corpora.sources import documents, source_digest
 from ptpp.errors import InputError
@@ -46,8 +49,12 @@ def hub_spec(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def offline(monkeypatch):
+    """No test waits for a network; the setting itself is only read when the library loads."""
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    # The library rests five seconds after each shuffled Parquet stream; a moment is enough here.
+    monkeypatch.setattr("datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.1)
 
 
 def test_jsonl_files_follow_each_other(jsonl_spec):
@@ -87,18 +94,15 @@ def test_a_dataset_is_streamed_shuffled_and_split_without_overlap(hub_spec):
 
 
 def test_a_dataset_with_its_own_validation_split(hub_spec, tmp_path):
-    pandas = pytest.importorskip("pandas")
     for split, count in (("train", 30), ("validation", 5)):
-        pandas.DataFrame({"body": [f"{split} {i}" for i in range(count)]}).to_parquet(
-            tmp_path / f"{split}.parquet"
-        )
+        rows = pyarrow.table({"body": [f"{split} {i}" for i in range(count)]})
+        parquet.write_table(rows, tmp_path / f"{split}.parquet")
     spec = hub_spec | {"id": str(tmp_path), "valid_split": "validation"}
     assert set(documents(spec, "valid")) == {f"validation {i}" for i in range(5)}
     assert set(documents(spec, "train")) == {f"train {i}" for i in range(30)}
 
 
 def test_a_dataset_saved_to_disk(hub_spec, tmp_path):
-    datasets = pytest.importorskip("datasets")
     rows = datasets.Dataset.from_dict({"body": [f"saved {i}" for i in range(30)]})
     datasets.DatasetDict({"train": rows}).save_to_disk(tmp_path / "saved")
     spec = hub_spec | {"id": str(tmp_path / "saved"), "valid_documents": 3}

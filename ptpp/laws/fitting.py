@@ -23,6 +23,8 @@ from ptpp.errors import InputError
 from ptpp.laws.forms import Law, Parameter, get_law
 from ptpp.laws.record import Fit
 
+Rows = pd.DataFrame | Mapping[str, NDArray]
+
 # A prediction is kept above this share of the observed loss, so that its logarithm exists: steps of
 # the solver that would lead below are rejected, because the residual there is huge.
 _LEAST_SHARE = 1e-3
@@ -120,26 +122,24 @@ def fit(
     )
 
 
-def predict(record: Fit, frame: pd.DataFrame, law: Law | None = None) -> NDArray:
+def predict(record: Fit, frame: Rows, law: Law | None = None) -> NDArray:
     """The law's value (n,) on the rows of `frame`, nats per token.
 
-    A loss for target laws, forgetting itself for forgetting laws. No loss column is read. `law` is
-    needed for a law that is not in the zoo.
+    A loss for target laws, forgetting itself for forgetting laws. No loss column is read. `frame`
+    may also be a mapping of arrays (n,) by column. `law` is needed for a law outside the zoo.
     """
     law = law or get_law(record.law)
     inputs = law_inputs(law, frame)
     return law.predict(law.to_solver(record.params), inputs, record.reference)
 
 
-def predict_loss(record: Fit, frame: pd.DataFrame, law: Law | None = None) -> NDArray:
+def predict_loss(record: Fit, frame: Rows, law: Law | None = None) -> NDArray:
     """The predicted loss (n,), nats per token; for forgetting laws, zero_shot_loss is added."""
     law = law or get_law(record.law)
     return predict(record, frame, law) + _offset(law, frame)
 
 
-def extrapolated_inputs(
-    record: Fit, frame: pd.DataFrame, law: Law | None = None
-) -> tuple[str, ...]:
+def extrapolated_inputs(record: Fit, frame: Rows, law: Law | None = None) -> tuple[str, ...]:
     """The law's inputs that leave the fitted rows' range anywhere in `frame`."""
     inputs = law_inputs(law or get_law(record.law), frame)
     outside = []
@@ -150,7 +150,7 @@ def extrapolated_inputs(
     return tuple(outside)
 
 
-def law_inputs(law: Law, frame: pd.DataFrame) -> dict[str, NDArray]:
+def law_inputs(law: Law, frame: Rows) -> dict[str, NDArray]:
     """The arrays a law needs, by name, from the columns of `frame` (share = 1 - replay).
 
     Raises InputError where a column is missing or a value is outside the law's domain.
@@ -160,7 +160,7 @@ def law_inputs(law: Law, frame: pd.DataFrame) -> dict[str, NDArray]:
         column = "replay" if name == "share" else name
         if column not in frame:
             raise InputError(f"law {law.name}: the table has no column {column!r}")
-        values = frame[column].to_numpy(dtype=float)
+        values = np.asarray(frame[column], dtype=float)
         values = 1 - values if name == "share" else values
         bad = ~(values > 0) if name in law.centred else ~(values >= 0)
         if bad.any():
@@ -208,12 +208,12 @@ def _problem(law: Law, frame: pd.DataFrame) -> _Problem:
     )
 
 
-def _offset(law: Law, frame: pd.DataFrame) -> NDArray:
+def _offset(law: Law, frame: Rows) -> NDArray:
     if law.offset is None:
-        return np.zeros(len(frame))
+        return np.zeros(len(frame[law.inputs[0]]))
     if law.offset not in frame:
         raise InputError(f"law {law.name}: the table has no column {law.offset!r}")
-    return frame[law.offset].to_numpy(dtype=float)
+    return np.asarray(frame[law.offset], dtype=float)
 
 
 def _is_free(parameter: Parameter, inputs: Mapping[str, NDArray]) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ptpp.errors import InputError
 from ptpp.progress import Progress
 from ptpp.training.data import Mixture
 from ptpp.training.model import GPT2, is_hidden_matrix
@@ -21,7 +22,7 @@ from ptpp.training.state import StateFolder, pack, unpack
 log = logging.getLogger("ptpp")
 
 
-class Diverged(RuntimeError):
+class Diverged(InputError):
     """Training left the rails; the message names the cell. Such a run never enters a table."""
 
 

@@ -1,0 +1,163 @@
+"""Token stores: one flat array of token ids per language and split, with a JSON sidecar."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from ptpp import files
+from ptpp.corpora.tokenizer import SEPARATOR_ID, digest, tokenizer_threads
+from ptpp.errors import InputError
+
+_DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+_BATCH_CHARACTERS = 1 << 19  # enough to keep the encoder busy, little enough to hold in memory
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What the sidecar records.
+
+    tokens: all ids in the array, one separator after every whole document included.
+    bytes: UTF-8 bytes of the text those tokens stand for; separators count as none.
+    documents: documents begun; the last may be cut short.
+    excluded: documents left out because they stand in the other split.
+    tokenizer, source: SHA-256 digests; dtype: "uint16" or "uint32", little-endian.
+    """
+
+    tokens: int
+    bytes: int
+    documents: int
+    excluded: int
+    tokenizer: str
+    source: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open token store; `tokens` is a read-only memory map of shape (info.tokens,)."""
+
+    tokens: np.ndarray
+    info: StoreInfo
+
+
+def write_store(
+    texts: Iterable[str],
+    tokenizer: Tokenizer,
+    path: str | Path,
+    max_tokens: int | None,
+    source: str,
+    exclude: Set[bytes] = frozenset(),
+    threads: int = 1,
+) -> StoreInfo:
+    """Encode documents into `path` and its sidecar, until the texts or `max_tokens` end.
+
+    exclude: hashes (`document_hashes`) of documents to leave out, i.e. of the other split.
+    source: digest of where the texts come from, kept in the sidecar.
+
+    A document's own "<|endoftext|>" is encoded as ordinary text, so ids of value 0 are separators
+    and nothing else. Raises InputError when no token comes out.
+    """
+    if max_tokens is not None and max_tokens < 1:
+        raise InputError(f"max_tokens {max_tokens}: expected at least 1, or none for no limit")
+    dtype = "uint16" if tokenizer.get_vocab_size() <= 1 << 16 else "uint32"
+    lengths = _byte_lengths(tokenizer)
+    limit = math.inf if max_tokens is None else max_tokens
+    tokens = size = count = excluded = 0
+    tokenizer.encode_special_tokens = True
+    with tokenizer_threads(threads), files.replacing(path) as temporary:
+        with open(temporary, "wb") as stream:
+            for batch, skipped in _batches(texts, exclude):
+                excluded += skipped
+                encoded = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+                ends = tokens + np.cumsum([len(one) + 1 for one in encoded], dtype=np.int64)
+                ids = np.fromiter(_with_separators(encoded), dtype=_DTYPES[dtype])
+                kept = ids[: min(len(ids), limit - tokens)]
+                stream.write(kept.tobytes())
+                size += int(lengths[kept].sum())
+                count += int(np.searchsorted(ends, tokens + len(kept))) + 1 if len(kept) else 0
+                tokens += len(kept)
+                if tokens >= limit:
+                    break
+        if not tokens:
+            raise InputError(f"{path}: the corpus holds no text ({excluded} documents excluded)")
+        _sidecar(path).unlink(missing_ok=True)  # never an old sidecar beside a new array
+    info = StoreInfo(tokens, size, count, excluded, digest(tokenizer), source, dtype)
+    files.write_json(_sidecar(path), asdict(info))
+    return info
+
+
+def open_store(path: str | Path) -> Store:
+    """Map a store; InputError when array and sidecar are missing, damaged or disagree."""
+    sidecar = _sidecar(path)
+    record = files.read_json(sidecar)
+    names = {field.name for field in fields(StoreInfo)}
+    if not isinstance(record, dict) or set(record) != names:
+        raise InputError(f"{sidecar}: expected exactly the keys {', '.join(sorted(names))}")
+    info = StoreInfo(**record)
+    if info.dtype not in _DTYPES:
+        raise InputError(f"{sidecar}: dtype {info.dtype!r}, expected one of {', '.join(_DTYPES)}")
+    dtype = _DTYPES[info.dtype]
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file")
+    found, expected = Path(path).stat().st_size, info.tokens * dtype.itemsize
+    if found != expected:
+        raise InputError(f"{path}: {found} bytes, but {sidecar.name} promises {expected}")
+    return Store(np.memmap(path, dtype=dtype, mode="r"), info)
+
+
+def bytes_per_token(info: StoreInfo) -> float:
+    """Mean UTF-8 bytes of text per token, separators included in the tokens."""
+    return info.bytes / info.tokens
+
+
+def document_hashes(texts: Iterable[str]) -> set[bytes]:
+    """128-bit hashes of documents, by which `write_store` keeps two splits apart."""
+    return {_hash(text) for text in texts}
+
+
+def _sidecar(path: str | Path) -> Path:
+    return Path(path).with_suffix(".json")
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
+
+
+def _batches(texts: Iterable[str], exclude: Set[bytes]) -> Iterator[tuple[list[str], int]]:
+    """Groups of documents that are not excluded, with the number that were."""
+    batch: list[str] = []
+    characters = skipped = 0
+    for text in texts:
+        if exclude and _hash(text) in exclude:
+            skipped += 1
+            continue
+        batch.append(text)
+        characters += len(text)
+        if characters >= _BATCH_CHARACTERS:
+            yield batch, skipped
+            batch, characters, skipped = [], 0, 0
+    if batch or skipped:
+        yield batch, skipped
+
+
+def _with_separators(encoded: list) -> Iterator[int]:
+    for one in encoded:
+        yield from one.ids
+        yield SEPARATOR_ID
+
+
+def _byte_lengths(tokenizer: Tokenizer) -> np.ndarray:
+    """UTF-8 bytes each id stands for, shape (vocabulary,).
+
+    In a byte-level vocabulary every character of a token's name is one byte of text.
+    """
+    lengths = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
+    for name, index in tokenizer.get_vocab().items():
+        lengths[index] = len(name)
+    lengths[SEPARATOR_ID] = 0
+    return lengths
