@@ -36,7 +36,7 @@ class FitSettings:
     """`delta`: where Huber turns linear, in log loss. `starts`, `seed`: of the multi-start."""
 
     delta: float = 1e-3
-    starts: int = 8
+    starts: int = 16
     seed: int = 0
     max_evaluations: int = 2000
 
