@@ -86,11 +86,11 @@ def score_fit(record: Fit, held_out: pd.DataFrame, noise_floor: float) -> ScoreR
 
 
 def scores_frame(rows: Sequence[ScoreRow]) -> pd.DataFrame:
-    """The score table: a row per protocol, domain and law, laws in the order of the zoo."""
+    """The score table: a row per protocol, law and domain, laws in the order of the zoo."""
     table = pd.DataFrame([asdict(r) for r in rows], columns=[f.name for f in fields(ScoreRow)])
     zoo = {name: place for place, name in enumerate(LAWS)}
     order = table["law"].map(lambda name: zoo.get(name, len(zoo)))
-    table = table.assign(_order=order).sort_values(["protocol", "domain", "_order", "law"])
+    table = table.assign(_order=order).sort_values(["protocol", "_order", "law", "domain"])
     return table.drop(columns="_order").reset_index(drop=True)
 
 

@@ -1,0 +1,161 @@
+"""Pre-training stages and CPT trajectories on small stores: what they write, warn of and refuse."""
+
+import csv
+import logging
+from itertools import islice
+
+import pytest
+
+from ptpp.corpora.store import write_store
+from ptpp.corpora.synthetic import generate
+from ptpp.corpora.tokenizer import load_tokenizer, train_tokenizer
+from ptpp.errors import InputError
+from ptpp.training.engine import Diverged
+from ptpp.training.runs import Run, Text, adapt, pick_device, pretrain_stage, settings_for
+
+LANGUAGES = {"en": "english", "ar": "arabic", "fr": "french"}
+SIZE = {"name": "w8", "width": 8, "depth": 1, "heads": 1, "batch_tokens": 128}
+SPEC = {"size": SIZE, "seed": 0, "context": 32, "vocab_size": 300, "count": "total"}
+OPTIMISER = {
+    "schedule": "wsd",
+    "decay_fraction": 0.2,
+    "warmup": 0.2,
+    "learning_rate": 0.01,
+    "base_width": 8,
+    "weight_decay": 0.1,
+    "betas": [0.9, 0.95],
+    "clip": 1.0,
+}
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stores")
+    train_tokenizer(
+        {name: generate(language, 0, "train") for name, language in LANGUAGES.items()},
+        300,
+        20_000,
+        folder / "tokenizer",
+    )
+    tokenizer = load_tokenizer(folder / "tokenizer")
+    for name, language in LANGUAGES.items():
+        for split, tokens in (("train", 4_000), ("valid", 1_000)):
+            texts = islice(generate(language, 0, split), 100)
+            write_store(texts, tokenizer, folder / f"{name}.{split}.bin", tokens, "test")
+    return folder
+
+
+@pytest.fixture
+def text(stores):
+    def paths(split):
+        return [stores / f"{name}.{split}.bin" for name in LANGUAGES]
+
+    return Text.open(paths("train"), paths("valid"), "fr", {"en": 0.5, "ar": 0.5}, 512)
+
+
+def run(**changes):
+    return Run.of("w8", {**SPEC, "device": "cpu", **changes}, code="")
+
+
+def pretrained(folder, text, stores, ptpp=2.0, previous=None, **optimiser):
+    out = {
+        "checkpoint": folder / f"ptpp{ptpp:g}",
+        "trunk": folder / f"{ptpp:g}.safetensors",
+        "zero_shot": folder / f"{ptpp:g}.zero_shot.csv",
+        "curve": folder / f"{ptpp:g}.curve.csv",
+        "state": folder / ".state",
+    }
+    settings = settings_for(OPTIMISER | optimiser, run(), 128)
+    pretrain_stage(run(), ptpp, settings, text, previous, stores / "tokenizer", **out)
+    return out
+
+
+def adapted(folder, text, base, replay=0.5, atpp=(0.5, 1.0), **optimiser):
+    out = folder / f"replay{replay:g}.csv"
+    settings = settings_for(OPTIMISER | optimiser, run(), 128)
+    adapt(
+        run(), 2.0, replay, list(atpp), settings, text,
+        checkpoint=base["checkpoint"], zero_shot=base["zero_shot"], observations=out,
+        state=folder / ".state",
+    )  # fmt: skip
+    return rows(out)
+
+
+def rows(path):
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_stage_leaves_checkpoint_trunk_zero_shot_losses_and_curve(tmp_path, text, stores):
+    out = pretrained(tmp_path, text, stores)
+    losses = {row["domain"]: float(row["loss"]) for row in rows(out["zero_shot"])}
+    assert set(losses) == {"en", "ar", "fr"}
+    assert max(losses["en"], losses["ar"]) < losses["fr"], "French was never read"
+    assert (out["checkpoint"] / "model.safetensors").exists()
+    assert (out["checkpoint"] / "tokenizer.json").exists()
+    assert out["trunk"].exists()
+    assert not out["state"].exists()
+
+
+def test_stages_on_one_trunk_equal_one_long_run_for_the_later_checkpoint(tmp_path, text, stores):
+    (tmp_path / "two").mkdir()
+    (tmp_path / "one").mkdir()
+    first = pretrained(tmp_path / "two", text, stores, 1.0)
+    second = pretrained(tmp_path / "two", text, stores, 3.0, previous=first["trunk"])
+    alone = pretrained(tmp_path / "one", text, stores, 3.0)
+    assert [r["loss"] for r in rows(second["zero_shot"])] == [
+        r["loss"] for r in rows(alone["zero_shot"])
+    ]
+    assert rows(second["curve"])[0] == rows(first["curve"])[0], "the curve is the whole trunk's"
+
+
+def test_a_trajectory_measures_every_budget_on_every_domain(tmp_path, text, stores):
+    table = adapted(tmp_path, text, pretrained(tmp_path, text, stores))
+    assert {(float(r["atpp"]), r["domain"]) for r in table} == {
+        (a, d) for a in (0.5, 1.0) for d in ("en", "ar", "fr")
+    }
+    n = run().n_params
+    for row in table:
+        tokens = int(row["adapt_tokens"])
+        assert abs(tokens - float(row["atpp"]) * n) <= 32
+        assert float(row["flops"]) == 6 * n * tokens
+        assert float(row["loss"]) > 0 and float(row["bits_per_byte"]) > 0
+
+
+def test_text_read_more_than_four_times_is_warned_of(tmp_path, text, stores, caplog):
+    with caplog.at_level(logging.INFO, logger="ptpp"):
+        base = pretrained(tmp_path, text, stores)
+        few = [r for r in caplog.records if r.levelno == logging.WARNING]
+        adapted(tmp_path, text, base, replay=0, atpp=(6.0,))
+    many = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert not few
+    assert any("reads its fr text" in message and "train_tokens" in message for message in many)
+
+
+def test_a_run_that_diverges_names_its_cell_and_writes_nothing(tmp_path, text, stores):
+    base = pretrained(tmp_path, text, stores)
+    with pytest.raises(Diverged, match=r"w8 CPT from PTPP 2 at replay 0: .*lower"):
+        adapted(tmp_path, text, base, replay=0, learning_rate=500.0, clip=1e9)
+    assert not (tmp_path / "replay0.csv").exists()
+    with pytest.raises(Diverged, match=r"w8 pre-training to PTPP 2"):
+        (tmp_path / "wild").mkdir()
+        pretrained(tmp_path / "wild", text, stores, learning_rate=500.0, clip=1e9)
+    assert not (tmp_path / "wild" / "ptpp2").exists()
+
+
+def test_a_checkpoint_of_another_shape_is_refused(tmp_path, text, stores):
+    base = pretrained(tmp_path, text, stores)
+    other = run(context=16)
+    with pytest.raises(InputError, match="is not the configured"):
+        adapt(
+            other, 2.0, 0.5, [1.0], settings_for(OPTIMISER, other, 128), text,
+            checkpoint=base["checkpoint"], zero_shot=base["zero_shot"],
+            observations=tmp_path / "x.csv", state=tmp_path / ".state",
+        )  # fmt: skip
+
+
+def test_the_device_is_the_cpu_where_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert pick_device("auto") == "cpu"
+    with pytest.raises(InputError, match="torch sees no GPU; accepted: auto, cpu"):
+        pick_device("cuda")
