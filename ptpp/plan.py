@@ -31,7 +31,9 @@ class PlanRequest:
 
     `n_params`, `ptpp`: the checkpoint. `forgetting_limits`: nats per base domain. `target_loss`:
     nats; where None, `target_within` nats above the least predicted target loss that is reachable
-    under all the other limits. `max_atpp` tokens per parameter; `max_flops` FLOPs.
+    under all the other limits. `max_atpp` tokens per parameter; `max_flops` FLOPs. `min_atpp`: the
+    least ATPP considered, below which no law was measured; None goes down to a thousandth of the
+    greatest.
     """
 
     n_params: float
@@ -43,6 +45,7 @@ class PlanRequest:
     max_flops: float | None = None
     min_replay: float = 0.0
     max_replay: float = 0.95
+    min_atpp: float | None = None
 
     @classmethod
     def of(cls, section: Mapping) -> "PlanRequest":
@@ -51,10 +54,15 @@ class PlanRequest:
         return cls(forgetting_limits=section.pop("forgetting"), **section)
 
     def __post_init__(self) -> None:
-        for name in ("n_params", "ptpp", "max_atpp", "max_flops", "target_loss"):
+        for name in ("n_params", "ptpp", "min_atpp", "max_atpp", "max_flops", "target_loss"):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise InputError(f"plan: {name} is {value}; accepted is a number above 0")
+        if self.min_atpp is not None and not self.min_atpp < self.atpp_limit:
+            raise InputError(
+                f"plan: min_atpp is {self.min_atpp:g}, but max_atpp and max_flops allow "
+                f"{self.atpp_limit:g} at most"
+            )
         if self.target_loss is None and self.target_within is None:
             raise InputError("plan: neither target_loss nor target_within is given")
         if self.target_within is not None and not self.target_within >= 0:
@@ -75,6 +83,11 @@ class PlanRequest:
         if self.max_flops is None:
             return self.max_atpp
         return min(self.max_atpp, self.max_flops / self.flops(1.0))
+
+    @property
+    def least_atpp(self) -> float:
+        """The least ATPP that is considered."""
+        return self.min_atpp or self.atpp_limit / _ATPP_RANGE
 
 
 @dataclass(frozen=True)
@@ -156,16 +169,15 @@ def surface(
     request: PlanRequest,
     target: Fit,
     forgetting: Mapping[str, Fit],
-    least_atpp: float,
     resolution: int = 60,
 ) -> pd.DataFrame:
     """Predictions over the plan's space: replay, atpp, target_loss and forgetting_<domain> (nats).
 
-    ATPP runs from `least_atpp` to its limit, evenly in its logarithm.
+    ATPP runs over the range that is searched, evenly in its logarithm.
     """
     replay, atpp = np.meshgrid(
         np.linspace(request.min_replay, request.max_replay, resolution),
-        np.geomspace(least_atpp, request.atpp_limit, resolution),
+        np.geomspace(request.least_atpp, request.atpp_limit, resolution),
     )
     grid = pd.DataFrame({"replay": replay.ravel(), "atpp": atpp.ravel()})
     grid["n_params"], grid["ptpp"] = request.n_params, request.ptpp
@@ -200,7 +212,7 @@ class _Space:
         self.target = target
         self.forgetting = {d: forgetting[d] for d in request.forgetting_limits}
         self.top = float(np.log(request.atpp_limit))
-        self.bottom = self.top - float(np.log(_ATPP_RANGE))
+        self.bottom = float(np.log(request.least_atpp))
         self.steps = np.linspace(0, 1, resolution)
         self.replays = request.min_replay + self.steps * (request.max_replay - request.min_replay)
 

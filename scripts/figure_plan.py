@@ -18,6 +18,5 @@ with jobs.logged(snakemake.log[0]):
     chosen = plans.loc[(headline["law"], headline["protocol"])]
     limits = {"target_loss": chosen["target_loss_limit"]}
     limits |= {f"forgetting_{domain}": most for domain, most in request.forgetting_limits.items()}
-    least = min(request.max_atpp / 20, chosen["atpp"] / 2)
-    grid = surface(request, target, forgetting_fits(others, headline["protocol"]), least)
+    grid = surface(request, target, forgetting_fits(others, headline["protocol"]))
     figures.save(figures.plan(grid, chosen, limits), Path(snakemake.output[0]).with_suffix(""))

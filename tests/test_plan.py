@@ -1,15 +1,19 @@
 """The plan: known optima, limits, infeasibility, and independence of the grid."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws_grid import FORGETTING_PARAMS, REFERENCE, TARGET_PARAMS
 
 from ptpp.errors import InputError
+from ptpp.laws.fitting import predict
 from ptpp.laws.forms import get_law
 from ptpp.laws.record import Fit
-from ptpp.plan import PlanRequest, make_plan, plan_table
+from ptpp.plan import PlanRequest, make_plan, make_plans, plan_table, surface
 
 N = 87360.0
 RANGES = {
@@ -177,6 +181,34 @@ def test_a_forgetting_limit_that_nothing_meets_leaves_the_loss_limit_undefined()
     assert np.isnan(plan.target_loss_limit)
     assert plan.shortfall == pytest.approx(plan.forgetting["en"] + 1.0)
     assert "forgetting_en" in plan.binding
+
+
+def test_no_plan_goes_below_the_least_atpp():
+    easy = {"forgetting_limits": {}, "target_loss": 50.0}
+    free = make_plan(request(**easy), TARGET, {})
+    bounded = make_plan(request(min_atpp=2.0, **easy), TARGET, {})
+    assert free.atpp < 2.0
+    assert bounded.atpp == pytest.approx(2.0)
+    assert bounded.binding == ("min_atpp",)
+
+
+def test_every_target_fit_is_planned_with_the_forgetting_of_its_own_protocol():
+    other = replace(FORGETTING, domain="en", protocol="early_to_late")
+    same = replace(FORGETTING, domain="en", params={**FORGETTING_PARAMS, "W": 0.05})
+    plans = make_plans(request(forgetting_limits={"en": 0.3}), [other, TARGET, same, SIMPLE])
+    assert [plan.law for plan in plans] == ["gated_floor", "dcpt"]
+    for plan, target in zip(plans, (TARGET, SIMPLE), strict=True):
+        assert plan == make_plan(request(forgetting_limits={"en": 0.3}), target, {"en": same})
+
+
+def test_the_surface_shows_what_the_laws_predict_over_the_searched_range():
+    wanted = request(min_atpp=1.0)
+    grid = surface(wanted, TARGET, {"en": FORGETTING}, resolution=5)
+    assert len(grid) == 25
+    assert (grid.atpp.min(), grid.atpp.max()) == pytest.approx((1.0, 16.0))
+    point = pd.DataFrame([{"n_params": N, "ptpp": 279.0, "adapt_tokens": N, **grid.iloc[0]}])
+    assert grid.target_loss[0] == predict(TARGET, point)[0]
+    assert grid.forgetting_en[0] == predict(FORGETTING, point)[0]
 
 
 def test_extrapolation_is_listed():
