@@ -227,7 +227,7 @@ def test_other_text_is_tokenised_and_trained_anew(finished, snakemake):
     [
         ("figures.py", {"figure_adaptation", "figure_plan"}, {"adapt", "fit", "scores", "plan"}),
         ("plan.py", {"plan", "figure_plan"}, {"adapt", "fit", "scores", "figure_adaptation"}),
-        ("laws/fitting.py", {"fit", "scores", "plan"}, TRAINING | {"figure_adaptation"}),
+        ("laws/fitting.py", {"fit", "scores", "plan"}, TRAINING | {"observations", "anchors"}),
         ("training/engine.py", {"pretrain", "adapt", "fit"}, {"tokenizer", "tokens"}),
         ("progress.py", set(), TRAINING | {"fit", "scores", "plan", "figure_plan"}),
     ],
