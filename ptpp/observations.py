@@ -1,7 +1,8 @@
 """The observation table: one row = one loss of one model on one domain.
 
 The contract is `COLUMNS`. A table of a user's own needs only `n_params`, `ptpp`, `replay`, `loss`
-and one of `atpp` and `adapt_tokens`; the rest is filled. Losses are nats per token, `ptpp` and
+and one of `atpp` and `adapt_tokens`; the rest is filled. A table for one law needs less: whoever
+reads it names the columns the law needs. Losses are nats per token, `ptpp` and
 `atpp` are tokens per parameter, `adapt_tokens` are tokens, `replay` is a share in 0..1.
 
 Three kinds of row are told apart, because they answer different questions:
@@ -12,7 +13,7 @@ schedule is re-warmed, but no target text is read) and sweep rows (everything el
 import csv
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import pandas as pd
 
 from ptpp.errors import InputError
 from ptpp.files import write_text
+from ptpp.selection import renamed, selected
 
 COLUMNS = (
     "run",
@@ -37,6 +39,8 @@ COLUMNS = (
     "flops",
     "seconds",
 )
+# Columns of a user's own that laws may read; where absent, they follow from zero-shot rows.
+EXTRA = ("base_loss", "zero_shot_loss")
 CELL = ("size", "n_params", "ptpp", "replay", "atpp", "domain")
 CHECKPOINT = ("size", "ptpp", "seed", "domain")
 
@@ -45,23 +49,40 @@ STEP_TOLERANCE = 0.05
 
 _REQUIRED = ("n_params", "ptpp", "replay", "loss")
 _TEXT = ("run", "size", "domain")
-_POSITIVE = ("n_params", "n_params_non_embedding", "ptpp", "loss", "bits_per_byte")
+_POSITIVE = ("n_params", "n_params_non_embedding", "ptpp", "loss", "bits_per_byte", *EXTRA)
 _SORTED_BY = ["n_params", "size", "ptpp", "seed", "replay", "atpp", "domain", "run"]
 
 
 def read_observations(
-    path: str | os.PathLike, held_out: float | None = None, target: str | None = None
+    path: str | os.PathLike,
+    held_out: float | None = None,
+    target: str | None = None,
+    rename: Mapping[str, str] | None = None,
+    where: str | None = None,
+    needs: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Read and validate an observation table; returns `COLUMNS`, in the order of the file.
 
     `held_out`: a PTPP stage that must have sweep rows of the target domain.
     `target`: the domain that must be present, and the domain of a table without that column
     (where it is not given either, the domain is called "target").
+    `rename`: the file's column names -> ours. `where`: an expression over the (renamed) columns
+    that chooses rows, such as "ptpp < 100"; the others are not even checked.
+    `needs`: the columns one law needs beside the loss (`Law.columns`). Then only these have to be
+    there, and the result has no columns that the file neither holds nor implies.
 
     Raises InputError, one line naming file, line of the file (the header is line 1) and column.
     """
     table, lines = _read_text(Path(path))
-    return check_observations(table, str(path), lines, held_out, target)
+    if rename:
+        table = renamed(table, rename, str(path))
+    if where is not None and len(table):
+        chosen = selected(table, where, str(path), lines)
+        if not chosen.any():
+            raise InputError(f"{path}: where: {where!r} holds in none of {len(table)} rows")
+        table = table[chosen].reset_index(drop=True)
+        lines = [line for line, is_chosen in zip(lines, chosen, strict=True) if is_chosen]
+    return check_observations(table, str(path), lines, held_out, target, needs)
 
 
 def gather_observations(
@@ -84,33 +105,45 @@ def check_observations(
     lines: Sequence[int] | None = None,
     held_out: float | None = None,
     target: str | None = None,
+    needs: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Validate and complete a table that is already in memory; see `read_observations`.
 
     `lines` are the numbers by which errors call the rows (default: 1, 2, ...).
     """
     rows = _Rows(source, list(lines) if lines is not None else list(range(1, len(frame) + 1)))
-    _check_columns(frame, source)
+    kept = _checked_columns(frame, source, needs)
     if frame.empty:
         raise InputError(f"{source}: no rows; at least one observation is needed")
     table = pd.DataFrame(index=range(len(frame)))
-    for column in COLUMNS:
+    for column in kept:
         if column in _TEXT:
             table[column] = _texts(frame, column)
         else:
             table[column] = _numbers(frame, column, rows)
-    _check_values(table, rows)
-    _fill_tokens(table, rows)
+    _check_values(table, rows, {*_REQUIRED, *(needs or ())})
+    if {"n_params", "atpp", "adapt_tokens"} <= set(kept):
+        _fill_tokens(table, rows)
+    else:
+        for column in {"atpp", "adapt_tokens"} & set(kept):
+            gaps, values = table[column].isna(), table[column]
+            rows.check(gaps, values, "{value}; accepted is a number not below 0")
     table["seed"] = table["seed"].fillna(0).astype(np.int64)
     table["domain"] = table["domain"].replace("", target or "target")
-    from_n_params = table["n_params"].map(_number_text)
-    table["size"] = table["size"].where(table["size"] != "", from_n_params)
-    _check_sizes(table, rows)
-    table.loc[is_zero_shot(table), "replay"] = 0.0  # no token was replayed: the value means nothing
-    table["run"] = table["run"].where(table["run"] != "", _run_names(table))
-    table = _without_repeats(table, rows)
+    if "n_params" in kept:
+        from_n_params = table["n_params"].map(_number_text)
+        table["size"] = table["size"].where(table["size"] != "", from_n_params)
+        _check_sizes(table, rows)
+    if set(CELL) <= set(kept):
+        # No token was replayed before adaptation: the value means nothing.
+        table.loc[is_zero_shot(table), "replay"] = 0.0
+        if "run" in kept:
+            table["run"] = table["run"].where(table["run"] != "", _run_names(table))
+        table = _without_repeats(table, rows)
+    else:
+        _check_copies(frame, rows)
     _check_presence(table, source, held_out, target)
-    return table[list(COLUMNS)].reset_index(drop=True)
+    return table[list(kept)].reset_index(drop=True)
 
 
 def write_observations(frame: pd.DataFrame, path: str | os.PathLike) -> None:
@@ -148,10 +181,11 @@ def cell_means(frame: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds per cell, that is per size, n_params, PTPP, replay, ATPP and domain.
 
     Adds `n_seeds` and `loss_sd` (sample standard deviation, NaN for one seed). A column
-    `zero_shot_loss` or `forgetting`, if there, is averaged too. Rows come sorted by cell.
+    `base_loss`, `zero_shot_loss` or `forgetting`, if there, is averaged too. Rows come sorted by
+    cell.
     """
     cells = frame.groupby(list(CELL), sort=True)
-    averaged = ["adapt_tokens", "loss", "zero_shot_loss", "forgetting"]
+    averaged = ["adapt_tokens", "loss", "base_loss", "zero_shot_loss", "forgetting"]
     means = cells[[c for c in averaged if c in frame]].mean()
     means["loss_sd"] = cells["loss"].std()
     means["n_seeds"] = cells.size()
@@ -187,19 +221,32 @@ def target_rows(frame: pd.DataFrame, target: str) -> pd.DataFrame:
     return cell_means(rows)
 
 
+def zero_shot_rows(frame: pd.DataFrame, domains: Sequence[str]) -> pd.DataFrame:
+    """Cell means of the given domains' checkpoints before adaptation.
+
+    Raises InputError when one of the domains has none.
+    """
+    rows = frame[frame["domain"].isin(list(domains)) & is_zero_shot(frame)]
+    missing = [d for d in domains if d not in set(rows["domain"])]
+    if missing or not len(domains):
+        raise InputError(f"no zero-shot rows (atpp = 0) of the domain {(missing or ['any'])[0]!r}")
+    return cell_means(rows)
+
+
 def forgetting_rows(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
     """Cell means of a base domain's sweep and control rows: what forgetting laws are fitted on.
 
-    Adds `zero_shot_loss`, the loss of the same checkpoint (size, PTPP, seed) before adaptation, and
-    `forgetting` = loss - zero_shot_loss, both nats per token. Raises InputError when there are no
-    such rows or a checkpoint was not measured before adaptation.
+    Adds `zero_shot_loss`, the loss of the same checkpoint (size, PTPP, seed) before adaptation, if
+    the table has no such column, and `forgetting` = loss - zero_shot_loss, nats per token. Raises
+    InputError when there are no such rows or a checkpoint was not measured before adaptation.
     """
     rows = frame[frame["domain"] == domain]
     adapted = rows[~is_zero_shot(rows)]
     if adapted.empty:
         raise InputError(f"no adapted rows (atpp > 0) of the base domain {domain!r}")
-    before = rows[is_zero_shot(rows)].set_index(list(CHECKPOINT))["loss"]
-    adapted = adapted.join(before.rename("zero_shot_loss"), on=list(CHECKPOINT))
+    if "zero_shot_loss" not in adapted:
+        before = rows[is_zero_shot(rows)].set_index(list(CHECKPOINT))["loss"]
+        adapted = adapted.join(before.rename("zero_shot_loss"), on=list(CHECKPOINT))
     missing = adapted[adapted["zero_shot_loss"].isna()]
     if not missing.empty:
         row = missing.iloc[0]
@@ -282,21 +329,37 @@ def _check_header(header: list[str], path: Path) -> None:
             )
 
 
-def _check_columns(frame: pd.DataFrame, source: str) -> None:
+def _checked_columns(
+    frame: pd.DataFrame, source: str, needs: Sequence[str] | None
+) -> tuple[str, ...]:
+    """The columns of the result; raises where a needed one is missing or a name looks like a slip.
+
+    Further columns are the user's business, unless one looks like a slip for one of ours.
+    """
     given = [str(c) for c in frame.columns]
-    unknown = [c for c in given if c not in COLUMNS]
-    for column in _REQUIRED:
-        if column not in given:
+    unknown = [c for c in given if c not in COLUMNS + EXTRA]
+    tokens = ("atpp", "adapt_tokens")
+    required = _REQUIRED if needs is None else tuple(dict.fromkeys((*needs, "loss")))
+    for column in required:
+        if column not in given and column not in (*tokens, *EXTRA):
             raise InputError(f"{source}: no column {column!r}" + _did_you_mean(column, unknown))
-    if "atpp" not in given and "adapt_tokens" not in given:
-        near = _did_you_mean("atpp", unknown) or _did_you_mean("adapt_tokens", unknown)
-        raise InputError(f"{source}: neither column 'atpp' nor 'adapt_tokens'" + near)
-    absent = [c for c in COLUMNS if c not in given]
+    for column in tokens if needs is None else [c for c in tokens if c in needs]:
+        other = tokens[1 - tokens.index(column)]
+        if column not in given and (other not in given or "n_params" not in given):
+            near = _did_you_mean(column, unknown) or _did_you_mean(other, unknown)
+            raise InputError(f"{source}: neither column 'atpp' nor 'adapt_tokens'" + near)
+    kept = COLUMNS
+    if needs is not None:
+        implied = {"size", "domain", "seed", *required}
+        if "n_params" in given and any(c in given for c in tokens):
+            implied |= set(tokens)
+        kept = tuple(c for c in COLUMNS if c in given or c in implied)
+    absent = [c for c in kept if c not in given and (needs is None or c not in tokens)]
     for column in unknown:
-        # Further columns are the user's business, unless one looks like a slip for one of ours.
         near = difflib.get_close_matches(column.lower(), absent, n=1, cutoff=0.8)
         if near:
             raise InputError(f"{source}: unknown column {column!r}; did you mean {near[0]!r}?")
+    return kept + tuple(c for c in EXTRA if c in given)
 
 
 def _did_you_mean(column: str, unknown: list[str]) -> str:
@@ -359,29 +422,41 @@ def _fill_tokens(table: pd.DataFrame, rows: _Rows) -> None:
     )
     table["adapt_tokens"] = tokens.fillna(expected)
     table["atpp"] = atpp.fillna(tokens / n_params)
+    beyond = ~np.isfinite(table["adapt_tokens"]) | ~np.isfinite(table["atpp"])
+    rows.check(beyond, n_params, "{value}; the tokens that follow from it are not a finite number")
 
 
-def _check_values(table: pd.DataFrame, rows: _Rows) -> None:
+def _check_values(table: pd.DataFrame, rows: _Rows, required: Collection[str]) -> None:
     """Signs, ranges and gaps; `atpp` and `adapt_tokens` may still have gaps."""
-    for column in COLUMNS:
+    share = "accepted is a share between 0 and 1"
+    for column in table:
         if column in _TEXT:
             continue
         values = table[column]
         rows.check(np.isinf(values), values, "{value}; accepted is a finite number")
-        if column in ("n_params", "ptpp", "loss"):
+        if column in required and column not in ("atpp", "adapt_tokens", "replay"):
             rows.check(values.isna(), values, "{value}; accepted is a number above 0")
         if column in _POSITIVE:
             rows.check(values <= 0, values, "{value}; accepted is a number above 0")
         elif column not in ("replay", "seed"):
             rows.check(values < 0, values, "{value}; accepted is a number not below 0")
-    replay, seed = table["replay"], table["seed"]
-    adapted = (table["atpp"] != 0) & (table["adapt_tokens"] != 0)
-    share = "accepted is a share between 0 and 1"
-    rows.check(replay.isna() & adapted, replay, "{value}; " + share)
-    percent = (replay > 1) & (replay <= 100)
-    rows.check(percent, replay, "{value} looks like a percentage; " + share)
-    rows.check((replay < 0) | (replay > 1), replay, "{value}; " + share)
-    rows.check(seed.notna() & (seed != seed.round()), seed, "{value}; accepted is an integer")
+    if "replay" in table:
+        replay = table["replay"]
+        adapted = np.ones(len(table), dtype=bool)
+        for column in ("atpp", "adapt_tokens"):
+            if column in table:
+                adapted &= (table[column] != 0).to_numpy()
+        if "replay" in required:
+            rows.check(replay.isna() & adapted, replay, "{value}; " + share)
+        percent = (replay > 1) & (replay <= 100)
+        rows.check(percent, replay, "{value} looks like a percentage; " + share)
+        rows.check((replay < 0) | (replay > 1), replay, "{value}; " + share)
+    seed = table["seed"]
+    rows.check(
+        seed.notna() & ((seed != seed.round()) | (seed.abs() > 2**53)),
+        seed,
+        "{value}; accepted is an integer",
+    )
 
 
 def _check_sizes(table: pd.DataFrame, rows: _Rows) -> None:
@@ -429,6 +504,20 @@ def _without_repeats(table: pd.DataFrame, rows: _Rows) -> pd.DataFrame:
     return table
 
 
+def _check_copies(frame: pd.DataFrame, rows: _Rows) -> None:
+    """Refuse rows that are equal in every column of the file, known or not."""
+    texts = frame.astype(str)
+    copied = texts.duplicated().to_numpy()
+    if copied.any():
+        position = int(np.argmax(copied))
+        same = (texts == texts.iloc[position]).all(axis=1).to_numpy()
+        raise rows.error(
+            position,
+            "loss",
+            f"a copy of row {rows.lines[int(np.argmax(same))]} in every column; remove one of them",
+        )
+
+
 def _check_presence(
     table: pd.DataFrame, source: str, held_out: float | None, target: str | None
 ) -> None:
@@ -439,6 +528,9 @@ def _check_presence(
             + ", ".join(map(repr, domains))
         )
     if held_out is not None:
+        for column in ("ptpp", "atpp", "replay"):
+            if column not in table:
+                raise InputError(f"{source}: no column {column!r}; a held-out stage needs it")
         rows = table[is_sweep(table)]
         if target is not None:
             rows = rows[rows["domain"] == target]

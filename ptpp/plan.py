@@ -3,8 +3,8 @@
 Minimise 6 N (A N) over replay r and ATPP A, subject to predicted target loss <= its limit,
 predicted forgetting of each base domain <= its limit, A <= max_atpp and compute <= max_flops.
 6 FLOPs per parameter and token is the usual count of a dense transformer's forward and backward
-pass, without attention. The search is a dense grid, refined locally. It relies on one property of
-every target law here: predicted target loss falls with ATPP.
+pass, without attention. The search is a dense grid, refined locally. It relies on one property that
+is checked first: predicted target loss falls with ATPP.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
+from ptpp.laws.declared import law_of
 from ptpp.laws.fitting import extrapolated_inputs, predict
-from ptpp.laws.forms import get_law
 from ptpp.laws.record import Fit
 
 FLOPS_PER_PARAMETER_AND_TOKEN = 6
@@ -33,7 +33,8 @@ class PlanRequest:
     nats; where None, `target_within` nats above the least predicted target loss that is reachable
     under all the other limits. `max_atpp` tokens per parameter; `max_flops` FLOPs. `min_atpp`: the
     least ATPP considered, below which no law was measured; None goes down to a thousandth of the
-    greatest.
+    greatest. `base_loss`: the checkpoint's own base loss before adaptation, nats, measured or
+    forecast; only laws that read it need it.
     """
 
     n_params: float
@@ -46,6 +47,7 @@ class PlanRequest:
     min_replay: float = 0.0
     max_replay: float = 0.95
     min_atpp: float | None = None
+    base_loss: float | None = None
 
     @classmethod
     def of(cls, section: Mapping) -> "PlanRequest":
@@ -54,7 +56,16 @@ class PlanRequest:
         return cls(forgetting_limits=section.pop("forgetting"), **section)
 
     def __post_init__(self) -> None:
-        for name in ("n_params", "ptpp", "min_atpp", "max_atpp", "max_flops", "target_loss"):
+        positive = (
+            "n_params",
+            "ptpp",
+            "min_atpp",
+            "max_atpp",
+            "max_flops",
+            "target_loss",
+            "base_loss",
+        )
+        for name in positive:
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise InputError(f"plan: {name} is {value}; accepted is a number above 0")
@@ -137,6 +148,7 @@ def make_plan(
             + (", ".join(map(repr, forgetting)) or "none")
         )
     space = _Space(request, target, forgetting, resolution)
+    _check_falling(space)
     limit = request.target_loss
     if limit is None:
         best = _searched(space, np.nan, lambda replays: _best_reachable(space, replays))
@@ -156,13 +168,13 @@ def make_plans(request: PlanRequest, fits: Sequence[Fit]) -> list[Plan]:
     return [
         make_plan(request, record, forgetting_fits(fits, record.protocol))
         for record in fits
-        if not get_law(record.law).offset
+        if not law_of(record).offset
     ]
 
 
 def forgetting_fits(fits: Sequence[Fit], protocol: str) -> dict[str, Fit]:
     """The forgetting fits of one protocol by base domain."""
-    return {f.domain: f for f in fits if get_law(f.law).offset and f.protocol == protocol}
+    return {f.domain: f for f in fits if law_of(f).offset and f.protocol == protocol}
 
 
 def surface(
@@ -182,6 +194,8 @@ def surface(
     grid = pd.DataFrame({"replay": replay.ravel(), "atpp": atpp.ravel()})
     grid["n_params"], grid["ptpp"] = request.n_params, request.ptpp
     grid["adapt_tokens"] = grid["atpp"] * request.n_params
+    if request.base_loss is not None:
+        grid["base_loss"] = request.base_loss
     columns = {"target_loss": predict(target, grid)}
     columns |= {f"forgetting_{domain}": predict(fit, grid) for domain, fit in forgetting.items()}
     return grid[["replay", "atpp"]].assign(**columns)
@@ -229,7 +243,9 @@ class _Space:
     def rows(self, replay: NDArray, log_atpp: NDArray) -> dict[str, NDArray]:
         """The points as columns that laws can predict from."""
         atpp = np.exp(np.ravel(log_atpp))
-        return {
+        base_loss = self.request.base_loss
+        measured = {} if base_loss is None else {"base_loss": np.full(atpp.shape, base_loss)}
+        return measured | {
             "n_params": np.full(atpp.shape, float(self.request.n_params)),
             "ptpp": np.full(atpp.shape, float(self.request.ptpp)),
             "replay": np.ravel(replay),
@@ -253,6 +269,21 @@ class _Space:
 
     def _harmless(self, replay: NDArray, log_atpp: NDArray) -> NDArray:
         return (self.forgetting_excess(replay, log_atpp) <= _TOLERANCE).all(axis=0)
+
+
+def _check_falling(space: _Space) -> None:
+    """Raise where the target law's loss rises with ATPP, which no search here expects.
+
+    The laws of the zoo fall by their form, except `exponent_gate`; a declared law may do anything.
+    """
+    replay, log_atpp = np.meshgrid(space.replays[::10], np.linspace(space.bottom, space.top, 25))
+    loss = space.target_loss(replay, log_atpp)
+    if (np.diff(loss, axis=0) > _TOLERANCE).any():
+        raise InputError(
+            f"plan: by the law {space.target.law} the target loss rises with adaptation tokens at "
+            f"{space.request.n_params:g} parameters and PTPP {space.request.ptpp:g}; accepted is a "
+            "law whose loss falls there"
+        )
 
 
 def _bisected(

@@ -1,5 +1,6 @@
 # Everything the rules ask for by name. It is read at every start, so nothing heavy is imported.
 
+import csv
 import json
 import os
 import subprocess
@@ -43,10 +44,15 @@ MODELS = {
     for name, size in SIZES.items()
     for place, seed in enumerate(size["seeds"])
 }
-FITS = [(law, TARGET) for law in config["laws"]["target"]] + [
-    (law, language) for law in config["laws"]["base"] for language in BASES
+FIGURES = ["adaptation", "forgetting", "plan"]
+LAW_FIGURES = [
+    "calibration",
+    "residuals",
+    "residuals_by_input",
+    "law_comparison",
+    "profile",
+    "anchor_sweep",
 ]
-FIGURES = ["adaptation", "forgetting", "calibration", "residuals", "plan"]
 if config["observations"] is None:
     FIGURES.insert(0, "pretraining")
 
@@ -66,15 +72,22 @@ def final_outputs():
     """What a complete run leaves for its readers."""
     return [
         f"{RESULTS}/observations.csv",
-        f"{RESULTS}/anchors.csv",
-        f"{RESULTS}/tables/scores.csv",
         f"{RESULTS}/plan/plan.csv",
-        *figures(),
+        *(f"{RESULTS}/figures/{name}.png" for name in FIGURES),
+        *law_outputs(),
     ]
 
 
-def figures():
-    return [f"{RESULTS}/figures/{name}.png" for name in FIGURES]
+def law_outputs():
+    """Everything that says how far the laws can be trusted."""
+    names = ["scores", "score_intervals", "coverage", "comparison", "cross_validation"]
+    names += ["identifiability", "kappa_bands", "anchor_sweep"]
+    return [
+        f"{RESULTS}/anchors.csv",
+        *fits(),
+        *(f"{RESULTS}/tables/{name}.csv" for name in names),
+        *(f"{RESULTS}/figures/{name}.png" for name in LAW_FIGURES),
+    ]
 
 
 def text_source(language):
@@ -205,12 +218,40 @@ def last_curves():
     return [f"{RESULTS}/curves/{model}.ptpp{last}.csv" for model in MODELS]
 
 
-def fits():
+def measured_bases():
+    """The base languages that have forgetting laws: all, or those a user's table has rows of."""
+    if not config["observations"]:
+        return BASES
+    try:
+        with open(config["observations"], encoding="utf-8-sig", newline="") as stream:
+            found = {row.get("domain") for row in csv.DictReader(stream)}
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return BASES  # the rule that reads the table tells what is wrong with it
+    return [language for language in BASES if language in found]
+
+
+FITS = [(law, TARGET) for law in config["laws"]["target"]] + [
+    (law, language) for law in config["laws"]["base"] for language in measured_bases()
+]
+
+
+def fits(suffix="json"):
     return [
-        f"{RESULTS}/fits/{law}.{protocol}.{domain}.json"
+        f"{RESULTS}/fits/{law}.{protocol}.{domain}.{suffix}"
         for law, domain in FITS
         for protocol in config["laws"]["protocols"]
     ]
+
+
+def headline_fits(suffix):
+    """Files beside the fits of the law whose plan is drawn, one per protocol."""
+    law = plan_headline()["law"]
+    return [f"{RESULTS}/fits/{law}.{p}.{TARGET}.{suffix}" for p in config["laws"]["protocols"]]
+
+
+def planned_fits():
+    """A plan knows no checkpoint's base loss, which the law informed by it needs."""
+    return [path for path in fits() if "/checkpoint_informed." not in path]
 
 
 def fit_anchors(wildcards):
@@ -221,6 +262,14 @@ def fit_anchors(wildcards):
 def fit_settings():
     keys = {"huber_delta": "delta", "starts": "starts", "seed": "seed"}
     return {new: config["laws"][old] for old, new in keys.items()}
+
+
+def bootstrap_settings():
+    return {"draws": config["laws"]["bootstrap"], "seed": config["laws"]["seed"]}
+
+
+def sweep_request():
+    return dict(config["laws"]["anchor_sweep"]) | {"seed": config["held_out"]["anchors"]["seed"]}
 
 
 def plan_headline():

@@ -15,7 +15,7 @@ rule figure_pretraining:
         "../envs/ptpp.yaml"
     params:
         stages=list(STAGES.values()),
-        code=code_digest("ptpp.figures"),
+        code=code_digest("ptpp.figures.sweep"),
     script:
         "../scripts/figure_pretraining.py"
 
@@ -37,7 +37,7 @@ rule figure_adaptation:
         "../envs/ptpp.yaml"
     params:
         target=TARGET,
-        code=code_digest("ptpp.figures"),
+        code=code_digest("ptpp.figures.sweep"),
     script:
         "../scripts/figure_adaptation.py"
 
@@ -59,7 +59,7 @@ rule figure_forgetting:
         "../envs/ptpp.yaml"
     params:
         base=BASES,
-        code=code_digest("ptpp.figures"),
+        code=code_digest("ptpp.figures.sweep"),
     script:
         "../scripts/figure_forgetting.py"
 
@@ -82,7 +82,7 @@ rule figure_calibration:
         "../envs/ptpp.yaml"
     params:
         target=TARGET,
-        code=code_digest("ptpp.figures"),
+        code=code_digest("ptpp.figures.laws"),
     script:
         "../scripts/figure_calibration.py"
 
@@ -105,7 +105,7 @@ rule figure_residuals:
         "../envs/ptpp.yaml"
     params:
         target=TARGET,
-        code=code_digest("ptpp.figures"),
+        code=code_digest("ptpp.figures.laws"),
     script:
         "../scripts/figure_residuals.py"
 
@@ -129,6 +129,100 @@ rule figure_plan:
     params:
         request=plan_request(),
         headline=plan_headline(),
-        code=code_digest("ptpp.figures", "ptpp.plan"),
+        code=code_digest("ptpp.figures.planning", "ptpp.plan"),
     script:
         "../scripts/figure_plan.py"
+
+
+rule figure_residuals_by_input:
+    input:
+        predictions=f"{RESULTS}/tables/predictions.csv",
+        scores=f"{RESULTS}/tables/scores.csv",
+    output:
+        report(
+            f"{RESULTS}/figures/residuals_by_input.png",
+            caption="../report/residuals_by_input.rst",
+            category="3 Laws",
+            labels={"what": "residuals against every input"},
+        ),
+        f"{RESULTS}/figures/residuals_by_input.pdf",
+    log:
+        f"{LOGS}/figures/residuals_by_input.log",
+    conda:
+        "../envs/ptpp.yaml"
+    params:
+        target=TARGET,
+        protocol=config["plan"]["protocol"],
+        code=code_digest("ptpp.figures.laws"),
+    script:
+        "../scripts/figure_residuals_by_input.py"
+
+
+rule figure_law_comparison:
+    input:
+        intervals=f"{RESULTS}/tables/score_intervals.csv",
+        scores=f"{RESULTS}/tables/scores.csv",
+    output:
+        report(
+            f"{RESULTS}/figures/law_comparison.png",
+            caption="../report/law_comparison.rst",
+            category="3 Laws",
+            labels={"what": "laws compared, with intervals"},
+        ),
+        f"{RESULTS}/figures/law_comparison.pdf",
+    log:
+        f"{LOGS}/figures/law_comparison.log",
+    conda:
+        "../envs/ptpp.yaml"
+    params:
+        target=TARGET,
+        code=code_digest("ptpp.figures.uncertainty"),
+    script:
+        "../scripts/figure_law_comparison.py"
+
+
+rule figure_profile:
+    input:
+        profiles=headline_fits("profile.csv"),
+        verdicts=headline_fits("verdicts.csv"),
+    output:
+        report(
+            f"{RESULTS}/figures/profile.png",
+            caption="../report/profile.rst",
+            category="3 Laws",
+            labels={"what": "profile of every parameter"},
+        ),
+        f"{RESULTS}/figures/profile.pdf",
+    log:
+        f"{LOGS}/figures/profile.log",
+    conda:
+        "../envs/ptpp.yaml"
+    params:
+        target=TARGET,
+        law=config["plan"]["law"],
+        code=code_digest("ptpp.figures.uncertainty"),
+    script:
+        "../scripts/figure_profile.py"
+
+
+rule figure_anchor_sweep:
+    input:
+        sweep=f"{RESULTS}/tables/anchor_sweep.csv",
+        scores=f"{RESULTS}/tables/scores.csv",
+    output:
+        report(
+            f"{RESULTS}/figures/anchor_sweep.png",
+            caption="../report/anchor_sweep.rst",
+            category="3 Laws",
+            labels={"what": "error against the number of anchors"},
+        ),
+        f"{RESULTS}/figures/anchor_sweep.pdf",
+    log:
+        f"{LOGS}/figures/anchor_sweep.log",
+    conda:
+        "../envs/ptpp.yaml"
+    params:
+        target=TARGET,
+        code=code_digest("ptpp.figures.uncertainty"),
+    script:
+        "../scripts/figure_anchor_sweep.py"

@@ -1,6 +1,6 @@
 rule plan:
     input:
-        fits=fits(),
+        fits=planned_fits(),
     output:
         csv=report(
             f"{RESULTS}/plan/plan.csv",

@@ -3,6 +3,7 @@ rule predictions:
         observations=f"{RESULTS}/observations.csv",
         anchors=f"{RESULTS}/anchors.csv",
         fits=fits(),
+        draws=fits("npz"),
     output:
         f"{RESULTS}/tables/predictions.csv",
     log:
@@ -39,3 +40,136 @@ rule scores:
         code=code_digest("ptpp.laws.experiment", "ptpp.tables"),
     script:
         "../scripts/scores.py"
+
+
+rule comparison:
+    input:
+        observations=f"{RESULTS}/observations.csv",
+        anchors=f"{RESULTS}/anchors.csv",
+        fits=fits(),
+        draws=fits("npz"),
+    output:
+        score_intervals=report(
+            f"{RESULTS}/tables/score_intervals.csv",
+            caption="../report/score_intervals.rst",
+            category="3 Laws",
+            labels={"what": "scores with intervals"},
+        ),
+        score_intervals_md=f"{RESULTS}/tables/score_intervals.md",
+        score_intervals_tex=f"{RESULTS}/tables/score_intervals.tex",
+        coverage=report(
+            f"{RESULTS}/tables/coverage.csv",
+            caption="../report/coverage.rst",
+            category="3 Laws",
+            labels={"what": "coverage of prediction intervals"},
+        ),
+        coverage_md=f"{RESULTS}/tables/coverage.md",
+        coverage_tex=f"{RESULTS}/tables/coverage.tex",
+        comparison=report(
+            f"{RESULTS}/tables/comparison.csv",
+            caption="../report/comparison.rst",
+            category="3 Laws",
+            labels={"what": "which law beats which"},
+        ),
+        comparison_md=f"{RESULTS}/tables/comparison.md",
+        comparison_tex=f"{RESULTS}/tables/comparison.tex",
+    log:
+        f"{LOGS}/comparison.log",
+    conda:
+        "../envs/ptpp.yaml"
+    params:
+        held_out=HELD_OUT,
+        code=code_digest("ptpp.laws.comparison", "ptpp.tables"),
+    script:
+        "../scripts/comparison.py"
+
+
+rule cross_validation:
+    input:
+        observations=f"{RESULTS}/observations.csv",
+    output:
+        cross_validation=report(
+            f"{RESULTS}/tables/cross_validation.csv",
+            caption="../report/cross_validation.rst",
+            category="3 Laws",
+            labels={"what": "cross-validation"},
+        ),
+        cross_validation_md=f"{RESULTS}/tables/cross_validation.md",
+        cross_validation_tex=f"{RESULTS}/tables/cross_validation.tex",
+    log:
+        f"{LOGS}/cross_validation.log",
+    conda:
+        "../envs/ptpp.yaml"
+    params:
+        laws=list(config["laws"]["target"]),
+        protocols=list(config["laws"]["cross_validation"]),
+        target=TARGET,
+        settings=fit_settings(),
+        code=code_digest("ptpp.laws.experiment", "ptpp.tables"),
+    script:
+        "../scripts/cross_validation.py"
+
+
+rule identifiability:
+    input:
+        observations=f"{RESULTS}/observations.csv",
+        anchors=f"{RESULTS}/anchors.csv",
+        fits=fits(),
+        draws=fits("npz"),
+        verdicts=fits("verdicts.csv"),
+    output:
+        identifiability=report(
+            f"{RESULTS}/tables/identifiability.csv",
+            caption="../report/identifiability.rst",
+            category="3 Laws",
+            labels={"what": "what the rows can say about each parameter"},
+        ),
+        identifiability_md=f"{RESULTS}/tables/identifiability.md",
+        identifiability_tex=f"{RESULTS}/tables/identifiability.tex",
+        kappa_bands=report(
+            f"{RESULTS}/tables/kappa_bands.csv",
+            caption="../report/kappa_bands.rst",
+            category="3 Laws",
+            labels={"what": "forecasts that the rows cannot tell apart"},
+        ),
+        kappa_bands_md=f"{RESULTS}/tables/kappa_bands.md",
+        kappa_bands_tex=f"{RESULTS}/tables/kappa_bands.tex",
+    log:
+        f"{LOGS}/identifiability.log",
+    conda:
+        "../envs/ptpp.yaml"
+    params:
+        held_out=HELD_OUT,
+        target=TARGET,
+        code=code_digest("ptpp.laws.identifiability", "ptpp.tables"),
+    script:
+        "../scripts/identifiability.py"
+
+
+rule anchor_sweep:
+    input:
+        observations=f"{RESULTS}/observations.csv",
+    output:
+        anchor_sweep=report(
+            f"{RESULTS}/tables/anchor_sweep.csv",
+            caption="../report/anchor_sweep_table.rst",
+            category="3 Laws",
+            labels={"what": "anchors: how many and which"},
+        ),
+        anchor_sweep_md=f"{RESULTS}/tables/anchor_sweep.md",
+        anchor_sweep_tex=f"{RESULTS}/tables/anchor_sweep.tex",
+    log:
+        f"{LOGS}/anchor_sweep.log",
+    conda:
+        "../envs/ptpp.yaml"
+    params:
+        laws=list(config["laws"]["target"]),
+        held_out=HELD_OUT,
+        target=TARGET,
+        grid=anchor_grid(),
+        request=sweep_request(),
+        plan={key: config["plan"][key] for key in ("n_params", "ptpp", "max_atpp")},
+        settings=fit_settings(),
+        code=code_digest("ptpp.laws.anchoring", "ptpp.tables"),
+    script:
+        "../scripts/anchor_sweep.py"

@@ -3,13 +3,15 @@
 from ptpp import jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp.laws.experiment import predictions
+    from ptpp.laws.comparison import predictions_with_intervals as predictions
     from ptpp.laws.record import Fit
+    from ptpp.laws.uncertainty import Draws
     from ptpp.observations import read_observations
     from ptpp.tables import write_csv
 
     frame = predictions(
         [Fit.from_json(path) for path in snakemake.input.fits],
+        [Draws.from_npz(path) for path in snakemake.input.draws],
         read_observations(snakemake.input.observations),
         snakemake.params.held_out,
         read_observations(snakemake.input.anchors),

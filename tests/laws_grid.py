@@ -13,7 +13,14 @@ DESIGN = Design(
     atpps=ATPPS,
     seeds={"xs": (0, 1, 2), "s": (0,), "m": (0,)},
 )
-REFERENCE = {"n_params": 4e4, "ptpp": 22.0, "share": 0.8, "adapt_tokens": 1.6e5, "atpp": 4.0}
+REFERENCE = {
+    "n_params": 4e4,
+    "ptpp": 22.0,
+    "share": 0.8,
+    "adapt_tokens": 1.6e5,
+    "atpp": 4.0,
+    "base_loss": 3.5,
+}
 TARGET_PARAMS = {
     "E": 2.0,
     "A": 1.2,
@@ -27,6 +34,11 @@ TARGET_PARAMS = {
     "delta": -0.08,
     "G": 0.15,
     "kappa": 0.4,
+    "omega": 0.01,
+    "tau": 20.0,
+    "pi": 0.2,
+    "g_inf": 0.4,
+    "lam": 0.5,
 }
 FORGETTING_PARAMS = {
     "F": 0.5,

@@ -99,6 +99,41 @@ def curve_table(seeds=3, sizes=SIZES):
     return pd.concat(rows, ignore_index=True)
 
 
+def profile_tables(law="floor"):
+    """Profiles of three made-up parameters under two protocols, and their verdicts."""
+    lines, found = [], []
+    for protocol, width in (("early_to_late", 2.0), ("with_anchors", 1.0)):
+        for name, fitted, scale in (("E", 2.0, 0.3), ("S", 0.01, 0.004), ("kappa", 0.4, 0.0)):
+            values = np.linspace(0.2, 1.8, 9) * fitted
+            far = ((values - fitted) / (scale * width)) ** 2 if scale else np.zeros(9)
+            labels = {"law": law, "protocol": protocol, "domain": "fr", "parameter": name}
+            lines.append(pd.DataFrame({**labels, "value": values, "deviance": far}))
+            verdict = "identified" if scale else "flat"
+            found.append({**labels, "value": fitted, "verdict": verdict})
+    return pd.concat(lines, ignore_index=True), pd.DataFrame(found)
+
+
+def sweep_table(laws=("dcpt", "floor", "gated", "gated_floor")):
+    """Errors that fall with the number of anchors; the random choice is repeated."""
+    rows = []
+    for (i, law), count in itertools.product(enumerate(laws), (0, 1, 3, 5, 10, 20)):
+        for choice, repeats in (("spread", 1), ("random", 3), ("v_optimal", 1)):
+            for repeat in range(repeats):
+                error = (0.02 + 0.03 * i) / (1 + count) ** 0.5 * (1 + 0.1 * repeat)
+                rows.append((law, "fr", choice, count, repeat, error))
+    return pd.DataFrame(rows, columns=["law", "domain", "choice", "count", "repeat", "mae_rel"])
+
+
+def interval_table(laws=("dcpt", "floor", "gated", "gated_floor")):
+    rows = []
+    for (i, law), protocol in itertools.product(enumerate(laws), ("early_to_late", "with_anchors")):
+        for score_name, value in (("mae_rel", 0.08 / (i + 1)), ("calibration_slope", 1 + 0.05 * i)):
+            low, high = 0.8 * value, 1.3 * value
+            rows.append((law, protocol, "fr", score_name, value, low, high))
+    columns = ["law", "protocol", "domain", "score", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def plan_grid(domains=("en", "ar")):
     replay, atpp = np.meshgrid(np.linspace(0, 0.9, 61), np.geomspace(0.5, 40, 81))
     lost = 1.5 * (1 - replay) * (1 + 40 * replay) ** -0.9 * (1 - (1 + atpp) ** -0.5)
@@ -108,7 +143,7 @@ def plan_grid(domains=("en", "ar")):
 
 
 def every_figure(observations=None):
-    """All six figures, by name, drawn from simulated tables."""
+    """All figures, by name, drawn from simulated tables."""
     observations = observation_table() if observations is None else observations
     predicted = prediction_table(observations)
     return {
@@ -116,6 +151,10 @@ def every_figure(observations=None):
         "calibration": figures.calibration(predicted, 0.005, "fr"),
         "forgetting": figures.forgetting(observations, ["en", "ar"]),
         "residuals": figures.residuals(predicted, 0.005, "fr"),
+        "residuals_by_input": figures.residuals_by_input(predicted, 0.005, "fr", "with_anchors"),
+        "profile": figures.profile(*profile_tables(), "floor", "fr", 2.7),
+        "anchor_sweep": figures.anchor_sweep(sweep_table(), 0.005, "fr"),
+        "law_comparison": figures.law_comparison(interval_table(), 0.005, "fr"),
         "pretraining": figures.pretraining(curve_table(), [15, 31, 279]),
         "plan": figures.plan(plan_grid(), CHOSEN, LIMITS),
     }
@@ -385,6 +424,65 @@ def test_nothing_is_cut_off(drawn):
         assert_within_page(figure)
 
 
+# --- what is certain
+
+
+def test_residuals_by_input_has_a_panel_per_law_and_input_with_every_cell(drawn, predicted):
+    figure = drawn["residuals_by_input"]
+    panels = itertools.product(("dcpt", "floor", "gated", "gated_floor"), figures.laws.INPUTS)
+    for axis, (law, column) in zip(figure.axes, panels, strict=True):
+        rows = of_panel(predicted, "with_anchors", law)
+        residuals = 100 * (rows["observed"] / rows["predicted"] - 1)
+        np.testing.assert_allclose(np.sort(scattered_points(axis)[:, 1]), np.sort(residuals))
+        assert len(axis.get_xticks()) == rows[column].nunique()
+
+
+def test_a_profile_panel_names_its_parameter_and_verdict_and_shows_both_protocols(drawn):
+    profiles, _ = profile_tables()
+    figure = drawn["profile"]
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title() for axis in shown] == ["E: identified", "S: identified", "kappa: flat"]
+    for axis, name in zip(shown, ("E", "S", "kappa"), strict=True):
+        lines = profiles[profiles["parameter"] == name]
+        np.testing.assert_allclose(line_points(axis), by_rows(lines[["value", "deviance"]]))
+
+
+def test_the_anchor_sweep_draws_means_over_repeats_in_percent(drawn):
+    sweep = sweep_table()
+    counts = sorted(sweep["count"].unique())
+    for axis, law in zip(drawn["anchor_sweep"].axes, ("dcpt", "floor"), strict=False):
+        means = sweep[sweep["law"] == law].groupby(["choice", "count"])["mae_rel"].mean()
+        expected = [(counts.index(count), 100 * mean) for (_, count), mean in means.items()]
+        np.testing.assert_allclose(line_points(axis), by_rows(expected))
+        assert [tick.get_text() for tick in axis.get_xticklabels()] == [f"{c}" for c in counts]
+
+
+def test_the_law_comparison_draws_every_score_within_its_interval(drawn):
+    errors, slopes = drawn["law_comparison"].axes
+    table = interval_table()
+    for axis, name, factor in ((errors, "mae_rel", 100), (slopes, "calibration_slope", 1)):
+        rows = table[table["score"] == name]
+        drawn_lines = [line.get_xdata() for line in axis.get_lines()]
+        spans = [line for line in drawn_lines if len(line) == 2 and line[0] != line[1]]
+        wanted = sorted(zip(factor * rows["low"], factor * rows["high"], strict=True))
+        np.testing.assert_allclose(sorted(map(tuple, spans)), wanted)
+    assert [tick.get_text() for tick in errors.get_yticklabels()] == [
+        "dcpt", "floor", "gated", "gated floor",
+    ]  # fmt: skip
+
+
+def test_what_is_missing_for_a_figure_of_certainty_is_named(predicted):
+    profiles, found = profile_tables()
+    with pytest.raises(InputError, match="no profile of law 'gated'"):
+        figures.profile(profiles, found, "gated", "fr", 2.7)
+    with pytest.raises(InputError, match="anchor_sweep: no column 'choice'"):
+        figures.anchor_sweep(sweep_table().drop(columns="choice"), None, "fr")
+    with pytest.raises(InputError, match="'de'"):
+        figures.law_comparison(interval_table(), None, "de")
+    with pytest.raises(InputError, match="no rows under protocol 'late'"):
+        figures.residuals_by_input(predicted, None, "fr", "late")
+
+
 # --- bad input
 
 
@@ -457,7 +555,7 @@ def test_another_process_draws_the_same_bytes(saved, tmp_path):
         "figures.save(figures.adaptation(t.observation_table(), 'fr'), 'adaptation');"
         "figures.save(figures.plan(t.plan_grid(), t.CHOSEN, t.LIMITS), 'plan')"
     )
-    root = str(Path(figures.__file__).parent.parent)
+    root = str(Path(figures.__file__).parents[2])
     environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": root}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
     for path in tmp_path.iterdir():
@@ -474,7 +572,7 @@ def test_no_figure_or_setting_stays_behind(tmp_path, observations):
 
 # --- captions
 
-REPORT = Path(figures.__file__).parent.parent / "report"
+REPORT = Path(figures.__file__).parents[2] / "report"
 
 
 @pytest.mark.parametrize("observations", [None, "my_losses.csv"])

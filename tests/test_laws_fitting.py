@@ -4,6 +4,7 @@ import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from laws_grid import (
     ATPPS,
     FORGETTING_PARAMS,
     HELD_OUT,
+    REFERENCE,
     REPLAYS,
     TARGET_PARAMS,
     observations,
@@ -33,12 +35,16 @@ from ptpp.laws import (
     score,
     with_anchors,
 )
-from ptpp.laws.fitting import huber
-from ptpp.observations import forgetting_rows, target_rows
+from ptpp.laws.base_loss import base_losses, fit_base_loss, forecast_base_loss, with_base_loss
+from ptpp.laws.fitting import law_inputs, predict_draws, refit
+from ptpp.laws.rows import law_rows
+from ptpp.laws.solver import huber
+from ptpp.observations import forgetting_rows, is_zero_shot, target_rows
 
 TABLES = Path(__file__).parents[2] / "shared" / "tables"
 published = pytest.mark.skipif(not TABLES.is_dir(), reason="the published tables are not here")
 TARGET_LAWS = ["dcpt", "floor", "gated", "gated_floor"]
+FURTHER_LAWS = ["exponent_gate", "transfer_offset", "saturating_gate"]
 
 
 def rows_of(law, noise=0.0, seed=0):
@@ -69,12 +75,10 @@ def one_exponent_law():
     """Chinchilla with beta = alpha, the form Gadre et al. (2403.08540) fit: not in the zoo."""
     chinchilla = LAWS["chinchilla"]
 
-    def function(theta, inputs, reference):
-        value, jacobian = chinchilla.function(np.append(theta, theta[2]), inputs, reference)
-        jacobian[:, 2] += jacobian[:, 4]
-        return value, jacobian[:, :4]
+    def formula(p, x):
+        return chinchilla.formula(SimpleNamespace(**vars(p), beta=p.alpha), x)
 
-    return replace(chinchilla, name="one", parameters=chinchilla.parameters[:4], function=function)
+    return replace(chinchilla, name="one", parameters=chinchilla.parameters[:4], formula=formula)
 
 
 @published
@@ -93,16 +97,16 @@ def test_five_small_models_predict_overtrained_and_large_ones_as_well_as_publish
     assert error[large].item() <= 0.007320
 
 
-@pytest.mark.parametrize("law", TARGET_LAWS)
+@pytest.mark.parametrize("law", TARGET_LAWS + FURTHER_LAWS)
 def test_without_noise_a_law_finds_itself(law):
     rows = rows_of(law)
     record = fit(law, rows)
     assert record.objective < 1e-12
     assert record.converged
     np.testing.assert_allclose(predict(record, rows), rows["loss"], rtol=1e-6)
-    # Exponents do not depend on the reference point.
-    for name in ("alpha", "beta", "eta", "gamma", "delta", "kappa"):
-        if name in record.params:
+    # Exponents do not depend on the reference point, but for those that omega shifts.
+    for name in ("alpha", "beta", "eta", "gamma", "delta", "kappa", "omega", "pi"):
+        if law != "exponent_gate" and name in record.params:
             assert record.params[name] == pytest.approx(TARGET_PARAMS[name], rel=1e-3)
 
 
@@ -272,6 +276,151 @@ def test_extrapolation_is_read_off_the_measured_ranges():
     assert extrapolated_inputs(record, far) == ("n_params", "share")
 
 
+def resamples(count, rows, seed=0):
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=count)
+
+
+@pytest.mark.parametrize("law", ["gated_floor", "transfer_offset"])
+def test_refits_equal_fits_of_the_resampled_rows(law):
+    rows = rows_of("gated_floor", noise=0.01)
+    record = fit(law, rows)
+    counts = resamples(6, rows)
+    refits = refit(record, rows, counts)
+    assert refits.params.shape == (6, len(LAWS[law].parameters))
+    assert refits.converged.all()
+    for count, params, objective in zip(counts, refits.params, refits.objective, strict=True):
+        copies = rows.loc[rows.index.repeat(count)]
+        # The drawn fit may find a better minimum elsewhere, but never a better one nearby.
+        drawn = fit(law, copies)
+        assert objective >= drawn.objective * (1 - 1e-6)
+        mine = dict(zip(LAWS[law].names, params, strict=True))
+        at = dataclasses.replace(record, params=mine)
+        there = huber(np.log(predict(at, copies) / copies["loss"].to_numpy()), 1e-3).sum()
+        assert objective == pytest.approx(there, rel=1e-9)
+        assert objective <= drawn.objective * 1.05
+
+
+def test_equal_weights_give_the_fit_itself():
+    rows = rows_of("gated", noise=0.01)
+    record = fit("gated", rows)
+    refits = refit(record, rows, np.ones((2, len(rows))))
+    np.testing.assert_allclose(refits.objective, record.objective, rtol=1e-7)
+    draws = predict_draws(record, refits.params, rows)
+    assert draws.shape == (2, len(rows))
+    np.testing.assert_allclose(draws[0], predict(record, rows), rtol=1e-4)
+
+
+def test_a_bootstrap_spreads_as_refitting_fresh_noise_does():
+    truth = rows_of("gated")["loss"].to_numpy()
+    rows = rows_of("gated", noise=0.01)
+    record = fit("gated", rows)
+    draws = refit(record, rows, resamples(200, rows))
+    spread = predict_draws(record, draws.params, rows).std(axis=0).mean()
+    fresh = [predict(fit("gated", rows_of("gated", 0.01, seed)), rows) for seed in range(1, 13)]
+    assert 0.5 < spread / np.std(fresh, axis=0).mean() < 2
+    assert np.abs(predict(record, rows) - truth).mean() < 3 * spread
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [np.ones(180), np.ones((2, 3)), -np.ones((1, 180)), np.full((1, 180), np.nan),
+     np.zeros((1, 180))],
+)  # fmt: skip
+def test_weights_that_are_none_are_refused(weights):
+    rows = rows_of("dcpt")
+    with pytest.raises(InputError, match="refit: "):
+        refit(fit("dcpt", rows, FitSettings(starts=1)), rows, weights)
+
+
+def test_a_robust_scale_adapts_delta_to_the_noise():
+    for noise in (0.002, 0.02):
+        rows = rows_of("gated", noise)
+        record = fit("gated", rows, FitSettings(robust_scale=True))
+        # Means over 3 seeds at the smallest size make the typical noise a little less.
+        assert 0.5 * noise < record.settings["delta"] / 1.345 < 1.1 * noise
+        assert record.settings["robust_scale"] is True
+        residuals = np.log(predict(record, rows) / rows["loss"].to_numpy())
+        expected = huber(residuals, record.settings["delta"]).sum()
+        assert record.objective == pytest.approx(expected, rel=1e-9)
+
+
+def test_outliers_hardly_move_a_robust_fit():
+    rows = rows_of("gated", 0.005)
+    spoiled = rows.assign(loss=rows["loss"] * np.where(rows.index % 20 == 3, 1.3, 1.0))
+    record = fit("gated", spoiled, FitSettings(robust_scale=True))
+    error = np.abs(predict(record, rows) / predict(fit("gated", rows), rows) - 1)
+    assert error.mean() < 0.005
+
+
+def test_the_gap_says_how_well_the_best_start_was_found_again():
+    rows = rows_of("gated", noise=0.01)
+    assert fit("gated", rows).gap < 1e-9
+    assert fit("gated", rows, FitSettings(starts=1)).gap is None
+
+
+def informed_rows():
+    """Rows whose target loss follows a law of the checkpoint's own base loss."""
+    table = observations(noise=0.0)
+    rows = law_rows(table, "checkpoint_informed", "fr")
+    law = LAWS["checkpoint_informed"]
+    inputs = law_inputs(law, rows)
+    loss = law.predict(law.to_solver(TARGET_PARAMS), inputs, REFERENCE)
+    return table, rows.assign(loss=loss)
+
+
+def test_a_checkpoint_informed_law_reads_the_zero_shot_rows():
+    table, rows = informed_rows()
+    before = table[is_zero_shot(table)].groupby(["size", "ptpp"])["loss"].mean()
+    expected = before.loc[pd.MultiIndex.from_frame(rows[["size", "ptpp"]])]
+    np.testing.assert_allclose(rows["base_loss"], expected, rtol=1e-12)
+    parts = early_to_late(rows, HELD_OUT)
+    record = fit("checkpoint_informed", parts.fit)
+    np.testing.assert_allclose(predict(record, parts.held_out), parts.held_out["loss"], rtol=1e-5)
+    assert record.params["lam"] == pytest.approx(TARGET_PARAMS["lam"], rel=1e-2)
+
+
+def test_a_checkpoint_that_does_not_exist_is_forecast():
+    table, rows = informed_rows()
+    early = table[table["ptpp"] < HELD_OUT]
+    with pytest.raises(InputError, match=r"ptpp 279: no zero-shot row .* no forecast of its base"):
+        with_base_loss(rows, early, ["ar", "en"])
+    forecast = fit_base_loss(base_losses(early, ["ar", "en"]))
+    filled = with_base_loss(rows, early, ["ar", "en"], forecast)
+    # Six exact checkpoints pin the Chinchilla law they follow.
+    np.testing.assert_allclose(filled["base_loss"], rows["base_loss"], rtol=1e-4)
+    assert forecast_base_loss(forecast, 4e4, 279) < forecast_base_loss(forecast, 4e4, 31)
+
+
+def test_every_base_domain_of_a_checkpoint_is_needed():
+    table = observations()
+    gone = is_zero_shot(table) & (table["domain"] == "ar") & (table["size"] == "s")
+    with pytest.raises(InputError, match=r"size 's', ptpp 15: .* only 1 of the base"):
+        law_rows(table[~gone], "checkpoint_informed", "fr")
+    with pytest.raises(InputError, match=r"no zero-shot rows .* of the domain 'de'"):
+        base_losses(table, ["de"])
+
+
+def test_rows_before_adaptation_join_only_laws_that_speak_of_them():
+    table = observations()
+    zero = table[(table["domain"] == "en") & is_zero_shot(table)]
+    table = pd.concat([table, zero.assign(domain="fr", run="x")], ignore_index=True)
+    rows = law_rows(table, "transfer_offset", "fr", zero_shot=True)
+    assert (rows["atpp"] == 0).sum() == 9
+    record = fit("transfer_offset", rows)
+    assert np.isfinite(predict(record, rows)).all()
+    with pytest.raises(InputError, match="law dcpt: it does not describe zero-shot rows"):
+        law_rows(table, "dcpt", "fr", zero_shot=True)
+
+
+def test_a_prediction_that_is_not_finite_is_refused():
+    record = fit("gated", rows_of("gated"), FitSettings(starts=1))
+    steep = dataclasses.replace(record, params={**record.params, "beta": 1.2})
+    row = {"n_params": [1e4], "ptpp": [15], "replay": [0.0], "adapt_tokens": [1e-300]}
+    with pytest.raises(InputError, match="law gated: not finite at n_params = 10000, ptpp = 15"):
+        predict(steep, row)
+
+
 def test_convergence_is_not_claimed_when_the_solver_was_stopped():
     rows = rows_of("gated_floor", noise=0.01)
     assert not fit("gated_floor", rows, FitSettings(max_evaluations=3)).converged
@@ -294,12 +443,21 @@ def test_convergence_is_not_claimed_when_the_solver_was_stopped():
             "law dcpt: share is 0 in 180 of 180 rows; accepted",
         ),
         ("forgetting", lambda t: t, "law forgetting: the table has no column 'zero_shot_loss'"),
+        ("dcpt", lambda t: t.assign(loss=np.nan), "law dcpt: loss is nan in 180 of 180 rows; acc"),
+        ("dcpt", lambda t: t.assign(n_params=np.inf), "law dcpt: n_params is inf in 180 of 180 r"),
+        ("dcpt", lambda t: t.assign(replay=-0.5), "law dcpt: share is 1.5 in 180 of 180 rows; ac"),
+        ("dcpt", lambda t: t.assign(replay=0.5), "law dcpt: column replay: all 180 rows hold 0.5"),
+        ("dcpt", lambda t: t.assign(n_params=1e4), "law dcpt: column n_params: all 180 rows hold"),
+        ("dcpt", lambda t: t.head(0), "law dcpt: no rows to fit"),
+        ("gate", lambda t: t, "law: 'gate' is not known; accepted are chinchilla, dcpt"),
     ],
 )
 def test_rows_a_law_cannot_use_are_refused(law, change, message):
     with pytest.raises(InputError) as raised:
         fit(law, change(rows_of("dcpt")))
     assert str(raised.value).startswith(message)
+    with pytest.raises(InputError, match=r"^mine\.csv: law"):
+        fit(law, change(rows_of("dcpt")), source="mine.csv")
 
 
 def test_a_law_of_n_and_d_needs_no_ptpp_and_no_replay():

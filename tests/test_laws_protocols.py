@@ -6,7 +6,9 @@ from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
 
 from ptpp.anchors import Cell, choose_anchors
 from ptpp.errors import InputError
-from ptpp.laws import PROTOCOLS, early_to_late, fit, split, with_anchors
+from ptpp.laws import PROTOCOLS, FitSettings, early_to_late, fit, split, with_anchors
+from ptpp.laws.experiment import cross_validation
+from ptpp.laws.protocols import CROSS_VALIDATIONS, folds
 from ptpp.observations import CELL, is_stage, target_rows
 
 KEYS = [*CELL]
@@ -83,3 +85,62 @@ def test_something_must_be_left_to_fit_and_to_score():
 def test_an_unknown_protocol_is_refused():
     with pytest.raises(InputError, match="'late' is not known; accepted are early_to_late"):
         split("late", observations(), HELD_OUT)
+
+
+def test_every_stage_is_left_out_once_and_fitted_by_all_others():
+    rows = target_rows(observations(), "fr")
+    parts = folds("leave_one_stage_out", rows)
+    assert list(parts) == ["PTPP 15", "PTPP 31", "PTPP 279"]
+    for name, part in parts.items():
+        (stage,) = part.held_out["ptpp"].unique()
+        assert name == f"PTPP {stage:g}"
+        assert set(part.fit["ptpp"]) == {15, 31, HELD_OUT} - {stage}
+        assert keys(part.fit) | keys(part.held_out) == keys(rows)
+
+
+def test_the_largest_size_is_left_out_at_every_stage():
+    rows = target_rows(observations(), "fr")
+    ((name, part),) = folds("leave_largest_size_out", rows).items()
+    assert name == "N 87360"
+    assert set(part.held_out["size"]) == {"m"}
+    assert set(part.held_out["ptpp"]) == {15, 31, HELD_OUT}
+    assert set(part.fit["size"]) == {"xs", "s"}
+
+
+def test_a_cross_validation_without_enough_parts_is_refused():
+    rows = target_rows(observations(), "fr")
+    with pytest.raises(InputError, match="2 PTPP stages; accepted are 3 or more"):
+        folds("leave_one_stage_out", rows[rows["ptpp"] < 100])
+    with pytest.raises(InputError, match="1 sizes; accepted are 2 or more"):
+        folds("leave_largest_size_out", rows[rows["size"] == "m"])
+    with pytest.raises(InputError, match="'loo' is not known; accepted are leave_one_stage_out"):
+        folds("loo", rows)
+
+
+def test_cross_validation_scores_each_fold_and_all_together():
+    table = cross_validation(
+        observations(noise=0.01), ["dcpt", "gated"], CROSS_VALIDATIONS, "fr", FitSettings(starts=4)
+    )
+    assert len(table) == 2 * (4 + 1)
+    stages = table[table["protocol"] == "leave_one_stage_out"].set_index(["law", "left_out"])
+    # The true law has a gate, so it beats the baseline at both ends and on the whole.
+    for left_out in ("PTPP 15", "PTPP 279", "each"):
+        assert stages.mae_rel["gated", left_out] < stages.mae_rel["dcpt", left_out]
+    each = stages.loc["gated"].drop("each")
+    assert each.mae_rel.min() < stages.mae_rel["gated", "each"] < each.mae_rel.max()
+    assert (table["noise_floor"] > 0).all()
+    largest = table[table["protocol"] == "leave_largest_size_out"]
+    assert largest["note"].str.contains("alpha is not identified: 2 values of n_params").all()
+
+
+def test_a_fold_that_cannot_be_fitted_says_why_and_has_no_scores():
+    early = observations(noise=0.01).query("ptpp < 100")
+    table = cross_validation(early, ["gated"], CROSS_VALIDATIONS, "fr", FitSettings(starts=2))
+    stages = table[table["protocol"] == "leave_one_stage_out"]
+    assert stages["mae_rel"].isna().all()
+    assert stages["note"].str.contains("accepted are 3 or more").all()
+    one = cross_validation(
+        early.query("size != 'm'"), ["gated"], ["leave_largest_size_out"], "fr", FitSettings()
+    )
+    assert one["mae_rel"].isna().all()
+    assert one["note"].str.contains("n_params").all()

@@ -62,17 +62,21 @@ def planned(finished, snakemake, change=None, target="all"):
     return {rule: int(count) for rule, count in rows if rule not in (target, "total")}
 
 
+FIGURES = (
+    *("adaptation", "calibration", "forgetting", "residuals", "plan", "pretraining"),
+    *("residuals_by_input", "law_comparison", "profile", "anchor_sweep"),
+)
+TABLES = (
+    *("scores", "score_intervals", "coverage", "comparison", "cross_validation"),
+    *("identifiability", "kappa_bands", "anchor_sweep"),
+)
 TRAINING = {"tokenizer", "tokens", "pretrain", "adapt"}
 
 
 def test_a_complete_run_leaves_every_promised_file(results):
     expected = ["observations.csv", "anchors.csv", "plan/plan.csv", "report.html"]
-    expected += [f"tables/scores.{suffix}" for suffix in ("csv", "md", "tex")]
-    expected += [
-        f"figures/{name}.{suffix}"
-        for name in ("adaptation", "calibration", "forgetting", "residuals", "plan", "pretraining")
-        for suffix in ("pdf", "png")
-    ]
+    expected += [f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")]
+    expected += [f"tables/{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")]
     expected += [
         f"fits/{law}.{protocol}.fr.json"
         for law in ("dcpt", "floor", "gated", "gated_floor")
@@ -205,7 +209,8 @@ def test_a_law_more_fits_only_that_law(finished, snakemake):
         for path in kept:
             (aside / path.name).rename(path)
         aside.rmdir()
-    assert jobs == {"fit": 2}
+    assert {jobs[rule] for rule in ("fit", "bootstrap", "profile")} == {2}
+    assert not TRAINING & set(jobs)
 
 
 def test_other_fit_settings_refit_and_retrain_nothing(finished, snakemake):
@@ -225,7 +230,8 @@ def test_other_text_is_tokenised_and_trained_anew(finished, snakemake):
 @pytest.mark.parametrize(
     "module,reruns,spared",
     [
-        ("figures.py", {"figure_adaptation", "figure_plan"}, {"adapt", "fit", "scores", "plan"}),
+        ("figures/style.py", {"figure_adaptation", "figure_plan"}, {"adapt", "fit", "scores"}),
+        ("laws/uncertainty.py", {"bootstrap", "profile", "comparison"}, {"adapt", "fit", "plan"}),
         ("plan.py", {"plan", "figure_plan"}, {"adapt", "fit", "scores", "figure_adaptation"}),
         ("laws/fitting.py", {"fit", "scores", "plan"}, TRAINING | {"observations", "anchors"}),
         ("training/engine.py", {"pretrain", "adapt", "fit"}, {"tokenizer", "tokens"}),
@@ -281,6 +287,31 @@ def test_a_finished_table_is_fitted_and_planned_without_training(finished, snake
     assert (mine / "plan" / "plan.csv").stat().st_size
     ours = pd.read_csv(finished / "results" / "smoke" / "tables" / "scores.csv")
     pd.testing.assert_frame_equal(pd.read_csv(mine / "tables" / "scores.csv"), ours)
+
+
+def test_laws_are_judged_from_the_shortest_table_of_one_s_own(finished, snakemake):
+    """Only what a table must have: no domain, no base languages, no names; and no plan is asked."""
+    table = pd.read_csv(finished / "results" / "smoke" / "observations.csv")
+    table = table[
+        (table.domain == "fr") & (table.replay < 1) & (table.atpp > 0) & (table.seed == 0)
+    ]
+    table[["n_params", "ptpp", "replay", "atpp", "loss"]].to_csv(
+        finished / "short.csv", index=False
+    )
+    arguments = ["--config", "observations=short.csv", "scale=short"]
+    done = snakemake(finished, "laws", *SMOKE, *arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    short = finished / "results" / "short"
+    assert not (short / "checkpoints").exists()
+    assert not list(short.glob("fits/forgetting*"))
+    bands = pd.read_csv(short / "tables" / "kappa_bands.csv")
+    assert set(bands.law) == {"floor", "gated_floor"}
+    assert set(bands.protocol) == {"early_to_late"}
+    assert bands.reason.str.contains("2 PTPP stages").all()
+    verdicts = pd.read_csv(short / "tables" / "identifiability.csv")
+    assert set(verdicts.verdict) <= {"identified", "one-sided", "flat", "at bound"}
+    coverage = pd.read_csv(short / "tables" / "coverage.csv")
+    assert coverage.coverage.between(0, 1).all()
 
 
 def test_a_wrong_table_ends_in_one_line_that_names_the_row(finished, snakemake):

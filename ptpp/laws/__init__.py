@@ -8,8 +8,19 @@ From a table of losses to a score takes four calls:
     laws.score(parts.held_out["loss"], laws.predict_loss(fitted, parts.held_out))
 """
 
-from ptpp.laws.fitting import FitSettings, extrapolated_inputs, fit, predict, predict_loss
-from ptpp.laws.forms import LAWS, Law, Parameter, get_law
+from ptpp.laws.declared import declared_law, find_law, law_of, load_law
+from ptpp.laws.fitting import (
+    FitSettings,
+    Refits,
+    extrapolated_inputs,
+    fit,
+    predict,
+    predict_draws,
+    predict_loss,
+    refit,
+)
+from ptpp.laws.forms import LAWS, get_law
+from ptpp.laws.law import Law, Parameter
 from ptpp.laws.protocols import PROTOCOLS, Split, early_to_late, split, with_anchors
 from ptpp.laws.record import Fit
 from ptpp.laws.scoring import ScoreRow, score, score_fit, scores_frame
@@ -21,14 +32,21 @@ __all__ = [
     "FitSettings",
     "Law",
     "Parameter",
+    "Refits",
     "ScoreRow",
     "Split",
+    "declared_law",
     "early_to_late",
     "extrapolated_inputs",
+    "find_law",
     "fit",
     "get_law",
+    "law_of",
+    "load_law",
     "predict",
+    "predict_draws",
     "predict_loss",
+    "refit",
     "score",
     "score_fit",
     "scores_frame",

@@ -1,21 +1,36 @@
 """From an observation table to fits, predictions and scores, under the protocols."""
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 
+import numpy as np
 import pandas as pd
 
 from ptpp.anchors import Cell
+from ptpp.errors import InputError
+from ptpp.laws.declared import find_law, law_of
 from ptpp.laws.fitting import FitSettings, fit, predict_loss
-from ptpp.laws.forms import get_law
-from ptpp.laws.protocols import Split, split
+from ptpp.laws.law import Law
+from ptpp.laws.protocols import Split, folds, split
 from ptpp.laws.record import Fit
-from ptpp.laws.scoring import PREDICTION_COLUMNS, score_fit, scores_frame
-from ptpp.observations import forgetting_rows, is_stage, is_sweep, seed_noise, target_rows
+from ptpp.laws.rows import law_rows
+from ptpp.laws.scoring import PREDICTION_COLUMNS, score, score_fit, scores_frame
+from ptpp.observations import is_stage, is_sweep, seed_noise
+
+SCORES = (
+    "huber_log",
+    "mae_rel",
+    "calibration_slope",
+    "calibration_intercept",
+    "rmse",
+    "mape",
+    "r2",
+)
 
 
 def split_rows(
     observations: pd.DataFrame,
-    law: str,
+    law: Law | str,
     protocol: str,
     domain: str,
     held_out: float,
@@ -23,10 +38,11 @@ def split_rows(
 ) -> Split:
     """The cells a law is fitted on and those it is scored on.
 
-    `anchors` are the rows of the anchored cells; needed by the protocol `with_anchors` alone.
+    `law`: as for `fit`. `anchors` are the rows of the anchored cells; needed by the protocol
+    `with_anchors` alone.
     """
-    rows = forgetting_rows if get_law(law).offset else target_rows
-    return split(protocol, rows(observations, domain), held_out, anchored_cells(anchors))
+    rows = law_rows(observations, law, domain)
+    return split(protocol, rows, held_out, anchored_cells(anchors))
 
 
 def anchored_cells(anchors: pd.DataFrame | None) -> list[Cell]:
@@ -60,7 +76,7 @@ def predictions(
     """
     parts = []
     for record in fits:
-        cells = _split_of(record, observations, held_out, anchors)
+        cells = split_of(record, observations, held_out, anchors)
         for role, rows in (("fit", cells.fit), ("held_out", cells.held_out)):
             parts.append(
                 rows.assign(
@@ -84,7 +100,7 @@ def score_table(
         [
             score_fit(
                 record,
-                _split_of(record, observations, held_out, anchors).held_out,
+                split_of(record, observations, held_out, anchors).held_out,
                 noise[record.domain],
             )
             for record in fits
@@ -92,7 +108,54 @@ def score_table(
     )
 
 
-def _split_of(
+def split_of(
     record: Fit, observations: pd.DataFrame, held_out: float, anchors: pd.DataFrame
 ) -> Split:
-    return split_rows(observations, record.law, record.protocol, record.domain, held_out, anchors)
+    """The rows a fit was made on and those it is scored on."""
+    law = law_of(record)
+    return split_rows(observations, law, record.protocol, record.domain, held_out, anchors)
+
+
+def cross_validation(
+    observations: pd.DataFrame,
+    laws: Sequence[Law | str],
+    protocols: Sequence[str],
+    domain: str,
+    settings: FitSettings,
+) -> pd.DataFrame:
+    """Scores of every law on every fold, and on all folds of a protocol together.
+
+    Columns: law, protocol, domain, left_out, n_fit, n_held_out, the scores, noise_floor and note:
+    why a fold could not be fitted (its scores are then NaN) or what its rows cannot identify. Every
+    stage is left out and fitted in turn, so choose no law by this table and then report its score
+    at the held-out stage: give the early observations alone for that.
+    """
+    noise = seed_noise(observations[(observations["domain"] == domain) & is_sweep(observations)])
+    rows = []
+    for law, protocol in product(laws, protocols):
+        found = find_law(law)
+        labels = {"law": found.name, "protocol": protocol, "domain": domain}
+        try:
+            parts = folds(protocol, law_rows(observations, found, domain))
+        except InputError as error:
+            rows.append({**labels, "left_out": "", "note": str(error)})
+            continue
+        pooled = []
+        for name, part in parts.items():
+            counts = {"left_out": name, "n_fit": len(part.fit), "n_held_out": len(part.held_out)}
+            try:
+                record = fit(found, part.fit, settings, protocol, domain)
+                predicted = predict_loss(record, part.held_out, found)
+            except InputError as error:
+                rows.append({**labels, **counts, "note": str(error)})
+                continue
+            pooled.append((part.held_out["loss"].to_numpy(), predicted))
+            note = "; ".join(record.warnings)
+            rows.append({**labels, **counts, **score(*pooled[-1]), "note": note})
+        if len(pooled) == len(parts) > 1:
+            observed, predicted = (np.concatenate(each) for each in zip(*pooled, strict=True))
+            counts = {"left_out": "each", "n_held_out": len(observed), "note": ""}
+            rows.append({**labels, **counts, **score(observed, predicted)})
+    names = ["law", "protocol", "domain", "left_out", "n_fit", "n_held_out", *SCORES]
+    columns = [*names, "noise_floor", "note"]
+    return pd.DataFrame(rows).assign(noise_floor=noise).reindex(columns=columns)

@@ -1,217 +1,103 @@
-"""The zoo of laws: formulas, parameters with bounds, and analytic Jacobians.
+"""The zoo of laws: one entry per law, with its formula, parameters, limits and source.
 
-A law is a pure function of a parameter vector and of inputs that are centred at a reference point
-(geometric means of the fit rows), so that amplitudes are nats at the reference and exponents hardly
-correlate with them. The vector is the solver's: parameters of scale "log" enter as their logarithm.
-
-Inputs (arrays of one shape): `n_params` N [parameters], `ptpp` P [tokens per parameter],
-`atpp` A [tokens per parameter], `adapt_tokens` D [tokens], `replay` r, `share` s = 1 - r.
-Values are nats per token.
+Inputs are centred at a reference point (geometric means of the fit rows), so that amplitudes are
+nats at the reference and exponents hardly correlate with them. Jacobians follow from the formulas,
+see `ptpp.laws.dual`. `limits` are for the others held at finite values above 0: A -> 0 (with
+D = A N), D -> inf, P -> inf, r -> 0, r -> 1.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptpp.errors import InputError
+from ptpp.laws.dual import Operand, exp, g_of_log, log, log1p
+from ptpp.laws.law import Inputs, Law, Parameter, Point, Reference
 
-Inputs = Mapping[str, NDArray]
-Reference = Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a law.
-
-    `scale`: "log" if the solver works on its logarithm. `amplitude`: the law is linear in it, so a
-    start for it can be solved for. `fixed`: the value it keeps unless `free_below` = (input, limit)
-    holds, that is unless the smallest measured value of that input is at or below the limit.
-    `needs` = (input, levels): how many distinct values of that input are needed to identify it.
-    """
-
-    name: str
-    low: float
-    high: float
-    scale: str
-    unit: str
-    meaning: str
-    amplitude: bool = False
-    fixed: float | None = None
-    free_below: tuple[str, float] | None = None
-    needs: tuple[str, int] | None = None
-
-    def to_solver(self, value: float) -> float:
-        return float(np.log(value)) if self.scale == "log" else float(value)
-
-    def from_solver(self, value: float) -> float:
-        return float(np.exp(value)) if self.scale == "log" else float(value)
-
-
-@dataclass(frozen=True)
-class Law:
-    """One law.
-
-    `centred`: the inputs that have a reference value. `offset`: the column to which the law's value
-    is added to give a loss (None: the value is the loss itself).
-    `function(theta, inputs, reference)` returns the values (n,) and the Jacobian (n, p) with
-    respect to the solver's vector theta (p,).
-    """
-
-    name: str
-    title: str
-    equation: str
-    source: str
-    inputs: tuple[str, ...]
-    centred: tuple[str, ...]
-    parameters: tuple[Parameter, ...]
-    function: Callable[[NDArray, Inputs, Reference], tuple[NDArray, NDArray]]
-    offset: str | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(p.name for p in self.parameters)
-
-    def to_solver(self, values: Mapping[str, float]) -> NDArray:
-        """Parameter values by name -> the solver's vector (p,)."""
-        return np.array([p.to_solver(values[p.name]) for p in self.parameters])
-
-    def from_solver(self, theta: ArrayLike) -> dict[str, float]:
-        """The solver's vector (p,) -> parameter values by name."""
-        return {p.name: p.from_solver(t) for p, t in zip(self.parameters, theta, strict=True)}
-
-    def predict(self, theta: NDArray, inputs: Inputs, reference: Reference) -> NDArray:
-        """Values (n,), nats per token, at the solver's vector theta (p,)."""
-        return self.function(theta, inputs, reference)[0]
-
-    def jacobian(self, theta: NDArray, inputs: Inputs, reference: Reference) -> NDArray:
-        """Derivatives (n, p) of the values with respect to the solver's vector theta (p,)."""
-        return self.function(theta, inputs, reference)[1]
+__all__ = ["LAWS", "Inputs", "Law", "Parameter", "Reference", "g", "get_law"]
 
 
 def g(x: ArrayLike, k: float) -> NDArray:
     """(x^-k - 1)/k, whose limit for k -> 0 is -ln x; falls with x, is 0 at x = 1."""
-    return _g_of_log(np.log(x), k)[0]
+    return g_of_log(np.log(x), k)
 
 
-def _g_of_log(log_x: NDArray, k: float) -> tuple[NDArray, NDArray]:
-    """g and its derivative with respect to k, from ln x; accurate for any k, 0 included."""
-    u = -k * log_x
-    return -log_x * _phi(u), log_x**2 * _phi_slope(u)
+# Terms that several laws share. `p` holds the parameters, `x` the inputs.
 
 
-def _phi(u: NDArray) -> NDArray:
-    """(e^u - 1)/u."""
-    small = np.abs(u) < 1e-5
-    safe = np.where(small, 1.0, u)
-    return np.where(small, 1 + u / 2 + u**2 / 6, np.expm1(safe) / safe)
+def _size_term(p: SimpleNamespace, x: Point) -> Operand:
+    return p.A * exp(-p.alpha * x.log("n_params"))
 
 
-def _phi_slope(u: NDArray) -> NDArray:
-    """Derivative of (e^u - 1)/u; by its Taylor series near 0, where the difference cancels."""
-    small = np.abs(u) < 0.3
-    near, series, term = np.where(small, u, 0.0), 0.0, 1.0
-    for n in range(12):
-        series = series + term / (n + 2)
-        term = term * near / (n + 1)
-    safe = np.where(small, 1.0, u)
-    return np.where(small, series, (safe * np.exp(safe) - np.expm1(safe)) / safe**2)
+def _data_term(p: SimpleNamespace, x: Point, gate: Operand = 0.0) -> Operand:
+    """The D term with its share factor; `gate` is the logarithm of a further factor."""
+    return p.B * exp(p.eta * x.log("share") - p.beta * x.log("adapt_tokens") + gate)
 
 
-def _log_ratios(inputs: Inputs, reference: Reference, names: tuple[str, ...]) -> list[NDArray]:
-    return [np.log(inputs[name] / reference[name]) for name in names]
+def _mix_term(p: SimpleNamespace, x: Point) -> Operand:
+    return p.S * g_of_log(log((x["share"] + p.eps) / (x.reference["share"] + p.eps)), p.gamma)
 
 
-def _chinchilla(theta: NDArray, inputs: Inputs, reference: Reference) -> tuple[NDArray, NDArray]:
-    """E + A (N/N0)^-alpha + B (D/D0)^-beta; falls with N and with D, towards E."""
-    e, log_a, alpha, log_b, beta = theta
-    n, d = _log_ratios(inputs, reference, ("n_params", "adapt_tokens"))
-    size = np.exp(log_a - alpha * n)
-    data = np.exp(log_b - beta * d)
-    columns = [np.ones_like(size), size, -n * size, data, -d * data]
-    return e + size + data, np.stack(columns, axis=-1)
+def _floor_term(p: SimpleNamespace, x: Point) -> Operand:
+    return p.G * g_of_log(x.log("ptpp"), p.kappa)
 
 
-def _adaptation(
-    theta: NDArray, inputs: Inputs, reference: Reference, gate: bool, floor: bool
-) -> tuple[NDArray, NDArray]:
-    """The family of DCPT, gate and floor; see `EQUATION` in its parts.
-
-    Falls with N and with D. For N, D -> infinity it tends to E + S g(share) + floor(P). With the
-    gate, delta < 0 says that pre-training lowers the D term. With the floor, G > 0 says that it
-    lowers the loss at any D, by G/kappa in the end.
-    """
-    e, log_a, alpha, log_b, eta, beta, log_s, gamma, log_eps, *rest = theta
-    n, d, s = _log_ratios(inputs, reference, ("n_params", "adapt_tokens", "share"))
-    exponent = log_b + eta * s - beta * d
-    if gate or floor:
-        (p,) = _log_ratios(inputs, reference, ("ptpp",))
-    if gate:
-        exponent = exponent + rest[0] * p
-    size, data = np.exp(log_a - alpha * n), np.exp(exponent)
-    eps, amplitude = np.exp(log_eps), np.exp(log_s)
-    share, share0 = inputs["share"], reference["share"]
-    x = np.log((share + eps) / (share0 + eps))
-    g_x, dg_dgamma = _g_of_log(x, gamma)
-    dx_deps = 1 / (share + eps) - 1 / (share0 + eps)
-    value = e + size + data + amplitude * g_x
-    columns = [
-        np.ones_like(size),
-        size,
-        -n * size,
-        data,
-        s * data,
-        -d * data,
-        amplitude * g_x,
-        amplitude * dg_dgamma,
-        -amplitude * np.exp(-gamma * x) * dx_deps * eps,
-    ]
-    if gate:
-        columns.append(p * data)
-    if floor:
-        depth, kappa = rest[-2:]
-        g_p, dg_dkappa = _g_of_log(p, kappa)
-        value = value + depth * g_p
-        columns += [g_p, depth * dg_dkappa]
-    return value, np.stack(columns, axis=-1)
+def _chinchilla(p: SimpleNamespace, x: Point) -> Operand:
+    return p.E + _size_term(p, x) + p.B * exp(-p.beta * x.log("adapt_tokens"))
 
 
-def _forgetting(theta: NDArray, inputs: Inputs, reference: Reference) -> tuple[NDArray, NDArray]:
-    """Forgetting of a base domain: damage + re-warming - continued pre-training.
-
-    The damage is zero at r = 1 and at A = 0, grows with A, falls with r (K, nu > 0) and with N
-    (d > 0). The gain is what a power law of loss in P gives for r A more base tokens per parameter;
-    it is zero at r = 0 and at A = 0. At A = 0 the value is W.
-    """
-    log_f, d, q, log_k, nu, mu, w, log_v, chi = theta
-    n, p = _log_ratios(inputs, reference, ("n_params", "ptpp"))
-    r, atpp, ptpp = inputs["replay"], inputs["atpp"], inputs["ptpp"]
-    k_r = np.exp(log_k) * r
-    growth, dgrowth = _g_of_log(np.log1p(atpp / reference["atpp"]), mu)
-    scale = np.exp(log_f - d * n + q * p - nu * np.log1p(k_r)) * (1 - r)
-    damage = -scale * growth
-    now, dnow = _g_of_log(p, chi)
-    later, dlater = _g_of_log(np.log((ptpp + r * atpp) / reference["ptpp"]), chi)
-    v = np.exp(log_v)
-    gain = v * (now - later)
-    columns = [
-        damage,
-        -n * damage,
-        p * damage,
-        -nu * k_r / (1 + k_r) * damage,
-        -np.log1p(k_r) * damage,
-        -scale * dgrowth,
-        np.ones_like(damage),
-        -gain,
-        -v * (dnow - dlater),
-    ]
-    return damage + w - gain, np.stack(columns, axis=-1)
+def _dcpt(p: SimpleNamespace, x: Point) -> Operand:
+    return p.E + _size_term(p, x) + _data_term(p, x) + _mix_term(p, x)
 
 
-def _nats(name: str, meaning: str, low: float = 1e-6, needs=None) -> Parameter:
-    return Parameter(name, low, 100.0, "log", "nats", meaning, amplitude=True, needs=needs)
+def _floor(p: SimpleNamespace, x: Point) -> Operand:
+    return _dcpt(p, x) + _floor_term(p, x)
+
+
+def _gated(p: SimpleNamespace, x: Point) -> Operand:
+    gate = p.delta * x.log("ptpp")
+    return p.E + _size_term(p, x) + _data_term(p, x, gate) + _mix_term(p, x)
+
+
+def _gated_floor(p: SimpleNamespace, x: Point) -> Operand:
+    return _gated(p, x) + _floor_term(p, x)
+
+
+def _exponent_gate(p: SimpleNamespace, x: Point) -> Operand:
+    gate = p.delta * x.log("ptpp") + p.omega * (x.log("ptpp") * x.log("adapt_tokens"))
+    return p.E + _size_term(p, x) + _data_term(p, x, gate) + _mix_term(p, x)
+
+
+def _transfer_offset(p: SimpleNamespace, x: Point) -> Operand:
+    worth = p.tau * exp(p.pi * x.log("ptpp")) * x["n_params"]
+    tokens = (x["share"] * x["adapt_tokens"] + worth) / x.reference["adapt_tokens"]
+    return p.E + _size_term(p, x) + p.B * exp(-p.beta * log(tokens))
+
+
+def _saturating_gate(p: SimpleNamespace, x: Point) -> Operand:
+    gate = p.g_inf + (1 - p.g_inf) * exp(-p.kappa * x.log("ptpp"))
+    return p.E + _size_term(p, x) + _data_term(p, x) * gate + _mix_term(p, x)
+
+
+def _checkpoint_informed(p: SimpleNamespace, x: Point) -> Operand:
+    return _dcpt(p, x) + p.lam * (x["base_loss"] - x.reference["base_loss"])
+
+
+def _forgetting(p: SimpleNamespace, x: Point) -> Operand:
+    """Damage by target text + cost of re-warming - gain of continued pre-training."""
+    n, t = x.log("n_params"), x.log("ptpp")
+    r, atpp, ptpp = x["replay"], x["atpp"], x["ptpp"]
+    growth = -g_of_log(np.log1p(atpp / x.reference["atpp"]), p.mu)
+    protection = exp(-p.nu * log1p(p.K * r))
+    damage = p.F * exp(p.q * t - p.d * n) * (1 - r) * protection * growth
+    later = np.log((ptpp + r * atpp) / x.reference["ptpp"])
+    return damage + p.W - p.V * (g_of_log(t, p.chi) - g_of_log(later, p.chi))
+
+
+def _nats(name: str, meaning: str, needs=None) -> Parameter:
+    return Parameter(name, 1e-6, 100.0, "log", "nats", meaning, amplitude="linear", needs=needs)
 
 
 def _exponent(name: str, low: float, high: float, meaning: str, needs=None) -> Parameter:
@@ -219,13 +105,24 @@ def _exponent(name: str, low: float, high: float, meaning: str, needs=None) -> P
 
 
 _E = Parameter(
-    "E", 0.0, 100.0, "linear", "nats", "loss that neither N nor D lowers", amplitude=True
+    "E", 0.0, 100.0, "linear", "nats", "loss that neither N nor D lowers", amplitude="linear"
 )
 _A = _nats("A", "part of the loss at the reference that a larger model lowers")
 _ALPHA = _exponent("alpha", 0.02, 1.2, "exponent of model size", ("n_params", 3))
 _B = _nats("B", "part of the loss at the reference that more tokens lower")
 _BETA = _exponent("beta", 0.02, 1.2, "exponent of tokens", ("adapt_tokens", 3))
-
+_CHINCHILLA = (_E, _A, _ALPHA, _B, _BETA)
+_EPS = Parameter(
+    name="eps",
+    low=0.005,
+    high=0.5,
+    scale="log",
+    unit="1",
+    meaning="keeps the share term finite at share 0",
+    fixed=0.05,
+    free_below=("share", 0.1),
+    needs=("share", 4),
+)
 _DCPT = (
     _E,
     _A,
@@ -235,28 +132,18 @@ _DCPT = (
     _BETA,
     _nats("S", "slope of the loss in minus log target share, at the reference"),
     _exponent("gamma", 0.02, 2.0, "curvature in the target share", ("share", 3)),
-    Parameter(
-        "eps",
-        0.005,
-        0.5,
-        "log",
-        "1",
-        "keeps the share term finite at share 0",
-        fixed=0.05,
-        free_below=("share", 0.1),
-        needs=("share", 4),
-    ),
+    _EPS,
 )
-_GATE = (_exponent("delta", -0.6, 0.6, "exponent of PTPP in the D term", ("ptpp", 2)),)
+_DELTA = _exponent("delta", -0.6, 0.6, "exponent of PTPP in the D term", ("ptpp", 2))
 _FLOOR = (
     Parameter(
-        "G",
-        -5.0,
-        5.0,
-        "linear",
-        "nats",
-        "slope of the floor in minus log PTPP, at the reference",
-        amplitude=True,
+        name="G",
+        low=-5.0,
+        high=5.0,
+        scale="linear",
+        unit="nats",
+        meaning="slope of the floor in minus log PTPP, at the reference",
+        amplitude="linear",
         needs=("ptpp", 2),
     ),
     _exponent("kappa", 0.05, 1.5, "curvature of the floor in PTPP", ("ptpp", 3)),
@@ -272,6 +159,21 @@ _OURS = (
     "name and idea: PTPP-aware adaptation scaling laws, whose equations are not public to us; "
     "equation: ours"
 )
+_FALLS = {"n_params": "falls", "adapt_tokens": "falls"}
+_INFINITE = "infinite: the law does not describe the checkpoint before adaptation"
+_R0 = "finite, at s = 1"
+_R1 = "S g(eps/(s0+eps), gamma) stays finite; the D term vanishes (eta > 0) or diverges (eta < 0)"
+_NO_P = "unchanged: P is no input"
+_REST = "E + A (N/N0)^-alpha + S g((s+eps)/(s0+eps), gamma)"
+_FLOOR_LIMIT = "L - G/kappa, L as of P0: the floor falls (G > 0) or rises (G < 0) to a finite value"
+_FLOOR_MONOTONE = {"ptpp": "falls if G > 0, rises if G < 0"}
+_GATE_LIMIT = "the D term vanishes (delta < 0) or diverges (delta > 0)"
+_GATE_MONOTONE = {"ptpp": "falls if delta < 0, rises if delta > 0"}
+
+
+def _limits(*values: str) -> dict[str, str]:
+    return dict(zip(("A -> 0", "D -> inf", "P -> inf", "r -> 0", "r -> 1"), values, strict=True))
+
 
 _ZOO = (
     Law(
@@ -281,8 +183,12 @@ _ZOO = (
         source="Hoffmann et al. 2022, arXiv 2203.15556, centred at a reference point",
         inputs=("n_params", "adapt_tokens"),
         centred=("n_params", "adapt_tokens"),
-        parameters=(_E, _A, _ALPHA, _B, _BETA),
-        function=_chinchilla,
+        parameters=_CHINCHILLA,
+        formula=_chinchilla,
+        limits=_limits(
+            _INFINITE, "E + A (N/N0)^-alpha", _NO_P, "unchanged: r is no input", "unchanged"
+        ),
+        monotone=_FALLS,
     ),
     Law(
         name="dcpt",
@@ -292,7 +198,9 @@ _ZOO = (
         inputs=_SHARES,
         centred=_SHARES,
         parameters=_DCPT,
-        function=partial(_adaptation, gate=False, floor=False),
+        formula=_dcpt,
+        limits=_limits(_INFINITE, _REST, _NO_P, _R0, _R1),
+        monotone={**_FALLS, "share": "falls if eta <= 0"},
     ),
     Law(
         name="floor",
@@ -302,7 +210,9 @@ _ZOO = (
         inputs=_ALL,
         centred=_ALL,
         parameters=_DCPT + _FLOOR,
-        function=partial(_adaptation, gate=False, floor=True),
+        formula=_floor,
+        limits=_limits(_INFINITE, _REST + " + G g(P/P0, kappa)", _FLOOR_LIMIT, _R0, _R1),
+        monotone={**_FALLS, **_FLOOR_MONOTONE, "share": "falls if eta <= 0"},
     ),
     Law(
         name="gated",
@@ -311,8 +221,10 @@ _ZOO = (
         source=_OURS,
         inputs=_ALL,
         centred=_ALL,
-        parameters=_DCPT + _GATE,
-        function=partial(_adaptation, gate=True, floor=False),
+        parameters=(*_DCPT, _DELTA),
+        formula=_gated,
+        limits=_limits(_INFINITE, _REST, _GATE_LIMIT, _R0, _R1),
+        monotone={**_FALLS, **_GATE_MONOTONE, "share": "falls if eta <= 0"},
     ),
     Law(
         name="gated_floor",
@@ -321,8 +233,151 @@ _ZOO = (
         source=_OURS,
         inputs=_ALL,
         centred=_ALL,
-        parameters=_DCPT + _GATE + _FLOOR,
-        function=partial(_adaptation, gate=True, floor=True),
+        parameters=(*_DCPT, _DELTA, *_FLOOR),
+        formula=_gated_floor,
+        limits=_limits(
+            _INFINITE,
+            _REST + " + G g(P/P0, kappa)",
+            f"{_GATE_LIMIT}; the floor tends to -G/kappa",
+            _R0,
+            _R1,
+        ),
+        monotone={
+            **_FALLS,
+            "ptpp": "falls if delta <= 0 <= G, rises if delta >= 0 >= G",
+            "share": "falls if eta <= 0",
+        },
+    ),
+    Law(
+        name="exponent_gate",
+        title="PTPP in the exponent",
+        equation=(
+            "L = E + A (N/N0)^-alpha + B (s/s0)^eta (P/P0)^delta"
+            " (D/D0)^-(beta - omega ln(P/P0)) + S g((s+eps)/(s0+eps), gamma)"
+        ),
+        source=(
+            "D term: Liew & Kato 2025, arXiv 2510.06548 (its D1 replaced by P, centred); "
+            "size and share terms as in dcpt: ours"
+        ),
+        inputs=_ALL,
+        centred=_ALL,
+        parameters=(
+            *_DCPT,
+            _DELTA,
+            _exponent("omega", -0.3, 0.3, "loss of the exponent of D per log PTPP", ("ptpp", 2)),
+        ),
+        formula=_exponent_gate,
+        limits=_limits(
+            _INFINITE + ", where beta > omega ln(P/P0)",
+            _REST + ", where beta > omega ln(P/P0); infinite where it is less",
+            "at D > D0 the D term vanishes (omega < 0) or diverges (omega > 0)",
+            _R0,
+            _R1,
+        ),
+        monotone={
+            "n_params": "falls",
+            "adapt_tokens": "falls where beta > omega ln(P/P0), rises where it is less",
+            "ptpp": "falls where delta + omega ln(D/D0) < 0",
+            "share": "falls if eta <= 0",
+        },
+    ),
+    Law(
+        name="transfer_offset",
+        title="Pre-training as target tokens",
+        equation="L = E + A (N/N0)^-alpha + B ((s D + tau N (P/P0)^pi)/D0)^-beta",
+        source="ours, after the effective data of Hernandez et al. 2021, arXiv 2102.01293",
+        inputs=_ALL,
+        centred=("n_params", "ptpp", "adapt_tokens"),
+        may_be_zero=("adapt_tokens",),
+        zero_shot=True,
+        parameters=(
+            *_CHINCHILLA,
+            Parameter(
+                name="tau",
+                low=1e-4,
+                high=1e4,
+                scale="log",
+                unit="tokens per parameter",
+                meaning="target tokens that pre-training is worth, at P0",
+                needs=("adapt_tokens", 4),
+            ),
+            _exponent("pi", -1.0, 2.0, "exponent of PTPP in that worth", ("ptpp", 2)),
+        ),
+        formula=_transfer_offset,
+        limits=_limits(
+            "finite, the loss before adaptation, whatever r: "
+            "E + A (N/N0)^-alpha + B (tau N (P/P0)^pi/D0)^-beta",
+            "E + A (N/N0)^-alpha (s > 0)",
+            "E + A (N/N0)^-alpha (pi > 0), or the law without the offset (pi < 0)",
+            _R0,
+            "the loss before adaptation",
+        ),
+        monotone={
+            **_FALLS,
+            "share": "falls",
+            "ptpp": "falls if pi > 0, rises if pi < 0",
+        },
+    ),
+    Law(
+        name="saturating_gate",
+        title="Saturating PTPP gate",
+        equation=_EQUATION.format(gate=" (g_inf + (1-g_inf) (P/P0)^-kappa)", floor=""),
+        source="ours",
+        inputs=_ALL,
+        centred=_ALL,
+        parameters=(
+            *_DCPT,
+            Parameter(
+                name="g_inf",
+                low=0.0,
+                high=1.0,
+                scale="linear",
+                unit="1",
+                meaning="share of the D term that no pre-training removes",
+                needs=("ptpp", 3),
+            ),
+            _exponent("kappa", 0.05, 1.5, "how fast the gate saturates in PTPP", ("ptpp", 3)),
+        ),
+        formula=_saturating_gate,
+        limits=_limits(_INFINITE, _REST, "finite: the gate tends to g_inf", _R0, _R1),
+        monotone={**_FALLS, "ptpp": "falls", "share": "falls if eta <= 0"},
+    ),
+    Law(
+        name="checkpoint_informed",
+        title="Checkpoint-informed",
+        equation=(
+            "L = E + lam (L_base - L_base0) + A (N/N0)^-alpha + B (s/s0)^eta (D/D0)^-beta"
+            " + S g((s+eps)/(s0+eps), gamma)"
+        ),
+        source="ours",
+        inputs=("n_params", "share", "adapt_tokens", "base_loss"),
+        centred=("n_params", "share", "adapt_tokens", "base_loss"),
+        parameters=(
+            *_DCPT,
+            Parameter(
+                name="lam",
+                low=-5.0,
+                high=5.0,
+                scale="linear",
+                unit="1",
+                meaning="target loss per nat of the checkpoint's base loss before adaptation",
+                amplitude="linear",
+                needs=("base_loss", 2),
+            ),
+        ),
+        formula=_checkpoint_informed,
+        limits=_limits(
+            _INFINITE,
+            _REST + " + lam (L_base - L_base0)",
+            "that of base_loss, which is finite: P acts through it alone",
+            _R0,
+            _R1,
+        ),
+        monotone={
+            **_FALLS,
+            "base_loss": "rises if lam > 0, falls if lam < 0",
+            "share": "falls if eta <= 0",
+        },
     ),
     Law(
         name="forgetting",
@@ -339,7 +394,13 @@ _ZOO = (
             _exponent("d", -1.0, 1.5, "exponent of model size in the damage", ("n_params", 2)),
             _exponent("q", -1.5, 1.5, "exponent of PTPP in the damage", ("ptpp", 2)),
             Parameter(
-                "K", 0.1, 1e4, "log", "1", "how little replay already protects", needs=("replay", 3)
+                name="K",
+                low=0.1,
+                high=1e4,
+                scale="log",
+                unit="1",
+                meaning="how little replay already protects",
+                needs=("replay", 3),
             ),
             _exponent("nu", 0.02, 5.0, "exponent of the protection by replay", ("replay", 3)),
             _exponent(
@@ -350,13 +411,21 @@ _ZOO = (
                 ("atpp", 3),
             ),
             Parameter(
-                "W", -2.0, 2.0, "linear", "nats", "cost of re-warming the rate", amplitude=True
+                "W", -2.0, 2.0, "linear", "nats", "cost of re-warming the rate", amplitude="linear"
             ),
             _nats("V", "slope of the base loss in minus log PTPP, at the reference"),
             _exponent("chi", 0.02, 1.2, "curvature of the base loss in PTPP", ("ptpp", 2)),
         ),
-        function=_forgetting,
+        formula=_forgetting,
         offset="zero_shot_loss",
+        limits=_limits(
+            "W",
+            "A -> inf at fixed N: damage F/mu (...) if mu > 0, infinite if mu <= 0 (r < 1)",
+            "the gain vanishes; the damage vanishes (q < 0) or diverges (q > 0)",
+            "no gain: damage + W",
+            "no damage: W - gain",
+        ),
+        monotone={"replay": "falls", "atpp": "rises at r = 0, falls at r = 1"},
     ),
 )
 

@@ -1,7 +1,9 @@
 """Protocols: which rows a law may see, and on which it is scored.
 
-Both protocols forecast a later stage from earlier ones. Stages after the held-out one, if a table
-has them, are in neither part. Every seed of a cell is on the same side.
+`PROTOCOLS` forecast a later stage from earlier ones. Stages after the held-out one, if a table has
+them, are in neither part. `CROSS_VALIDATIONS` leave parts of a table out in turn; every stage then
+plays the held-out one, so to choose a law by them, give them the early rows alone. Every seed of a
+cell is on the same side.
 """
 
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from ptpp.errors import InputError
 from ptpp.observations import is_stage
 
 PROTOCOLS = ("early_to_late", "with_anchors")
+CROSS_VALIDATIONS = ("leave_one_stage_out", "leave_largest_size_out")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,51 @@ def with_anchors(frame: pd.DataFrame, held_out: float, anchors: Sequence[Cell]) 
     anchored = is_anchor(frame, anchors, held_out)
     early = (frame["ptpp"] < held_out) & ~late
     return _split("with_anchors", frame, early | anchored, late & ~anchored, held_out)
+
+
+def folds(protocol: str, frame: pd.DataFrame) -> dict[str, Split]:
+    """The splits of a cross-validation by name, keyed by what is left out; see below."""
+    if protocol == "leave_one_stage_out":
+        return leave_one_stage_out(frame)
+    if protocol == "leave_largest_size_out":
+        return leave_largest_size_out(frame)
+    raise InputError(
+        f"cross-validation: {protocol!r} is not known; accepted are {', '.join(CROSS_VALIDATIONS)}"
+    )
+
+
+def leave_one_stage_out(frame: pd.DataFrame) -> dict[str, Split]:
+    """Each stage once scored by a fit of all others, earlier and later ones.
+
+    Raises InputError for fewer than three stages, since two must be left to fit.
+    """
+    stages = sorted(frame["ptpp"].unique())
+    if len(stages) < 3:
+        raise InputError(
+            f"protocol leave_one_stage_out: {len(stages)} PTPP stages; accepted are 3 or more, "
+            "since 2 must be left to fit"
+        )
+    parts = {}
+    for stage in stages:
+        out = is_stage(frame, stage)
+        parts[f"PTPP {stage:g}"] = _split("leave_one_stage_out", frame, ~out, out, stage)
+    return parts
+
+
+def leave_largest_size_out(frame: pd.DataFrame) -> dict[str, Split]:
+    """The largest size scored, at every stage, by a fit of the smaller ones.
+
+    Raises InputError for fewer than two sizes.
+    """
+    sizes = frame["n_params"].unique()
+    if len(sizes) < 2:
+        raise InputError(
+            f"protocol leave_largest_size_out: {len(sizes)} sizes; accepted are 2 or more"
+        )
+    out = frame["n_params"] == sizes.max()
+    last = frame["ptpp"].max() if "ptpp" in frame else float("nan")
+    name = f"N {sizes.max():g}"
+    return {name: _split("leave_largest_size_out", frame, ~out, out, last)}
 
 
 def _split(

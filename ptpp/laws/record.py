@@ -20,7 +20,9 @@ class Fit:
     the starts that came within that relative distance of the best objective. `converged`: the
     solver stopped by its own criteria, a restart from the optimum gains nothing, and a second
     start found it (see docs/laws.md). `ranges`: least and greatest measured value of each input.
-    `warnings`: one line each. `settings`: how the fit was made.
+    `warnings`: one line each. `settings`: how the fit was made. `gap`: how far the second best
+    start's objective lies above the best, relative (None: there was none). `declaration`: the
+    declared law itself, so that the record can be read without its file.
     """
 
     law: str
@@ -40,6 +42,8 @@ class Fit:
     settings: Mapping[str, float]
     data_sha256: str
     versions: Mapping[str, str]
+    gap: float | None = None
+    declaration: Mapping | None = None
 
     def to_json(self, path: str | os.PathLike) -> None:
         """Write the record; numbers keep full precision."""
@@ -85,9 +89,11 @@ _PROPERTIES = {
     "converged": {"type": "boolean"},
     "ranges": _map(_RANGE),
     "warnings": _TEXTS,
-    "settings": _map(_NUMBER),
+    "settings": _map({"type": ["number", "boolean"]}),
     "data_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     "versions": _map(_TEXT),
+    "gap": {"type": ["number", "null"], "minimum": 0},
+    "declaration": {"type": ["object", "null"]},
 }
 FIT_SCHEMA = {
     "type": "object",

@@ -1,0 +1,7 @@
+"""`python -m ptpp`: fit, predict and score laws on the command line."""
+
+import sys
+
+from ptpp.cli import main
+
+sys.exit(main())

@@ -1,0 +1,84 @@
+"""The checkpoint's own base-domain loss before adaptation, which informs a law of the checkpoint.
+
+It is measured by the zero-shot rows of an observation table: one evaluation, no training. Where the
+checkpoint does not exist yet, a Chinchilla law of the pre-training budget forecasts it [ours].
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from ptpp.errors import InputError
+from ptpp.laws.fitting import FitSettings, fit, predict
+from ptpp.laws.record import Fit
+from ptpp.observations import zero_shot_rows
+
+_CHECKPOINT = ["size", "n_params", "ptpp"]
+
+
+def base_losses(observations: pd.DataFrame, domains: Sequence[str]) -> pd.DataFrame:
+    """Mean loss before adaptation over base `domains`, by checkpoint: size, n_params, ptpp,
+    base_loss (nats per token), seeds averaged, every domain with the same weight.
+
+    Raises InputError where a domain has no zero-shot rows or a checkpoint lacks one of them.
+    """
+    rows = zero_shot_rows(observations, domains)
+    grouped = rows.groupby(_CHECKPOINT, sort=True)["loss"]
+    short = grouped.size() < len(domains)
+    if short.any():
+        size, _, ptpp = short.index[short.to_numpy()][0]
+        raise InputError(
+            f"checkpoint of size {size!r}, ptpp {ptpp:g}: zero-shot rows (atpp = 0) of only "
+            f"{grouped.size()[short].iloc[0]} of the base domains {', '.join(domains)}"
+        )
+    return grouped.mean().rename("base_loss").reset_index()
+
+
+def with_base_loss(
+    rows: pd.DataFrame,
+    observations: pd.DataFrame,
+    domains: Sequence[str],
+    forecast: Fit | None = None,
+) -> pd.DataFrame:
+    """`rows` with a column `base_loss`: measured, and else as `forecast` says.
+
+    `rows` need size, n_params and ptpp. `forecast` is a fit by `fit_base_loss`. Raises InputError
+    for a checkpoint that was not measured when there is no forecast.
+    """
+    keys = [["size", "ptpp"], base_losses(observations, domains)]
+    measured = keys[1].set_index(keys[0])["base_loss"]
+    wanted = pd.MultiIndex.from_frame(rows[keys[0]])
+    values = measured.reindex(wanted).to_numpy()
+    gaps = np.isnan(values)
+    if gaps.any() and forecast is None:
+        row = rows.iloc[int(np.argmax(gaps))]
+        raise InputError(
+            f"checkpoint of size {row['size']!r}, ptpp {row['ptpp']:g}: no zero-shot row (atpp = 0)"
+            f" of the base domains {', '.join(domains)}, and no forecast of its base loss"
+        )
+    if gaps.any():
+        values = values.copy()
+        missing = rows[gaps]
+        values[gaps] = forecast_base_loss(forecast, missing["n_params"], missing["ptpp"])
+    return rows.assign(base_loss=values)
+
+
+def fit_base_loss(measured: pd.DataFrame, settings: FitSettings | None = None) -> Fit:
+    """Fit the Chinchilla law of base loss in N and in pre-training tokens P N.
+
+    `measured` needs n_params, ptpp and base_loss: the result of `base_losses`, or the points of
+    pre-training curves, of which there are many more. Raises InputError as `fit` does.
+    """
+    columns = {"n_params": measured["n_params"], "loss": measured["base_loss"]}
+    tokens = measured["ptpp"] * measured["n_params"]
+    return fit("chinchilla", pd.DataFrame({**columns, "adapt_tokens": tokens}), settings)
+
+
+def forecast_base_loss(record: Fit, n_params: ArrayLike, ptpp: ArrayLike) -> NDArray:
+    """Base loss (n,), nats per token, of checkpoints that need not exist, by `fit_base_loss`."""
+    n_params, ptpp = np.broadcast_arrays(np.asarray(n_params, float), np.asarray(ptpp, float))
+    shape = n_params.shape
+    table = {"n_params": n_params.ravel(), "adapt_tokens": (ptpp * n_params).ravel()}
+    return predict(record, table).reshape(shape)

@@ -1,0 +1,305 @@
+"""Laws that users declare in YAML instead of programming them.
+
+    name: chinchilla_log
+    expression: exp(e) + exp(a)*n_params**-alpha + exp(b)*tokens**-beta
+    parameters:
+      e: {low: -2, high: 3}
+      a: {low: 0, high: 25}
+      ...
+
+The expression is read as a syntax tree, in which only numbers, parameters, inputs, + - * / ** (or
+^), unary minus, parentheses, exp, log and sqrt may stand; nothing is ever executed. It is evaluated
+on numbers that carry their derivatives (`ptpp.laws.dual`), so its Jacobian is exact.
+"""
+
+import ast
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import yaml
+
+from ptpp.errors import InputError
+from ptpp.expressions import described, names_in, parse, unknown_name
+from ptpp.laws import dual
+from ptpp.laws.dual import Operand
+from ptpp.laws.forms import get_law
+from ptpp.laws.law import Law, Parameter, Point
+from ptpp.laws.record import Fit
+
+# Names an expression may use: the input behind each, and whether it is divided by its reference.
+INPUT_NAMES = {
+    "n_params": ("n_params", False),
+    "tokens": ("adapt_tokens", False),
+    "adapt_tokens": ("adapt_tokens", False),
+    "atpp": ("atpp", False),
+    "ptpp": ("ptpp", False),
+    "replay": ("replay", False),
+    "share": ("share", False),
+    "base_loss": ("base_loss", False),
+    "n": ("n_params", True),
+    "d": ("adapt_tokens", True),
+    "p": ("ptpp", True),
+    "s": ("share", True),
+}
+FUNCTIONS = {"exp": dual.exp, "log": dual.log, "sqrt": dual.sqrt}
+
+_OPERATORS: Mapping[type, Callable[[Operand, Operand], Operand]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
+    ast.Pow: dual.power,
+}
+_KEYS = ("name", "expression", "parameters", "inputs", "title", "source")
+_NEEDED = ("name", "expression", "parameters")
+_PARAMETER_KEYS = ("low", "high", "scale", "unit", "meaning")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
+
+
+def find_law(law: Law | str | os.PathLike) -> Law:
+    """A law as it is, by its name in the zoo, or by the path of its declaration (.yaml, .yml)."""
+    if isinstance(law, Law):
+        return law
+    if Path(law).suffix in (".yaml", ".yml"):
+        return load_law(law)
+    return get_law(str(law))
+
+
+def law_of(record: Fit) -> Law:
+    """The law that a record was fitted with; raises InputError where the record does not say."""
+    if record.declaration is not None:
+        return declared_law(record.declaration, f"law {record.law}")
+    return get_law(record.law)
+
+
+def load_law(path: str | os.PathLike) -> Law:
+    """Read a declared law; raises InputError, one line naming the file and what is wrong."""
+    try:
+        value = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or 'cannot be read'}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise InputError(f"{path}: not valid YAML{where}") from None
+    return declared_law(value, str(path))
+
+
+def declared_law(value: object, source: str) -> Law:
+    """The law that a declaration states: `name`, `expression`, `parameters`, and optionally
+    `inputs` (the names of inputs that the expression uses), `title` and `source`.
+
+    `parameters` maps each name to {low, high} and optionally `scale` ("linear" or "log"), `unit`
+    and `meaning`. `source` begins every error. Raises InputError, one line.
+    """
+    value = _mapping(value, source, _KEYS, _NEEDED)
+    for key in ("name", "expression", "title", "source"):
+        if key in value and not (isinstance(value[key], str) and value[key].strip()):
+            raise InputError(f"{source}: {key}: {value[key]!r}; accepted is a text")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}", value["name"]):
+        raise InputError(
+            f"{source}: name: {value['name']!r}; accepted are letters, digits, - and _, 41 at most"
+        )
+    tree = parse(value["expression"].replace("^", "**"), f"{source}: expression")
+    if not isinstance(value["parameters"], Mapping) or not value["parameters"]:
+        raise InputError(
+            f"{source}: parameters: none are given; accepted is {{name: {{low, high}}}}"
+        )
+    amplitudes = _amplitudes(tree, set(map(str, value["parameters"])))
+    parameters = tuple(
+        _parameter(name, bounds, amplitudes, source) for name, bounds in value["parameters"].items()
+    )
+    _check(tree, {p.name for p in parameters}, f"{source}: expression")
+    used = [name for name in dict.fromkeys(names_in(tree)) if name in INPUT_NAMES]
+    _check_inputs(value.get("inputs"), used, source)
+    for parameter in parameters:
+        if parameter.name not in names_in(tree):
+            raise InputError(
+                f"{source}: parameter {parameter.name!r} does not occur in the expression"
+            )
+    return Law(
+        name=value["name"],
+        title=value.get("title", value["name"]),
+        equation="L = " + " ".join(value["expression"].split()),
+        source=value.get("source", "declared by the user"),
+        inputs=tuple(dict.fromkeys(INPUT_NAMES[name][0] for name in used)),
+        centred=tuple(dict.fromkeys(INPUT_NAMES[n][0] for n in used if INPUT_NAMES[n][1])),
+        parameters=parameters,
+        formula=lambda p, x: _evaluated(tree, p, x),
+        declaration=_plain(value),
+    )
+
+
+def _mapping(value: object, source: str, accepted: tuple, needed: tuple) -> Mapping:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{source}: not a mapping; accepted are the keys {', '.join(accepted)}")
+    for key in value:
+        if key not in accepted:
+            raise InputError(f"{source}: key {unknown_name(str(key), accepted)}")
+    for key in needed:
+        if key not in value:
+            raise InputError(f"{source}: no key {key!r}")
+    return value
+
+
+def _parameter(name: object, bounds: object, amplitudes: Mapping, source: str) -> Parameter:
+    where = f"{source}: parameter {name!r}"
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InputError(f"{where}: accepted are names of letters, digits and _")
+    if name in INPUT_NAMES or name in FUNCTIONS:
+        raise InputError(f"{where}: the name is taken by an input or a function; choose another")
+    bounds = _mapping(bounds, where, _PARAMETER_KEYS, ())
+    for key in ("low", "high"):
+        number = bounds.get(key)
+        if not isinstance(number, int | float) or isinstance(number, bool):
+            found = "no" if number is None else repr(number)
+            raise InputError(f"{where}: {found} bound {key!r}; accepted is a finite number")
+        if not abs(number) < 1e300:
+            raise InputError(f"{where}: {key} is {number:.3g}; accepted is a finite number")
+    low, high = float(bounds["low"]), float(bounds["high"])
+    if not low < high:
+        raise InputError(f"{where}: low {low:g} is not below high {high:g}")
+    scale = bounds.get("scale", "linear")
+    if scale not in ("linear", "log"):
+        raise InputError(f"{where}: scale is {scale!r}; accepted are linear and log")
+    if scale == "log" and low <= 0:
+        raise InputError(f"{where}: low is {low:g}; on a log scale accepted are bounds above 0")
+    texts = {key: str(bounds.get(key, "")) for key in ("unit", "meaning")}
+    amplitude = amplitudes.get(name, "")
+    if amplitude == "exp" and scale == "log":
+        amplitude = ""  # the exponential of an exponential is no amplitude
+    return Parameter(name, low, high, scale, amplitude=amplitude, **texts)
+
+
+def _check(tree: ast.expr, parameters: set[str], source: str) -> None:
+    """Raise InputError unless only what is allowed stands in the tree."""
+    known = [*sorted(parameters), *INPUT_NAMES]
+    for node in _parts(tree, source):
+        if isinstance(node, ast.Name) and node.id not in known:
+            raise InputError(f"{source}: {unknown_name(node.id, known)}")
+
+
+def _parts(node: ast.expr, source: str) -> Iterator[ast.expr]:
+    """Every operand in the tree; raises InputError at the first part that is not allowed."""
+    yield node
+    match node:
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            yield from _parts(left, source)
+            yield from _parts(right, source)
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
+            yield from _parts(operand, source)
+        case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
+            yield from _parts(argument, source)
+        case ast.Call(func=ast.Name(id=name)) if name not in FUNCTIONS:
+            raise InputError(f"{source}: function {unknown_name(name, FUNCTIONS)}")
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            if not abs(number) < 1e300:
+                raise InputError(f"{source}: a number is not finite")
+        case ast.Name():
+            pass
+        case _:
+            raise InputError(
+                f"{source}: {described(node)[:80]} is not allowed; accepted are numbers, "
+                "parameters, inputs, + - * / **, parentheses, exp(x), log(x) and sqrt(x)"
+            )
+
+
+def _check_inputs(stated: object, used: list[str], source: str) -> None:
+    if not used:
+        raise InputError(
+            f"{source}: expression: no input occurs in it; inputs are " + ", ".join(INPUT_NAMES)
+        )
+    if stated is None:
+        return
+    if not isinstance(stated, list) or not all(isinstance(name, str) for name in stated):
+        raise InputError(f"{source}: inputs: {stated!r}; accepted is a list of names")
+    for name in stated:
+        if name not in INPUT_NAMES:
+            raise InputError(f"{source}: inputs: {unknown_name(name, INPUT_NAMES)}")
+    if set(stated) != set(used):
+        raise InputError(
+            f"{source}: inputs: {', '.join(stated)} are stated, but the expression uses "
+            + ", ".join(used)
+        )
+
+
+def _evaluated(node: ast.expr, p: SimpleNamespace, x: Point) -> Operand:
+    """The value of a checked tree at parameters and inputs."""
+    match node:
+        case ast.BinOp():
+            left, right = _evaluated(node.left, p, x), _evaluated(node.right, p, x)
+            return _OPERATORS[type(node.op)](left, right)
+        case ast.UnaryOp():
+            operand = _evaluated(node.operand, p, x)
+            return -operand if isinstance(node.op, ast.USub) else operand
+        case ast.Call():
+            return FUNCTIONS[node.func.id](_evaluated(node.args[0], p, x))
+        case ast.Constant():
+            return np.array([float(node.value)])
+    if node.id in INPUT_NAMES:
+        name, relative = INPUT_NAMES[node.id]
+        return x[name] / x.reference[name] if relative else x[name]
+    return getattr(p, node.id)
+
+
+def _amplitudes(tree: ast.expr, parameters: set[str]) -> dict[str, str]:
+    """Parameters in which the law is linear ("linear"), or linear in their exponential ("exp").
+
+    The expression is taken apart into a sum of products. A parameter is an amplitude if it occurs
+    only as a factor of products, always alike, and no product has two of them.
+    """
+    counts = {name: names_in(tree).count(name) for name in parameters}
+    found: dict[str, list[str]] = {}
+    for term in _terms(tree):
+        factors = [(f.id, "linear") for f in _factors(term) if isinstance(f, ast.Name)]
+        factors += [
+            (f.args[0].id, "exp")
+            for f in _factors(term)
+            if isinstance(f, ast.Call)
+            and isinstance(f.func, ast.Name)
+            and f.func.id == "exp"
+            and len(f.args) == 1
+            and isinstance(f.args[0], ast.Name)
+        ]
+        candidates = [(name, kind) for name, kind in factors if name in parameters]
+        for name, kind in candidates[:1]:
+            found.setdefault(name, []).append(kind)
+    return {
+        name: kinds[0]
+        for name, kinds in found.items()
+        if len(kinds) == counts[name] and len(set(kinds)) == 1
+    }
+
+
+def _terms(node: ast.expr) -> Iterator[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+        yield from _terms(node.left)
+        yield from _terms(node.right)
+    else:
+        yield node
+
+
+def _factors(node: ast.expr) -> Iterator[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        yield from _factors(node.left)
+        yield from _factors(node.right)
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        yield from _factors(node.left)
+    elif isinstance(node, ast.UnaryOp):
+        yield from _factors(node.operand)
+    else:
+        yield node
+
+
+def _plain(value: Mapping) -> dict:
+    """The declaration as what JSON can hold, so that it can stand in a fit's file."""
+    bounds = {
+        str(name): {key: entry if isinstance(entry, int | float) else str(entry)
+                    for key, entry in given.items()}
+        for name, given in value["parameters"].items()
+    }  # fmt: skip
+    return {**{key: value[key] for key in _KEYS if key in value}, "parameters": bounds}

@@ -1,0 +1,341 @@
+"""What the rows can say about each parameter of a law: profiles, verdicts, and the cure.
+
+A profile holds one parameter at a value and refits all others. Its deviance is twice the loss in
+log-likelihood, with errors whose density is proportional to exp(-Huber(log residual) / tau), tau
+profiled out too: Laplace errors where residuals are far above delta, normal ones far below. Rows of
+one run are correlated, so the deviance is divided by the usual design effect of clusters. Profile
+likelihood and design effect are textbook statistics; joining them with this density is ours.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import erf
+from scipy.stats import chi2
+
+from ptpp.laws.law import Law, Parameter
+from ptpp.laws.record import Fit
+from ptpp.laws.uncertainty import (
+    BANDS,
+    LEVEL,
+    Draws,
+    Rows,
+    bounds,
+    predict_loss_draws,
+    refits,
+    run_numbers,
+    unidentified,
+)
+from ptpp.observations import target_rows
+
+THRESHOLD = float(chi2.ppf(LEVEL, 1))  # deviance at the ends of a 90 % interval
+VERDICTS = ("identified", "one-sided", "flat", "at bound")
+BAND_COLUMNS = ("law", "protocol", "domain", "parameter", "value", "objective", "mean_loss")
+PROFILE_COLUMNS = ("law", "protocol", "domain", "parameter", "value", "objective", "deviance")
+_FAR = 3 * THRESHOLD  # a profile is followed no further than this deviance
+_MOST_STEPS = 16  # to each side
+_WIDE = 0.7  # of the root deviance between neighbours
+_MOST_HALVINGS = 8
+_ROUNDING = 1e-20  # of an objective, per row
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of one parameter.
+
+    `low`, `high`: ends of the 90 % profile interval, natural units; NaN where the profile stays
+    below the threshold up to the bound. `verdict`: one of `VERDICTS`. `words`: the same as a
+    sentence. `better`: by which share of the objective a refit of the profile beat the fit, which
+    is then not the optimum (0 where none did).
+    """
+
+    law: str
+    protocol: str
+    domain: str
+    parameter: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    verdict: str
+    words: str
+    better: float
+
+
+def profile(record: Fit, frame: pd.DataFrame, law: Law | None = None) -> pd.DataFrame:
+    """The profile of every fitted parameter, `PROFILE_COLUMNS`; the fit itself has deviance 0.
+
+    `frame`: the rows of the fit. From the optimum refits go outward, each from its neighbour, until
+    the deviance is three times the 90 % threshold or a bound is reached. Raises InputError where
+    `frame` is not the fit's.
+    """
+    rows = Rows.of(record, frame, law)
+    effect = design_effect(rows.log_residuals(rows.best), run_numbers(frame))
+    parts = []
+    for j, parameter in enumerate(rows.law.parameters):
+        if rows.free[j]:
+            values, objectives = _profiled(rows, j, effect)
+            parts.append(pd.DataFrame({"value": values, "objective": objectives}))
+            parts[-1].insert(0, "parameter", parameter.name)
+    table = pd.concat(parts, ignore_index=True)
+    # A refit below the fit is the better optimum, and the one to measure from.
+    least = table["objective"].min()
+    table["deviance"] = deviance(table["objective"].to_numpy(), least, rows, effect)
+    labels = {"law": record.law, "protocol": record.protocol, "domain": record.domain}
+    return table.assign(**labels)[list(PROFILE_COLUMNS)]
+
+
+def verdicts(
+    record: Fit, profiles: pd.DataFrame, frame: pd.DataFrame, law: Law | None = None
+) -> list[Verdict]:
+    """One `Verdict` per fitted parameter, from `profile` of the same fit and rows."""
+    rows = Rows.of(record, frame, law)
+    hopeless = {p.name: p.needs for p in unidentified(rows)}
+    found = []
+    for name, line in profiles.groupby("parameter", sort=False):
+        parameter = rows.law.parameters[rows.law.names.index(name)]
+        found.append(_verdict(record, parameter, line, hopeless.get(name)))
+    return found
+
+
+def deviance(objectives: NDArray, least: float, rows: Rows, effect: float) -> NDArray:
+    """Deviance (m,) of objectives above the least one; `effect` is the design effect."""
+    n = len(rows.loss)
+    levels = np.array([_minus_log_likelihood(v, n, rows.delta) for v in objectives])
+    return np.maximum(2 * (levels - _minus_log_likelihood(least, n, rows.delta)) / effect, 0.0)
+
+
+def design_effect(residuals: NDArray, runs: NDArray) -> float:
+    """How many correlated rows are worth one: 1 + (m - 1) rho, not below 1.
+
+    rho: the intraclass correlation of the residuals (n,) within runs (n,), by one-way analysis of
+    variance; m: the mean number of rows of a run, weighted for unequal runs.
+    """
+    sizes = np.bincount(runs)
+    sizes = sizes[sizes > 0]
+    n, k = sizes.sum(), len(sizes)
+    if k < 2 or n == k:
+        return 1.0
+    means = pd.Series(residuals).groupby(runs).transform("mean").to_numpy()
+    between = np.sum((means - residuals.mean()) ** 2) / (k - 1)
+    within = np.sum((residuals - means) ** 2) / (n - k)
+    typical = (n - np.sum(sizes**2) / n) / (k - 1)
+    spread = between + (typical - 1) * within
+    rho = (between - within) / spread if spread > 0 else 0.0
+    return float(1 + max(rho, 0.0) * (typical - 1))
+
+
+def kappa_band(record: Fit, draws: Draws, fit: pd.DataFrame, late: pd.DataFrame) -> pd.DataFrame:
+    """What each value of the bootstrap's band would forecast, `BAND_COLUMNS`: one row per value.
+
+    `objective` is that of the refit on the rows `fit`; `mean_loss` is the mean forecast (nats per
+    token) over the rows `late`, whose losses are not read.
+    """
+    rows = Rows.of(record, fit)
+    law = rows.law
+    objectives = [
+        rows.objective(law.to_solver(dict(zip(law.names, params, strict=True))))
+        for params in draws.band_params
+    ]
+    table = pd.DataFrame(
+        {
+            "law": record.law,
+            "protocol": record.protocol,
+            "domain": record.domain,
+            "parameter": draws.band_name,
+            "value": draws.band,
+            "objective": objectives,
+            "mean_loss": predict_loss_draws(record, draws.band_params, late).mean(axis=1),
+        }
+    )
+    return table[list(BAND_COLUMNS)]
+
+
+def cure(observations: pd.DataFrame, target: str, held_out: float) -> str:
+    """The cheapest measurement that would identify the floor's curvature, in words and FLOPs.
+
+    Compares anchors at the held-out stage with a third stage at twice the last early one, both at
+    the smallest size and counted as 6 N tokens of pre-training beyond the last early stage, without
+    attention, plus one adaptation run each.
+    """
+    rows = target_rows(observations, target)
+    early = sorted(stage for stage in rows["ptpp"].unique() if stage < held_out * (1 - 1e-6))
+    n, last = float(rows["n_params"].min()), early[-1]
+    adaptation = float(rows.loc[rows["n_params"] == n, "adapt_tokens"].max()) * 6 * n
+    third = min(2 * last, held_out)
+    anchors = 6 * n * n * (held_out - last) + adaptation
+    stage = 6 * n * n * (third - last) + adaptation
+    return (
+        f"cheapest cure at N = {n:.3g}: a third stage at PTPP {third:g} ({stage:.2g} FLOPs), "
+        f"or, surer, anchors at PTPP {held_out:g} ({anchors:.2g} FLOPs), one run each"
+    )
+
+
+def reason(stages: Sequence[float]) -> str:
+    """Why a floor's forecast is a band, in words."""
+    low, high = BANDS["kappa"]
+    told = ", ".join(f"{stage:g}" for stage in stages)
+    return (
+        f"{len(stages)} PTPP stages ({told}) cannot identify kappa, the curvature of the floor: "
+        f"the forecast is the band over kappa from {low:g} to {high:g}"
+    )
+
+
+def _profiled(rows: Rows, j: int, effect: float) -> tuple[NDArray, NDArray]:
+    """Values of parameter j, ascending and natural, and the objectives of the refits there."""
+    parameter = rows.law.parameters[j]
+    low, high = (end[j] for end in bounds(rows.law))
+    free = rows.free.copy()
+    free[j] = False
+    best = rows.objective(rows.best)
+    fitted = float(np.clip(rows.best[j], low, high))
+    found = {fitted: best}
+    thetas = {fitted: rows.best}
+
+    def refitted(place: float, start: NDArray) -> float:
+        """Refit at one value from a neighbour's fit; returns its deviance."""
+        start = start.copy()
+        start[j] = place
+        theta, objective = refits(rows, start[None], free)
+        thetas[place], found[place] = theta[0], float(objective[0])
+        return float(deviance(objective, best, rows, effect)[0])
+
+    for end in (low, high):
+        step, place = _first_step(rows, j, high - low), fitted
+        for _ in range(_MOST_STEPS):
+            if place == end:
+                break
+            before = place
+            place = float(min(place + step, end) if end == high else max(place - step, end))
+            far = refitted(place, thetas[before])
+            if far > _FAR:
+                break
+            # Steps grow where little happens, so that a flat profile soon reaches its bound.
+            step *= 2.0 if far < THRESHOLD / 4 else 1.25
+    _refine(found, thetas, refitted, lambda v: deviance(v, best, rows, effect))
+    places = sorted(found)
+    values = np.array([parameter.from_solver(place) for place in places])
+    return values, np.array([found[place] for place in places])
+
+
+def _refine(
+    found: Mapping[float, float],
+    thetas: Mapping[float, NDArray],
+    refitted: Callable[[float, NDArray], float],
+    measured: Callable[[NDArray], NDArray],
+) -> None:
+    """Halve the widest gaps of the root deviance, so that its crossing is not guessed far."""
+    for _ in range(_MOST_HALVINGS):
+        places = np.array(sorted(found))
+        root = np.sqrt(np.minimum(measured(np.array([found[p] for p in places])), _FAR))
+        gaps = np.abs(np.diff(root))
+        widest = int(gaps.argmax()) if len(gaps) else 0
+        if not len(gaps) or gaps[widest] < _WIDE:
+            return
+        left, right = places[widest], places[widest + 1]
+        near = left if root[widest] < root[widest + 1] else right
+        refitted(float((left + right) / 2), thetas[near])
+
+
+def _first_step(rows: Rows, j: int, width: float) -> float:
+    """Half of the parameter's standard error by the Jacobian, within 1/500 and 1/10 of bounds."""
+    jacobian = rows.jacobian(rows.best)[:, rows.free]
+    residuals = rows.log_residuals(rows.best)
+    scale = np.linalg.norm(jacobian, axis=0)
+    scale[scale == 0] = 1.0
+    unit = jacobian / scale
+    # A little ridge: a flat direction must give a large step, not an infinite one.
+    inverse = np.linalg.inv(unit.T @ unit + 1e-9 * np.eye(unit.shape[1]))
+    place = int(np.count_nonzero(rows.free[:j]))
+    error = np.sqrt(inverse[place, place] * np.mean(residuals**2)) / scale[place]
+    return float(np.clip(error / 2, width / 500, width / 10))
+
+
+def _minus_log_likelihood(objective: float, n: int, delta: float) -> float:
+    """Least over tau of objective / tau + n log of the density's normalising constant."""
+    objective = max(objective, _ROUNDING * n)
+
+    def value(log_tau: float) -> float:
+        tau = np.exp(log_tau)
+        inside = np.sqrt(2 * np.pi * tau) * erf(delta / np.sqrt(2 * tau))
+        outside = 2 * tau / delta * np.exp(-(delta**2) / (2 * tau))
+        return objective / tau + n * np.log(inside + outside)
+
+    # The two regimes' own optima enclose the joint one: normal 2 S / n, Laplace S / n.
+    middle = np.log(objective / n)
+    return float(minimize_scalar(value, bounds=(middle - 1, middle + 2), method="bounded").fun)
+
+
+def _verdict(
+    record: Fit, parameter: Parameter, line: pd.DataFrame, needs: tuple[str, int] | None
+) -> Verdict:
+    line = line.sort_values("value")
+    value, far = line["value"].to_numpy(), line["deviance"].to_numpy()
+    best = int(far.argmin())
+    low = _crossing(parameter, value[best::-1], far[best::-1])
+    high = _crossing(parameter, value[best:], far[best:])
+    closed = int(np.isfinite(low)) + int(np.isfinite(high))
+    hit = next((h for h in record.at_bounds if h.startswith(f"{parameter.name}=")), None)
+    kind = "flat" if not closed else "at bound" if hit else VERDICTS[2 - closed]
+    fitted = record.params[parameter.name]
+    words = _in_words(parameter, kind, fitted, low, high, hit, needs)
+    at_fit = line.loc[(line["value"] - fitted).abs().idxmin(), "objective"]
+    return Verdict(
+        law=record.law,
+        protocol=record.protocol,
+        domain=record.domain,
+        parameter=parameter.name,
+        value=fitted,
+        low=low,
+        high=high,
+        unit=parameter.unit,
+        verdict=kind,
+        words=words,
+        better=float(max(0.0, 1 - line["objective"].min() / at_fit)) if at_fit > 0 else 0.0,
+    )
+
+
+def _crossing(parameter: Parameter, values: NDArray, far: NDArray) -> float:
+    """Where the deviance first passes the threshold, going outward; NaN if it does not.
+
+    Between two points the root of the deviance is taken to be linear, as it is near an optimum.
+    """
+    places, root = [parameter.to_solver(v) for v in values], np.sqrt(far)
+    limit = np.sqrt(THRESHOLD)
+    for (a, b), (here, there) in zip(pairwise(places), pairwise(root), strict=True):
+        if there >= limit > here:
+            return parameter.from_solver(a + (b - a) * (limit - here) / (there - here))
+    return float("nan")
+
+
+def _in_words(
+    parameter: Parameter,
+    kind: str,
+    fitted: float,
+    low: float,
+    high: float,
+    hit: str | None,
+    needs: tuple[str, int] | None,
+) -> str:
+    name, ends = parameter.name, f"{parameter.low:g} to {parameter.high:g}"
+    short = f"; the rows need {needs[1]} values of {needs[0]}" if needs else ""
+    if kind == "identified":
+        sign = "; its sign is open" if low < 0 < high else ""
+        return f"{name} lies between {low:.3g} and {high:.3g}{sign}{short}"
+    if kind == "flat":
+        return f"{name} is not identified: all of {ends} fits about as well{short}"
+    if kind == "one-sided":
+        side = f"below {high:.3g}" if np.isfinite(high) else f"above {low:.3g}"
+        bound = parameter.low if np.isfinite(high) else parameter.high
+        open_end = f"nothing keeps it from its bound {bound:g}"
+        return f"{name} is only known to be {side}: {open_end}{short}"
+    side, inner, way = (
+        ("lower", high, "up to") if hit.endswith("low") else ("upper", low, "down to")
+    )
+    known = f"; the data allow {way} {inner:.3g}" if np.isfinite(inner) else ""
+    return f"{name} is at its {side} bound {fitted:.3g}{known}: the form may be off{short}"

@@ -1,0 +1,21 @@
+"""Leave parts of the table out in turn, and score every target law on them."""
+
+from pathlib import Path
+
+from ptpp import jobs
+
+with jobs.logged(snakemake.log[0]):
+    from ptpp.laws.experiment import cross_validation
+    from ptpp.laws.fitting import FitSettings
+    from ptpp.observations import read_observations
+    from ptpp.tables import write_table
+
+    params = snakemake.params
+    table = cross_validation(
+        read_observations(snakemake.input.observations),
+        params.laws,
+        params.protocols,
+        params.target,
+        FitSettings(**params.settings),
+    )
+    write_table(table, Path(snakemake.output.cross_validation).with_suffix(""))

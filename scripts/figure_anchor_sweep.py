@@ -1,0 +1,15 @@
+"""Draw held-out error against the number of anchors."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ptpp import jobs
+
+with jobs.logged(snakemake.log[0]):
+    from ptpp import figures
+
+    target = snakemake.params.target
+    noise = pd.read_csv(snakemake.input.scores).groupby("domain").noise_floor.first()[target]
+    figure = figures.anchor_sweep(pd.read_csv(snakemake.input.sweep), noise, target)
+    figures.save(figure, Path(snakemake.output[0]).with_suffix(""))

@@ -1,0 +1,15 @@
+"""Draw the scores of all laws with their intervals."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ptpp import jobs
+
+with jobs.logged(snakemake.log[0]):
+    from ptpp import figures
+
+    target = snakemake.params.target
+    noise = pd.read_csv(snakemake.input.scores).groupby("domain").noise_floor.first()[target]
+    figure = figures.law_comparison(pd.read_csv(snakemake.input.intervals), noise, target)
+    figures.save(figure, Path(snakemake.output[0]).with_suffix(""))

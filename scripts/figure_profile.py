@@ -1,0 +1,17 @@
+"""Draw the profile of every parameter of one law."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ptpp import jobs
+
+with jobs.logged(snakemake.log[0]):
+    from ptpp import figures
+    from ptpp.laws.identifiability import THRESHOLD
+
+    profiles = pd.concat([pd.read_csv(path) for path in snakemake.input.profiles])
+    verdicts = pd.concat([pd.read_csv(path) for path in snakemake.input.verdicts])
+    law, target = snakemake.params.law, snakemake.params.target
+    figure = figures.profile(profiles, verdicts, law, target, THRESHOLD)
+    figures.save(figure, Path(snakemake.output[0]).with_suffix(""))
