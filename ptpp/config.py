@@ -19,7 +19,9 @@ def check_config(config: Mapping) -> None:
     _check_sizes(config["models"])
     _check_stages(config["pretraining"]["ptpp"], config["held_out"]["ptpp"])
     _ascending("adaptation.atpp", config["adaptation"]["atpp"])
-    _one_of("plan.law", config["plan"]["law"], config["laws"]["target"])
+    own = [Path(path).stem for path in config["laws"]["declared"]]
+    _distinct("laws.target and laws.declared", [*config["laws"]["target"], *own])
+    _one_of("plan.law", config["plan"]["law"], [*config["laws"]["target"], *own])
     _one_of("plan.protocol", config["plan"]["protocol"], config["laws"]["protocols"])
     if config["observations"] is None:
         _check_anchors(config)

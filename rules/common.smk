@@ -63,7 +63,7 @@ wildcard_constraints:
     replay="|".join(REPLAYS),
     language="|".join(LANGUAGES),
     split="train|valid",
-    law="[a-z_]+",
+    law="[A-Za-z0-9_-]+",
     protocol="|".join(config["laws"]["protocols"]),
     domain="|".join([TARGET, *BASES]),
 
@@ -230,7 +230,10 @@ def measured_bases():
     return [language for language in BASES if language in found]
 
 
-FITS = [(law, TARGET) for law in config["laws"]["target"]] + [
+# Laws of the user's own go by the name of their file.
+DECLARED = {Path(path).stem: path for path in config["laws"]["declared"]}
+TARGET_LAWS = [*config["laws"]["target"], *DECLARED]
+FITS = [(law, TARGET) for law in TARGET_LAWS] + [
     (law, language) for law in config["laws"]["base"] for language in measured_bases()
 ]
 
@@ -252,6 +255,16 @@ def headline_fits(suffix):
 def planned_fits():
     """A plan knows no checkpoint's base loss, which the law informed by it needs."""
     return [path for path in fits() if "/checkpoint_informed." not in path]
+
+
+def declaration(wildcards):
+    """The file that declares a law, for laws that are not in the zoo."""
+    return DECLARED.get(wildcards.law, [])
+
+
+def law_sources():
+    """Target laws by name or, where declared, by file."""
+    return [DECLARED.get(law, law) for law in TARGET_LAWS]
 
 
 def fit_anchors(wildcards):

@@ -2,6 +2,7 @@ rule fit:
     input:
         observations=f"{RESULTS}/observations.csv",
         anchors=fit_anchors,
+        declaration=declaration,
     output:
         f"{RESULTS}/fits/{{law}}.{{protocol}}.{{domain}}.json",
     log:

@@ -87,6 +87,7 @@ rule comparison:
 rule cross_validation:
     input:
         observations=f"{RESULTS}/observations.csv",
+        declarations=list(DECLARED.values()),
     output:
         cross_validation=report(
             f"{RESULTS}/tables/cross_validation.csv",
@@ -101,7 +102,7 @@ rule cross_validation:
     conda:
         "../envs/ptpp.yaml"
     params:
-        laws=list(config["laws"]["target"]),
+        laws=law_sources(),
         protocols=list(config["laws"]["cross_validation"]),
         target=TARGET,
         settings=fit_settings(),
@@ -149,6 +150,7 @@ rule identifiability:
 rule anchor_sweep:
     input:
         observations=f"{RESULTS}/observations.csv",
+        declarations=list(DECLARED.values()),
     output:
         anchor_sweep=report(
             f"{RESULTS}/tables/anchor_sweep.csv",
@@ -163,7 +165,7 @@ rule anchor_sweep:
     conda:
         "../envs/ptpp.yaml"
     params:
-        laws=list(config["laws"]["target"]),
+        laws=law_sources(),
         held_out=HELD_OUT,
         target=TARGET,
         grid=anchor_grid(),

@@ -3,6 +3,7 @@
 from ptpp import jobs
 
 with jobs.logged(snakemake.log[0]):
+    from ptpp.laws.declared import named_law
     from ptpp.laws.experiment import fit_protocol
     from ptpp.laws.fitting import FitSettings
     from ptpp.observations import read_observations
@@ -10,7 +11,7 @@ with jobs.logged(snakemake.log[0]):
     wildcards, anchors = snakemake.wildcards, snakemake.input.anchors
     record = fit_protocol(
         read_observations(snakemake.input.observations),
-        wildcards.law,
+        named_law(wildcards.law, snakemake.input.declaration or None),
         wildcards.protocol,
         wildcards.domain,
         snakemake.params.held_out,

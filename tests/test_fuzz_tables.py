@@ -1,6 +1,8 @@
 """Foreign and broken tables: renamed, filtered, or refused in one line; never a silent number."""
 
+import io
 import math
+from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pandas as pd
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ptpp.cli import main
 from ptpp.errors import InputError
 from ptpp.laws import (
     LAWS,
@@ -278,6 +281,23 @@ def test_a_corrupted_table_is_refused_in_one_line_or_fitted_soundly(tmp_path, te
         return
     if record.converged:
         assert_minimum(record, rows)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=corrupted(), law=st.sampled_from(["chinchilla", "dcpt", "gated_floor"]))
+def test_the_command_line_fits_a_corrupted_table_or_refuses_it_in_one_line(tmp_path, text, law):
+    table, out = tmp_path / "losses.csv", tmp_path / "fit.json"
+    out.unlink(missing_ok=True)
+    table.write_bytes(text.encode("utf-8"))
+    complaint = io.StringIO()
+    command = ["fit", table, "--law", law, "--out", out, "--starts", "2", "--bootstrap", "2"]
+    with redirect_stderr(complaint), redirect_stdout(io.StringIO()):
+        code = main([str(word) for word in command])
+    assert code in (0, 2)
+    assert out.exists() == (code == 0)
+    if code == 2:
+        assert complaint.getvalue().startswith("error: ")
+        assert complaint.getvalue().count("\n") == 1
 
 
 def assert_minimum(record, rows):

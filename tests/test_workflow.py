@@ -1,6 +1,7 @@
 """The workflow as a user meets it: run, rerun, change something, kill it, go on."""
 
 import itertools
+import json
 import os
 import re
 import shutil
@@ -211,6 +212,28 @@ def test_a_law_more_fits_only_that_law(finished, snakemake):
         aside.rmdir()
     assert {jobs[rule] for rule in ("fit", "bootstrap", "profile")} == {2}
     assert not TRAINING & set(jobs)
+
+
+def test_a_declared_law_is_fitted_beside_the_others_and_trains_nothing(finished, snakemake):
+    law = {"name": "mine", "expression": "E + B * n**-alpha * d**-beta * s**eta * p**delta"}
+    law["parameters"] = {
+        "E": {"low": 0, "high": 100},
+        "B": {"low": 0.000001, "high": 100, "scale": "log"},
+        **{name: {"low": -1, "high": 2} for name in ("alpha", "beta", "eta", "delta")},
+    }
+    (finished / "mine.yaml").write_text(yaml.safe_dump(law))
+    change = {"laws": {"declared": ["mine.yaml"]}}
+    jobs = planned(finished, snakemake, change)
+    assert (jobs["fit"], jobs["profile"]) == (2, 2)
+    assert not TRAINING & set(jobs)
+    fits = [f"results/smoke/fits/mine.{p}.fr.json" for p in ("early_to_late", "with_anchors")]
+    done = snakemake(finished, *fits, *SMOKE, "change.yaml")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((finished / fits[0]).read_text())["law"] == "mine"
+
+    (finished / "mine.yaml").write_text(yaml.safe_dump(law | {"name": "other"}))
+    done = snakemake(finished, *fits, *SMOKE, "change.yaml")
+    assert "error: mine.yaml: name is 'other'; accepted is the file's own name" in done.stderr
 
 
 def test_other_fit_settings_refit_and_retrain_nothing(finished, snakemake):

@@ -69,6 +69,18 @@ def find_law(law: Law | str | os.PathLike) -> Law:
     return get_law(str(law))
 
 
+def named_law(name: str, declaration: str | os.PathLike | None) -> Law:
+    """The law called `name`: from the zoo, or from its declaration, which must carry that name."""
+    if declaration is None:
+        return get_law(name)
+    law = load_law(declaration)
+    if law.name != name:
+        raise InputError(
+            f"{declaration}: name is {law.name!r}; accepted is the file's own name, {name!r}"
+        )
+    return law
+
+
 def law_of(record: Fit) -> Law:
     """The law that a record was fitted with; raises InputError where the record does not say."""
     if record.declaration is not None:

@@ -55,7 +55,7 @@ def anchored_cells(anchors: pd.DataFrame | None) -> list[Cell]:
 
 def fit_protocol(
     observations: pd.DataFrame,
-    law: str,
+    law: Law | str,
     protocol: str,
     domain: str,
     held_out: float,
