@@ -238,10 +238,11 @@ FITS = [(law, TARGET) for law in TARGET_LAWS] + [
 ]
 
 
-def fits(suffix="json"):
+def fits(suffix="json", without=()):
     return [
         f"{RESULTS}/fits/{law}.{protocol}.{domain}.{suffix}"
         for law, domain in FITS
+        if law not in without
         for protocol in config["laws"]["protocols"]
     ]
 
@@ -254,7 +255,7 @@ def headline_fits(suffix):
 
 def planned_fits():
     """A plan knows no checkpoint's base loss, which the law informed by it needs."""
-    return [path for path in fits() if "/checkpoint_informed." not in path]
+    return fits(without=["checkpoint_informed"])
 
 
 def declaration(wildcards):
