@@ -28,6 +28,7 @@ def choose_anchors(
     atpps: Sequence[float],
     count: int,
     seed: int = 0,
+    measured: Iterable[Cell] | None = None,
 ) -> list[Cell]:
     """`count` distinct cells, spread evenly over replay, log ATPP and size.
 
@@ -38,8 +39,9 @@ def choose_anchors(
     about equally often: a law's D and share terms are pinned at both ends, and no point is
     measured twice, which would only average noise. A smaller `count` gives a prefix of the list.
 
-    Give the small sizes only, since they are what one can afford. Raises InputError when there are
-    fewer cells than `count`.
+    Give the small sizes only, since they are what one can afford. `measured`: the cells there are,
+    for a finished table with holes; None means all. Raises InputError when there are fewer cells
+    than `count`.
     """
     sizes, replays, atpps = (_distinct(v) for v in (sizes, replays, atpps))
     total = len(sizes) * len(replays) * len(atpps)
@@ -61,6 +63,14 @@ def choose_anchors(
         [_scaled(np.log(atpps))[grid[:, 2]], _scaled(np.array(replays, float))[grid[:, 1]]], axis=1
     )
     lots = np.random.default_rng(seed).permutation(total)
+    if measured is not None:
+        there = {_key(c.size, c.replay, c.atpp) for c in measured}
+        kept = [_key(sizes[s], replays[r], atpps[a]) in there for s, r, a in grid]
+        grid, places, lots = grid[kept], places[kept], lots[kept]
+        if count > len(grid):
+            raise InputError(
+                f"anchors: count is {count}, but only {len(grid)} of those cells were measured"
+            )
     chosen: list[int] = []
     for _ in range(count):
         chosen.append(_next(grid, places, lots, chosen))
@@ -84,6 +94,13 @@ def grid_of(frame: pd.DataFrame, held_out: float) -> dict[str, list]:
         "replay": sorted(rows["replay"].unique().tolist()),
         "atpp": sorted(rows["atpp"].unique().tolist()),
     }
+
+
+def measured_cells(frame: pd.DataFrame, held_out: float) -> list[Cell]:
+    """The cells of the held-out stage that a table has sweep rows of."""
+    rows = frame[is_stage(frame, held_out) & is_sweep(frame)]
+    distinct = rows[["size", "replay", "atpp"]].drop_duplicates()
+    return [Cell(*values) for values in distinct.itertuples(index=False)]
 
 
 def is_anchor(frame: pd.DataFrame, cells: Iterable[Cell], held_out: float) -> pd.Series:

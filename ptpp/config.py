@@ -1,5 +1,6 @@
 """Is this configuration usable? Its form by JSON Schema, its sense by the checks below."""
 
+import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,12 +13,28 @@ from ptpp.errors import InputError
 SCHEMA = Path(__file__).parent.parent / "schemas" / "config.schema.yaml"
 
 
+def without_nulls(config: Mapping) -> None:
+    """Drop the entries of corpora.base and plan.forgetting that an overlay set to null, in place.
+
+    Overlays merge mappings; null is how one takes out an entry of the file below.
+    """
+    for section, key in (("corpora", "base"), ("plan", "forgetting")):
+        entries = (config.get(section) or {}).get(key)
+        if isinstance(entries, dict):
+            for name in [name for name, value in entries.items() if value is None]:
+                del entries[name]
+
+
 def check_config(config: Mapping) -> None:
     """Raise InputError, one line naming the key, unless `config` can be run."""
     _check_form(config)
-    _check_languages(config["corpora"], config["plan"])
+    _check_finite(config)
+    trained = config["observations"] is None
+    _check_languages(config["corpora"], config["plan"], trained)
     _check_sizes(config["models"])
-    _check_stages(config["pretraining"]["ptpp"], config["held_out"]["ptpp"])
+    _check_limits(config["plan"])
+    if trained:
+        _check_stages(config["pretraining"]["ptpp"], config["held_out"]["ptpp"])
     _ascending("adaptation.atpp", config["adaptation"]["atpp"])
     own = [Path(path).stem for path in config["laws"]["declared"]]
     _distinct("laws.target and laws.declared", [*config["laws"]["target"], *own])
@@ -25,6 +42,24 @@ def check_config(config: Mapping) -> None:
     _one_of("plan.protocol", config["plan"]["protocol"], config["laws"]["protocols"])
     if config["observations"] is None:
         _check_anchors(config)
+
+
+def check_files(config: Mapping) -> None:
+    """Raise InputError unless every file that is named is there.
+
+    Snakemake itself misses an input only as long as its results are missing too.
+    """
+    named = [("laws.declared", path) for path in config["laws"]["declared"]]
+    if config["observations"] is not None:
+        named.append(("observations", config["observations"]))
+    else:
+        for language in config["corpora"]["languages"]:
+            for split in ("train", "valid"):
+                key = f"corpora.languages: {language['name']}: {split}"
+                named += [(key, path) for path in language.get(split, [])]
+    for key, path in named:
+        if not Path(path).is_file():
+            raise InputError(f"config: {key}: {path}: no such file")
 
 
 def anchor_sizes(config: Mapping) -> list[str]:
@@ -85,8 +120,29 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _check_languages(corpora: Mapping, plan: Mapping) -> None:
+def _check_finite(value: object, place: str = "") -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_finite(item, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list):
+        for item in value:
+            _check_finite(item, place)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"config: {place}: found {value}; accepted is a finite number")
+
+
+def _check_limits(plan: Mapping) -> None:
+    if plan["min_atpp"] >= plan["max_atpp"]:
+        raise InputError(
+            f"config: plan.min_atpp: {plan['min_atpp']:g} must be below max_atpp "
+            f"{plan['max_atpp']:g}"
+        )
+
+
+def _check_languages(corpora: Mapping, plan: Mapping, trained: bool) -> None:
     names = [language["name"] for language in corpora["languages"]]
+    if not trained:  # the domains of a finished table need no text
+        names = [corpora["target"], *corpora["base"]]
     _distinct("corpora.languages", names)
     if corpora["target"] not in names:
         raise InputError(
@@ -111,7 +167,13 @@ def _check_languages(corpora: Mapping, plan: Mapping) -> None:
 
 
 def _check_sizes(models: Mapping) -> None:
-    _distinct("models.sizes", [size["name"] for size in models["sizes"]])
+    # Seeds after a size's first are models of their own, named <size>-seed<seed>.
+    named = [
+        size["name"] if place == 0 else f"{size['name']}-seed{seed}"
+        for size in models["sizes"]
+        for place, seed in enumerate(size["seeds"])
+    ]
+    _distinct("models.sizes", named)
     for size in models["sizes"]:
         where = f"config: models.sizes: {size['name']}"
         if size["width"] % size["heads"]:
@@ -132,6 +194,11 @@ def _check_stages(stages: list, held_out: float) -> None:
             f"config: held_out.ptpp: {held_out:g} is not among pretraining.ptpp; "
             f"accepted: {_listed(stages)}"
         )
+    if stages.index(held_out) < 2:
+        raise InputError(
+            f"config: held_out.ptpp: {held_out:g} has {stages.index(held_out)} earlier stages in "
+            f"pretraining.ptpp {stages}; laws of PTPP are fitted on two or more"
+        )
 
 
 def _check_anchors(config: Mapping) -> None:
@@ -145,6 +212,16 @@ def _check_anchors(config: Mapping) -> None:
     adaptation = config["adaptation"]
     cells = len(sizes) * len(adaptation["replay"]) * len(adaptation["atpp"])
     count = config["held_out"]["anchors"]["count"]
+    if not sizes:
+        raise InputError(
+            "config: held_out.anchors.sizes: there is only one size; name it there to take anchors "
+            "from it"
+        )
+    if count >= len(names) * len(adaptation["replay"]) * len(adaptation["atpp"]):
+        raise InputError(
+            f"config: held_out.anchors.count: {count} anchors leave no cell of the held-out stage "
+            "to score"
+        )
     if count > cells:
         raise InputError(
             f"config: held_out.anchors.count: {count} anchors, but sizes {_listed(sizes)} have "

@@ -421,7 +421,9 @@ def _fill_tokens(table: pd.DataFrame, rows: _Rows) -> None:
         "{value} contradicts atpp * n_params by more than " + f"{STEP_TOLERANCE:.0%}",
     )
     table["adapt_tokens"] = tokens.fillna(expected)
-    table["atpp"] = atpp.fillna(tokens / n_params)
+    # To three digits: runs end on whole steps, so that one ATPP differs a little from size to size.
+    derived = (tokens / n_params).map(lambda value: float(f"{value:.3g}"))
+    table["atpp"] = atpp.fillna(derived)
     beyond = ~np.isfinite(table["adapt_tokens"]) | ~np.isfinite(table["atpp"])
     rows.check(beyond, n_params, "{value}; the tokens that follow from it are not a finite number")
 

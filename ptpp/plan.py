@@ -146,6 +146,7 @@ def make_plan(
         raise InputError(
             f"plan: no forgetting fit for the base domain {missing[0]!r}; there are "
             + (", ".join(map(repr, forgetting)) or "none")
+            + f"; set plan.forgetting.{missing[0]} to null to plan without that limit"
         )
     space = _Space(request, target, forgetting, resolution)
     _check_falling(space)

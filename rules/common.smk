@@ -18,11 +18,13 @@ os.environ.update(
 )
 
 from ptpp.code_digest import code_digest
-from ptpp.config import anchor_sizes, check_config
+from ptpp.config import anchor_sizes, check_config, check_files, without_nulls
 from ptpp.errors import InputError
 
+without_nulls(config)
 try:
     check_config(config)
+    check_files(config)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -236,6 +238,8 @@ TARGET_LAWS = [*config["laws"]["target"], *DECLARED]
 FITS = [(law, TARGET) for law in TARGET_LAWS] + [
     (law, language) for law in config["laws"]["base"] for language in measured_bases()
 ]
+if not measured_bases():
+    FIGURES.remove("forgetting")
 
 
 def fits(suffix="json", without=()):

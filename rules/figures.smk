@@ -58,7 +58,7 @@ rule figure_forgetting:
     conda:
         "../envs/ptpp.yaml"
     params:
-        base=BASES,
+        base=measured_bases(),
         code=code_digest("ptpp.figures.sweep"),
     script:
         "../scripts/figure_forgetting.py"

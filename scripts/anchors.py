@@ -3,12 +3,17 @@
 from ptpp import jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp.anchors import choose_anchors, grid_of, select
+    from ptpp.anchors import choose_anchors, grid_of, measured_cells, select
     from ptpp.observations import gather_observations, write_observations
 
     params = snakemake.params
     frame = gather_observations(snakemake.input, held_out=params.held_out, target=params.target)
     grid = params.grid or grid_of(frame, params.held_out)
-    cells = choose_anchors(grid["sizes"], grid["replay"], grid["atpp"], params.number, params.seed)
+    cells = choose_anchors(
+        *(grid[axis] for axis in ("sizes", "replay", "atpp")),
+        params.number,
+        params.seed,
+        measured=None if params.grid else measured_cells(frame, params.held_out),
+    )
     write_observations(select(frame, cells, params.held_out), snakemake.output[0])
     jobs.log.info("%d anchors at PTPP %g", len(cells), params.held_out)

@@ -28,3 +28,8 @@ with jobs.logged(snakemake.log[0]):
         *(snakemake.wildcards.language, split, info.tokens, info.bytes),
         *(info.documents, info.excluded),
     )
+    if info.tokens < snakemake.params.max_tokens:
+        jobs.log.warning(
+            "%s %s: the text ends after %d of %d tokens; runs that need more read it again",
+            *(snakemake.wildcards.language, split, info.tokens, snakemake.params.max_tokens),
+        )

@@ -5,7 +5,7 @@ import copy
 import pytest
 import yaml
 
-from ptpp.config import anchor_sizes, check_config
+from ptpp.config import anchor_sizes, check_config, check_files, without_nulls
 from ptpp.errors import InputError
 from ptpp.laws import LAWS, PROTOCOLS
 
@@ -35,6 +35,10 @@ WRONG = [
     ("scal", 1, "top level: unknown key 'scal'; did you mean 'scale'?"),
     ("scale", "../x", "scale: found '../x'; letters, digits, - and _"),
     ("device", "tpu", "device: found 'tpu'; accepted: auto, cpu, cuda"),
+    ("pretraining.learning_rate", float("nan"), "pretraining.learning_rate: found nan; accepted"),
+    ("held_out.ptpp", 31, "held_out.ptpp: 31 has 1 earlier stages in pretraining.ptpp"),
+    ("held_out.anchors.count", 0, "held_out.anchors.count: found 0; must be at least 1"),
+    ("plan.min_atpp", 20, "plan.min_atpp: 20 must be below max_atpp 16"),
     ("adaptation.replay", [0, 1.5], "adaptation.replay.1: found 1.5; must be below 1"),
     ("adaptation.replay", [-0.1], "adaptation.replay.0: found -0.1; must be at least 0"),
     ("adaptation.atpp", [4, 2], "adaptation.atpp: [4, 2] must ascend"),
@@ -87,6 +91,47 @@ def test_a_missing_key_is_named(config):
         check_config(config)
 
 
+def test_a_model_name_stands_for_one_model_only(config):
+    size = dict(config["models"]["sizes"][0]) | {"seeds": [0, 1]}
+    twin = size | {"name": "w16-seed1", "seeds": [0]}
+    with pytest.raises(InputError, match="name 'w16-seed1' stands there twice"):
+        check_config(changed(config, "models.sizes", [size, twin]))
+
+
+def test_anchors_must_leave_cells_to_score(config):
+    every = changed(config, "held_out.anchors", {"count": 60, "sizes": ["w16", "w32"], "seed": 0})
+    with pytest.raises(InputError, match="60 anchors leave no cell of the held-out stage"):
+        check_config(every)
+    alone = changed(config, "models.sizes", config["models"]["sizes"][:1])
+    with pytest.raises(InputError, match="there is only one size; name it there"):
+        check_config(alone)
+
+
+def test_null_takes_an_entry_out(config):
+    config = changed(config, "corpora.base", {"en": 1.0, "ar": None})
+    config["plan"]["forgetting"] = {"en": 0.2, "ar": None}
+    without_nulls(config)
+    check_config(config)
+    assert config["corpora"]["base"] == {"en": 1.0}
+    assert config["plan"]["forgetting"] == {"en": 0.2}
+
+
+def test_a_finished_table_brings_its_own_stages_and_domains(config):
+    config = changed(config, "observations", "mine.csv")
+    config["held_out"]["ptpp"] = 100
+    config["corpora"] |= {"target": "code", "base": {"prose": 1.0}}
+    config["plan"]["forgetting"] = {}
+    check_config(config)
+
+
+def test_a_missing_file_is_named_even_when_results_exist(config, tmp_path):
+    with pytest.raises(InputError, match=r"observations: .*typo\.csv: no such file"):
+        check_files(changed(config, "observations", str(tmp_path / "typo.csv")))
+    language = {"name": "en", "source": "text", "train": [str(tmp_path / "x.txt")], "valid": []}
+    with pytest.raises(InputError, match=r"corpora\.languages: en: train: .*no such file"):
+        check_files(changed(config, "corpora.languages", [language]))
+
+
 def test_every_scale_is_a_valid_overlay(config, root):
     def merged(below, above):
         both = dict(below)
@@ -99,7 +144,9 @@ def test_every_scale_is_a_valid_overlay(config, root):
     assert scales
     for path in scales:
         overlay = yaml.safe_load(path.read_text())
-        check_config(merged(config, overlay))
+        both = merged(config, overlay)
+        without_nulls(both)
+        check_config(both)
         assert overlay["scale"] == path.stem
 
 

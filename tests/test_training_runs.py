@@ -109,6 +109,20 @@ def test_stages_on_one_trunk_equal_one_long_run_for_the_later_checkpoint(tmp_pat
     assert rows(second["curve"])[0] == rows(first["curve"])[0], "the curve is the whole trunk's"
 
 
+def test_independent_schedules_train_each_stage_by_itself(tmp_path, text, stores):
+    first = pretrained(tmp_path, text, stores, 1.0, schedule="independent")
+    second = pretrained(
+        tmp_path, text, stores, 2.0, previous=first["trunk"], schedule="independent"
+    )
+    for out in (first, second):
+        assert rows(out["curve"])
+    (tmp_path / "alone").mkdir()
+    alone = pretrained(tmp_path / "alone", text, stores, 2.0, schedule="independent")
+    assert [r["loss"] for r in rows(second["zero_shot"])] == [
+        r["loss"] for r in rows(alone["zero_shot"])
+    ]
+
+
 def test_a_trajectory_measures_every_budget_on_every_domain(tmp_path, text, stores):
     table = adapted(tmp_path, text, pretrained(tmp_path, text, stores))
     assert {(float(r["atpp"]), r["domain"]) for r in table} == {

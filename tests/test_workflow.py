@@ -318,15 +318,19 @@ def test_laws_are_judged_from_the_shortest_table_of_one_s_own(finished, snakemak
     table = table[
         (table.domain == "fr") & (table.replay < 1) & (table.atpp > 0) & (table.seed == 0)
     ]
-    table[["n_params", "ptpp", "replay", "atpp", "loss"]].to_csv(
+    table[["n_params", "ptpp", "replay", "adapt_tokens", "loss"]].to_csv(
         finished / "short.csv", index=False
     )
-    arguments = ["--config", "observations=short.csv", "scale=short"]
-    done = snakemake(finished, "laws", *SMOKE, *arguments)
+    unlimited = {"plan": {"forgetting": {"en": None, "ar": None}}}
+    (finished / "change.yaml").write_text(yaml.safe_dump(unlimited))
+    arguments = ["change.yaml", "--config", "observations=short.csv", "scale=short"]
+    done = snakemake(finished, *SMOKE, *arguments)
     assert done.returncode == 0, done.stderr[-3000:]
     short = finished / "results" / "short"
     assert not (short / "checkpoints").exists()
     assert not list(short.glob("fits/forgetting*"))
+    assert not list(short.glob("figures/forgetting*"))
+    assert pd.read_csv(short / "plan" / "plan.csv").feasible.all()
     bands = pd.read_csv(short / "tables" / "kappa_bands.csv")
     assert set(bands.law) == {"floor", "gated_floor"}
     assert set(bands.protocol) == {"early_to_late"}
@@ -335,6 +339,12 @@ def test_laws_are_judged_from_the_shortest_table_of_one_s_own(finished, snakemak
     assert set(verdicts.verdict) <= {"identified", "one-sided", "flat", "at bound"}
     coverage = pd.read_csv(short / "tables" / "coverage.csv")
     assert coverage.coverage.between(0, 1).all()
+
+
+def test_a_missing_table_is_named_even_when_results_of_another_exist(finished, snakemake):
+    done = snakemake(finished, *SMOKE, "--config", "observations=typo.csv")
+    assert done.returncode != 0
+    assert "config: observations: typo.csv: no such file" in done.stderr
 
 
 def test_a_wrong_table_ends_in_one_line_that_names_the_row(finished, snakemake):
@@ -356,7 +366,7 @@ KILLED = {
             {"name": "w16", "width": 16, "depth": 1, "heads": 1, "batch_tokens": 256, "seeds": [0]}
         ]
     },
-    "pretraining": {"ptpp": [2, 60]},
+    "pretraining": {"ptpp": [1, 2, 60]},
     "adaptation": {"replay": [0.5], "controls": [], "atpp": [1, 20]},
     "held_out": {"ptpp": 60, "anchors": {"count": 1, "sizes": ["w16"]}},
 }

@@ -7,7 +7,7 @@ textbook design of experiments; the greedy search and the prior from the bounds 
 them sees a loss of the held-out stage before it is chosen.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptpp.anchors import Cell, choose_anchors, is_anchor
+from ptpp.anchors import Cell, choose_anchors, is_anchor, measured_cells
 from ptpp.errors import InputError
 from ptpp.laws.declared import find_law
 from ptpp.laws.fitting import FitSettings, fit, law_inputs, predict_loss
@@ -74,7 +74,8 @@ def anchor_sweep(
     Raises InputError where nothing is left to score.
     """
     settings = replace(settings, starts=min(settings.starts, _STARTS))
-    total = len(_cells(grid))
+    of_domain = observations[observations["domain"] == domain]
+    total = len(_cells(grid, measured_cells(of_domain, held_out)))
     counts = sorted({count for count in request.counts if count <= total})
     found = {law.name: law for law in map(find_law, laws)}
     tables = {name: law_rows(observations, law, domain) for name, law in found.items()}
@@ -118,9 +119,11 @@ def plan_targets(
     return frame.assign(adapt_tokens=frame["atpp"] * frame["n_params"])
 
 
-def random_cells(grid: Mapping[str, Sequence], count: int, seed: int) -> list[Cell]:
-    """`count` cells drawn without replacement; a smaller count gives a prefix."""
-    cells = _cells(grid)
+def random_cells(
+    grid: Mapping[str, Sequence], count: int, seed: int, measured: Collection[Cell] | None = None
+) -> list[Cell]:
+    """`count` cells (of those measured) drawn without replacement; fewer are a prefix of more."""
+    cells = _cells(grid, measured)
     order = np.random.default_rng(seed).permutation(len(cells))
     return [cells[i] for i in order[:count]]
 
@@ -170,8 +173,9 @@ def _log_slopes(record: Fit, law: Law, frame: pd.DataFrame) -> NDArray:
     return slopes / law.predict(theta, inputs, record.reference)[:, None]
 
 
-def _cells(grid: Mapping[str, Sequence]) -> list[Cell]:
-    return [Cell(*each) for each in product(grid["sizes"], grid["replay"], grid["atpp"])]
+def _cells(grid: Mapping[str, Sequence], measured: Collection[Cell] | None = None) -> list[Cell]:
+    cells = [Cell(*each) for each in product(grid["sizes"], grid["replay"], grid["atpp"])]
+    return cells if measured is None else [cell for cell in cells if cell in set(measured)]
 
 
 def _choices(
@@ -186,16 +190,22 @@ def _choices(
 ) -> list[tuple[str, int, list[Cell]]]:
     """(choice, repeat, cells in the order in which they are taken)."""
     found = []
+    measured = measured_cells(table, held_out)
     for choice in request.choices:
         if choice == "spread":
-            cells = choose_anchors(grid["sizes"], grid["replay"], grid["atpp"], most, request.seed)
+            axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
+            cells = choose_anchors(*axes, most, request.seed, measured)
             found.append((choice, 0, cells))
         elif choice == "random":
             seeds = range(request.repeats)
-            found += [(choice, i, random_cells(grid, most, request.seed + i)) for i in seeds]
+            found += [
+                (choice, i, random_cells(grid, most, request.seed + i, measured)) for i in seeds
+            ]
         elif all(column in targets for column in law.columns):
             early = early_to_late(table, held_out).fit
-            candidates = table[is_anchor(table, _cells(grid), held_out)].reset_index(drop=True)
+            candidates = table[is_anchor(table, _cells(grid, measured), held_out)].reset_index(
+                drop=True
+            )
             record = fit(law, early, settings)
             cells = v_optimal_cells(record, early, candidates, targets, most, law)
             found.append((choice, 0, cells))

@@ -163,7 +163,7 @@ def train(
                     f"{what}: loss is {loss} after {upto * context} tokens; "
                     "lower the learning rate or lengthen the warm-up"
                 )
-            if not branching:
+            if not branching or milestone.branch == 0:  # without a trunk the decay is the curve
                 curve.add(upto, upto - position, loss)
             progress.advance((upto - position) * context, loss)
             position = upto
