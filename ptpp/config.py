@@ -35,6 +35,7 @@ def check_config(config: Mapping) -> None:
     _check_limits(config["plan"])
     if trained:
         _check_stages(config["pretraining"]["ptpp"], config["held_out"]["ptpp"])
+        _check_evaluation(config["corpora"], config["models"]["context"])
     _ascending("adaptation.atpp", config["adaptation"]["atpp"])
     own = [Path(path).stem for path in config["laws"]["declared"]]
     _distinct("laws.target and laws.declared", [*config["laws"]["target"], *own])
@@ -129,6 +130,20 @@ def _check_finite(value: object, place: str = "") -> None:
             _check_finite(item, place)
     elif isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"config: {place}: found {value}; accepted is a finite number")
+
+
+def _check_evaluation(corpora: Mapping, context: int) -> None:
+    wanted = corpora["evaluation_tokens"]
+    if wanted < context:
+        raise InputError(
+            f"config: corpora.evaluation_tokens: {wanted} is less than one context of {context}"
+        )
+    for language in corpora["languages"]:
+        if language["valid_tokens"] <= wanted:
+            raise InputError(
+                f"config: corpora.languages: {language['name']}: valid_tokens "
+                f"{language['valid_tokens']} must be above corpora.evaluation_tokens {wanted}"
+            )
 
 
 def _check_limits(plan: Mapping) -> None:

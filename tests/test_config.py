@@ -38,6 +38,8 @@ WRONG = [
     ("pretraining.learning_rate", float("nan"), "pretraining.learning_rate: found nan; accepted"),
     ("held_out.ptpp", 31, "held_out.ptpp: 31 has 1 earlier stages in pretraining.ptpp"),
     ("held_out.anchors.count", 0, "held_out.anchors.count: found 0; must be at least 1"),
+    ("corpora.evaluation_tokens", 64, "evaluation_tokens: 64 is less than one context of 128"),
+    ("corpora.evaluation_tokens", 200_000, "en: valid_tokens 131072 must be above corpora.evalu"),
     ("plan.min_atpp", 20, "plan.min_atpp: 20 must be below max_atpp 16"),
     ("adaptation.replay", [0, 1.5], "adaptation.replay.1: found 1.5; must be below 1"),
     ("adaptation.replay", [-0.1], "adaptation.replay.0: found -0.1; must be at least 0"),
