@@ -232,15 +232,15 @@ def _check_anchors(config: Mapping) -> None:
             "config: held_out.anchors.sizes: there is only one size; name it there to take anchors "
             "from it"
         )
-    if count >= len(names) * len(adaptation["replay"]) * len(adaptation["atpp"]):
-        raise InputError(
-            f"config: held_out.anchors.count: {count} anchors leave no cell of the held-out stage "
-            "to score"
-        )
     if count > cells:
         raise InputError(
             f"config: held_out.anchors.count: {count} anchors, but sizes {_listed(sizes)} have "
             f"{cells} cells at the held-out stage; at most {cells}"
+        )
+    if count >= len(names) * len(adaptation["replay"]) * len(adaptation["atpp"]):
+        raise InputError(
+            f"config: held_out.anchors.count: {count} anchors leave no cell of the held-out stage "
+            "to score"
         )
 
 

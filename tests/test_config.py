@@ -101,7 +101,8 @@ def test_a_model_name_stands_for_one_model_only(config):
 
 
 def test_anchors_must_leave_cells_to_score(config):
-    every = changed(config, "held_out.anchors", {"count": 60, "sizes": ["w16", "w32"], "seed": 0})
+    sizes = ["w16", "w32", "w48"]
+    every = changed(config, "held_out.anchors", {"count": 60, "sizes": sizes, "seed": 0})
     with pytest.raises(InputError, match="60 anchors leave no cell of the held-out stage"):
         check_config(every)
     alone = changed(config, "models.sizes", config["models"]["sizes"][:1])
