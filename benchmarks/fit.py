@@ -11,11 +11,15 @@ it, but never below the minimum. Run with OMP_NUM_THREADS=1.
 """
 
 import argparse
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # a script finds only its own folder
 
 from ptpp.laws import LAWS, FitSettings, fit, refit
 from ptpp.laws.fitting import law_inputs

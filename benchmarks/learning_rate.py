@@ -7,12 +7,15 @@ The rate is that of `pretraining.base_width`; it transfers to other widths by th
 """
 
 import argparse
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # a script finds only its own folder
 
 from ptpp.training.engine import Milestone, make_optimiser, train
 from ptpp.training.evaluation import held_out_losses
