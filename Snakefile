@@ -23,6 +23,7 @@ include: "rules/plan.smk"
 # Seconds of work each: a cluster job would cost more than it does.
 localrules:
     all,
+    costs,
     observations,
     anchors,
     fit,

@@ -1,5 +1,6 @@
 """Files that are whole or absent: everything is written aside and then renamed."""
 
+import errno
 import hashlib
 import json
 import os
@@ -9,42 +10,67 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ptpp.errors import InputError
+from ptpp.errors import InputError, Unwritable
+
+
+# What a disk says when it cannot take more, by whichever limit.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+
+@contextmanager
+def _telling_of_full_disks(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise Unwritable(
+            f"{path}: cannot be written ({os.strerror(error.errno)}); "
+            "make room, then run the same command again"
+        ) from None
 
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place if the block succeeds.
 
-    The temporary path keeps the suffix, since many writers choose a format by it.
+    The temporary path keeps the suffix, since many writers choose a format by it. Raises Unwritable
+    when the disk is full; what stood at `path` is then as it was.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _telling_of_full_disks(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing_directory(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield an empty temporary directory that takes the place of `path` if the block succeeds."""
+    """Yield an empty temporary directory that takes the place of `path` if the block succeeds.
+
+    Raises Unwritable when the disk is full.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if path.exists():  # a directory cannot be renamed over a full one
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with _telling_of_full_disks(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            if path.exists():  # a directory cannot be renamed over a full one
+                shutil.rmtree(path)
+            os.replace(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -71,6 +97,23 @@ def sha256(path: str | os.PathLike) -> str:
     """SHA-256 of a file's bytes, as hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def content_digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a large file: of all of it up to 1 GiB, beyond of 1,024 pieces spread over it.
+
+    The full sum of a corpus of hundreds of gigabytes would cost every job minutes.
+    """
+    size = os.path.getsize(path)
+    if size <= 1 << 30:
+        return sha256(path)
+    piece = 1 << 20
+    sums = hashlib.sha256(str(size).encode())
+    with open(path, "rb") as stream:
+        for k in range(1024):
+            stream.seek(k * (size - piece) // 1023)
+            sums.update(stream.read(piece))
+    return sums.hexdigest()
 
 
 def _umask() -> int:

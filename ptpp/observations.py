@@ -37,7 +37,6 @@ COLUMNS = (
     "bits_per_byte",
     "seed",
     "flops",
-    "seconds",
 )
 # Columns of a user's own that laws may read; where absent, they follow from zero-shot rows.
 EXTRA = ("base_loss", "zero_shot_loss")

@@ -1,3 +1,5 @@
+# One job adapts one checkpoint at several replay ratios, since starting a process costs seconds; with
+# `replays_per_job: 1` every trajectory is a job of its own.
 rule adapt:
     input:
         checkpoint=f"{RESULTS}/checkpoints/{{model}}/ptpp{{ptpp}}",
@@ -5,11 +7,13 @@ rule adapt:
         train=stores("train", LANGUAGES),
         valid=stores("valid", LANGUAGES),
     output:
-        f"{RESULTS}/runs/{{model}}.ptpp{{ptpp}}.replay{{replay}}.csv",
+        observations=f"{RESULTS}/runs/{{model}}.ptpp{{ptpp}}.replay{{replays}}.csv",
+        costs=f"{RESULTS}/costs/{{model}}.ptpp{{ptpp}}.replay{{replays}}.csv",
     log:
-        f"{LOGS}/adapt/{{model}}.ptpp{{ptpp}}.replay{{replay}}.log",
+        f"{LOGS}/adapt/{{model}}.ptpp{{ptpp}}.replay{{replays}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/adapt/{{model}}.ptpp{{ptpp}}.replay{{replay}}.tsv"
+        f"{RESULTS}/benchmarks/adapt/{{model}}.ptpp{{ptpp}}.replay{{replays}}.tsv"
+    priority: adaptation_priority
     conda:
         "../envs/ptpp.yaml"
     threads: 1
@@ -20,14 +24,28 @@ rule adapt:
     params:
         model=model_spec,
         ptpp=stage,
-        replay=replay_ratio,
+        replays=replay_ratios,
         atpp=list(config["adaptation"]["atpp"]),
         optimiser=adaptation_optimiser(),
         text=text_spec(),
-        state=f"{RESULTS}/.state/adapt.{{model}}.ptpp{{ptpp}}.replay{{replay}}",
-        code=code_digest("ptpp.training.runs"),
+        state=f"{RESULTS}/.state/adapt.{{model}}.ptpp{{ptpp}}",
+        finished=f"{RESULTS}/.state/finished",
+        code=code_digest("ptpp.training.adaptation"),
     script:
         "../scripts/adapt.py"
+
+
+rule costs:
+    input:
+        cost_tables(),
+    output:
+        f"{RESULTS}/costs.csv",
+    log:
+        f"{LOGS}/costs.log",
+    conda:
+        "../envs/ptpp.yaml"
+    script:
+        "../scripts/costs.py"
 
 
 rule observations:

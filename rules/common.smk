@@ -62,7 +62,7 @@ if config["observations"] is None:
 wildcard_constraints:
     model="|".join(MODELS),
     ptpp="|".join(STAGES),
-    replay="|".join(REPLAYS),
+    replays=r"[0-9.+e-]+",
     language="|".join(LANGUAGES),
     split="train|valid",
     law="[A-Za-z0-9_-]+",
@@ -74,6 +74,7 @@ def final_outputs():
     """What a complete run leaves for its readers."""
     return [
         f"{RESULTS}/observations.csv",
+        *([] if config["observations"] else [f"{RESULTS}/costs.csv"]),
         f"{RESULTS}/plan/plan.csv",
         *(f"{RESULTS}/figures/{name}.png" for name in FIGURES),
         *law_outputs(),
@@ -168,8 +169,29 @@ def stage(wildcards):
     return STAGES[wildcards.ptpp]
 
 
-def replay_ratio(wildcards):
-    return REPLAYS[wildcards.replay]
+def replay_ratios(wildcards):
+    return [REPLAYS[replay] for replay in wildcards.replays.split("+")]
+
+
+def replay_groups():
+    """The replay ratios that share a job, as wildcards: 0+0.05+0.25."""
+    names, size = list(REPLAYS), config["replays_per_job"] or len(REPLAYS)
+    return ["+".join(names[k : k + size]) for k in range(0, len(names), size)]
+
+
+def model_size(wildcards):
+    size = SIZES[MODELS[wildcards.model][0]]
+    return size["depth"] * size["width"] ** 2
+
+
+def pretraining_priority(wildcards):
+    """The longest chain first: what the largest model still has to do decides when all ends."""
+    return 1_000_000 + model_size(wildcards)
+
+
+def adaptation_priority(wildcards):
+    """Large ones first, so that small ones fill the gaps at the end."""
+    return model_size(wildcards)
 
 
 def previous_trunk(wildcards):
@@ -185,7 +207,17 @@ def run_tables(models=tuple(MODELS), stages=tuple(STAGES)):
         f"{RESULTS}/runs/{{model}}.ptpp{{ptpp}}.{{what}}.csv",
         model=models,
         ptpp=stages,
-        what=["zero_shot"] + [f"replay{replay}" for replay in REPLAYS],
+        what=["zero_shot"] + [f"replay{group}" for group in replay_groups()],
+    )
+
+
+def cost_tables():
+    """What every training job took."""
+    return expand(
+        f"{RESULTS}/costs/{{model}}.ptpp{{ptpp}}.{{what}}.csv",
+        model=MODELS,
+        ptpp=STAGES,
+        what=["pretrain"] + [f"replay{group}" for group in replay_groups()],
     )
 
 

@@ -9,11 +9,12 @@ rule pretrain:
         trunk=f"{RESULTS}/trunks/{{model}}.ptpp{{ptpp}}.safetensors",
         zero_shot=f"{RESULTS}/runs/{{model}}.ptpp{{ptpp}}.zero_shot.csv",
         curve=f"{RESULTS}/curves/{{model}}.ptpp{{ptpp}}.csv",
+        cost=f"{RESULTS}/costs/{{model}}.ptpp{{ptpp}}.pretrain.csv",
     log:
         f"{LOGS}/pretrain/{{model}}.ptpp{{ptpp}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/pretrain/{{model}}.ptpp{{ptpp}}.tsv"
-    priority: 50
+    priority: pretraining_priority
     conda:
         "../envs/ptpp.yaml"
     threads: 1
@@ -27,6 +28,6 @@ rule pretrain:
         optimiser=pretraining_optimiser(),
         text=text_spec(),
         state=f"{RESULTS}/.state/pretrain.{{model}}.ptpp{{ptpp}}",
-        code=code_digest("ptpp.training.runs"),
+        code=code_digest("ptpp.training.pretraining"),
     script:
         "../scripts/pretrain.py"

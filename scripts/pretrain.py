@@ -2,12 +2,12 @@
 
 from ptpp import jobs
 
-with jobs.logged(snakemake.log[0]):
-    import torch
+with jobs.logged(snakemake.log[0]), jobs.stoppable() as stopping:
+    from ptpp.training.pretraining import pretrain_stage
+    from ptpp.training.runs import Run, prepare, settings_for
+    from ptpp.training.text import Text
 
-    from ptpp.training.runs import Run, Text, pretrain_stage, settings_for
-
-    torch.set_num_threads(snakemake.threads)
+    prepare(snakemake.threads)
     params = snakemake.params
     run = Run.of(snakemake.wildcards.model, params.model, params.code)
     pretrain_stage(
@@ -21,6 +21,8 @@ with jobs.logged(snakemake.log[0]):
         trunk=snakemake.output.trunk,
         zero_shot=snakemake.output.zero_shot,
         curve=snakemake.output.curve,
+        cost=snakemake.output.cost,
         state=params.state,
         save_every_s=snakemake.resources.save_every,
+        stopping=stopping,
     )

@@ -26,6 +26,7 @@ class StoreInfo:
     documents: documents begun; the last may be cut short.
     excluded: documents left out because they stand in the other split.
     tokenizer, source: SHA-256 digests; dtype: "uint16" or "uint32", little-endian.
+    content: digest of the array (`files.content_digest`), by which a changed store is noticed.
     """
 
     tokens: int
@@ -35,6 +36,7 @@ class StoreInfo:
     tokenizer: str
     source: str
     dtype: str
+    content: str
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def write_store(
         if not tokens:
             raise InputError(f"{path}: the corpus holds no text ({excluded} documents excluded)")
         _sidecar(path).unlink(missing_ok=True)  # never an old sidecar beside a new array
-    info = StoreInfo(tokens, size, count, excluded, digest(tokenizer), source, dtype)
+    content = files.content_digest(path)
+    info = StoreInfo(tokens, size, count, excluded, digest(tokenizer), source, dtype, content)
     files.write_json(_sidecar(path), asdict(info))
     return info
 
@@ -107,6 +110,11 @@ def open_store(path: str | Path) -> Store:
     found, expected = Path(path).stat().st_size, info.tokens * dtype.itemsize
     if found != expected:
         raise InputError(f"{path}: {found} bytes, but {sidecar.name} promises {expected}")
+    if files.content_digest(path) != info.content:
+        raise InputError(
+            f"{path}: changed since it was written (its digest is not the one in {sidecar.name}); "
+            "delete it and run again"
+        )
     return Store(np.memmap(path, dtype=dtype, mode="r"), info)
 
 

@@ -13,31 +13,21 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ptpp.errors import InputError
+from ptpp.errors import InputError, Interrupted
 from ptpp.progress import Progress
+from ptpp.training import optimiser
+from ptpp.training.backend import Backend
 from ptpp.training.data import Mixture
-from ptpp.training.model import GPT2, is_hidden_matrix
-from ptpp.training.state import StateFolder, pack, unpack
+from ptpp.training.optimiser import Settings
+from ptpp.training.state import StateFolder
 
 log = logging.getLogger("ptpp")
+
+LOOK_EVERY = 32  # steps between looks at the loss on a GPU, which would wait for each
 
 
 class Diverged(InputError):
     """Training left the rails; the message names the cell. Such a run never enters a table."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the optimiser does, in sequences; learning rates hold at `base_width`."""
-
-    learning_rate: float
-    base_width: int
-    batch: int  # sequences a step
-    warmup: int  # sequences
-    decay_fraction: float
-    weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.95)
-    clip: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,27 +63,6 @@ class Curve:
             self.total, self.sequences = 0.0, 0
 
 
-def make_optimiser(model: GPT2, settings: Settings) -> torch.optim.AdamW:
-    """AdamW with muP-like groups: hidden matrices learn at rate * base_width / width.
-
-    The transfer rule follows muP for Adam [Yang et al. 2022, arXiv 2203.03466]; only matrices
-    decay.
-    """
-    hidden, embeddings, vectors = [], [], []
-    for name, parameter in model.named_parameters():
-        if is_hidden_matrix(name, parameter):
-            hidden.append(parameter)
-        else:
-            (embeddings if parameter.ndim == 2 else vectors).append(parameter)
-    scale = settings.base_width / model.shape.width
-    groups = [
-        {"params": hidden, "scale": scale, "weight_decay": settings.weight_decay / scale},
-        {"params": embeddings, "scale": 1.0, "weight_decay": settings.weight_decay},
-        {"params": vectors, "scale": 1.0, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
-
-
 def rate_multiplier(position: int, settings: Settings, milestone: Milestone | None) -> float:
     """Learning-rate multiplier of the step that starts at `position`; no milestone: the trunk."""
     warm = min(1.0, (position + settings.batch) / max(settings.warmup, settings.batch))
@@ -103,8 +72,7 @@ def rate_multiplier(position: int, settings: Settings, milestone: Milestone | No
 
 
 def train(
-    model: GPT2,
-    optimiser: torch.optim.Optimizer,
+    backend: Backend,
     mixture: Mixture,
     settings: Settings,
     milestones: Sequence[Milestone],
@@ -113,33 +81,51 @@ def train(
     what: str,
     start: int = 0,
     save_every_s: float = 30.0,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> tuple[list[dict], Curve]:
     """Train from `start` (sequences) through every milestone, in ascending order.
 
-    `at_milestone` sees the model at the end of each decay and returns a JSON-able record. On
-    return model and optimiser stand on the trunk at the last branch point. Saved state is picked
-    up when it belongs to this run; a resumed run equals an uninterrupted one to the bit on a CPU.
-    Raises Diverged when a loss is not finite.
+    `at_milestone` is called at the end of each decay and returns a JSON-able record. On return the
+    weights stand on the trunk at the last branch point. Saved state is picked up when it belongs to
+    this run; a resumed run equals an uninterrupted one to the bit on a CPU. When `stopping` turns
+    true the state is saved at the end of the step. Raises Diverged when a loss is not finite,
+    Interrupted after such a stop.
     """
+    weights = backend.weights
+    context, device = weights.shape.context, weights.device
     records: list[dict] = []
     curve = Curve()
     position, branching, trunk = start, False, {}
     restored = state.load()
     if restored:
         tensors, meta = restored
-        unpack(tensors, model, optimiser, "now")
+        weights.restore(tensors, "now")
         trunk = {name: tensor for name, tensor in tensors.items() if name.startswith("trunk.")}
         records, position, branching = meta["records"], meta["position"], meta["branching"]
         curve = Curve([tuple(point) for point in meta["points"]], *meta["window"])
         log.info("%s: goes on from its saved state (%d sequences)", what, position)
-    context = model.shape.context
-    device = model.wte.weight.device
     done = _sequences_done(milestones, start, len(records), position, branching)
-    total = _sequences_done(milestones, start, len(milestones), 0, False)
+    total = sequences_trained(milestones, start)
     progress = Progress(what, total * context, done * context)
     saved = time.monotonic()
+    waiting: list[tuple[int, int, torch.Tensor]] = []  # losses not looked at yet
+    patience = 1 if device.type == "cpu" else LOOK_EVERY
+
+    def look() -> None:
+        for before, after, tensor in waiting:
+            loss = tensor.item()
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"{what}: loss is {loss} after {after * context} tokens; "
+                    "lower the learning rate or lengthen the warm-up"
+                )
+            if not branching or milestone.branch == 0:  # without a trunk the decay is the curve
+                curve.add(after, after - before, loss)
+            progress.advance((after - before) * context, loss)
+        waiting.clear()
 
     def save() -> None:
+        look()
         meta = {
             "records": records,
             "position": position,
@@ -147,9 +133,8 @@ def train(
             "points": curve.points,
             "window": (curve.total, curve.sequences),
         }
-        state.save(pack(model, optimiser, "now") | trunk, meta)
+        state.save(weights.state("now") | trunk, meta)
 
-    model.train()
     while len(records) < len(milestones):
         milestone = milestones[len(records)]
         stop = milestone.end if branching else milestone.branch
@@ -157,37 +142,31 @@ def train(
             upto = min((position // settings.batch + 1) * settings.batch, stop)
             multiplier = rate_multiplier(position, settings, milestone if branching else None)
             blocks = torch.from_numpy(mixture.batch(position, upto)).to(device)
-            loss = _step(model, optimiser, blocks, settings, multiplier)
-            if not math.isfinite(loss):
-                raise Diverged(
-                    f"{what}: loss is {loss} after {upto * context} tokens; "
-                    "lower the learning rate or lengthen the warm-up"
-                )
-            if not branching or milestone.branch == 0:  # without a trunk the decay is the curve
-                curve.add(upto, upto - position, loss)
-            progress.advance((upto - position) * context, loss)
+            loss = backend.gradients(blocks)
+            optimiser.step(weights, settings, multiplier)
+            waiting.append((position, upto, loss))
             position = upto
+            if len(waiting) >= patience:
+                look()
+            if stopping():
+                save()
+                raise Interrupted(f"{what}: asked to stop; saved after {position} sequences")
             if time.monotonic() - saved > save_every_s:
                 save()
                 saved = time.monotonic()
+        look()
         if not branching:
-            trunk, branching = pack(model, optimiser, "trunk"), True
+            trunk, branching = weights.state("trunk"), True
         else:
             records.append(at_milestone(milestone))
-            unpack(trunk, model, optimiser, "trunk")
+            weights.restore(trunk, "trunk")
             trunk, branching, position = {}, False, max(milestone.branch, start)
     return records, curve
 
 
-def _step(model, optimiser, blocks, settings: Settings, multiplier: float) -> float:
-    for group in optimiser.param_groups:
-        group["lr"] = settings.learning_rate * group["scale"] * multiplier
-    loss = model.loss(blocks)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip, foreach=True)
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
-    return loss.item()
+def sequences_trained(milestones: Sequence[Milestone], start: int = 0) -> int:
+    """Sequences that training from `start` through all milestones takes, branches included."""
+    return _sequences_done(milestones, start, len(milestones), 0, False)
 
 
 def _sequences_done(

@@ -1,13 +1,16 @@
-"""Training state that survives a kill: one safetensors file, replaced as a whole.
+"""Training state that survives a kill: safetensors files, replaced as a whole.
 
 It lives outside the checkpoint and outside every declared output, and names what it belongs to:
-a state whose fingerprint differs is refused, never resumed.
+a state whose fingerprint differs is refused, never resumed. The save before the last is kept, so
+that a damaged file costs one save interval.
 """
 
 import contextlib
 import fcntl
 import hashlib
 import json
+import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,8 +19,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ptpp.errors import InputError
+from ptpp.errors import InputError, Unwritable
 from ptpp.files import replacing
+
+log = logging.getLogger("ptpp")
 
 
 def fingerprint(parts: object) -> str:
@@ -26,13 +31,19 @@ def fingerprint(parts: object) -> str:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping) -> None:
-    """Write tensors and JSON-able metadata in one file."""
+    """Write tensors, JSON-able metadata and a digest of both in one file.
+
+    What stood at `path` before stays as `previous(path)`. Raises Unwritable when the disk refuses.
+    """
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(meta)
     with replacing(path) as temporary:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            temporary,
-            metadata={"meta": json.dumps(meta)},
-        )
+        try:
+            save_file(kept, temporary, metadata={"meta": text, "digest": _digest(kept, text)})
+        except SafetensorError as error:
+            raise Unwritable(f"{path}: cannot be written ({error})") from None
+        if path.exists():
+            os.replace(path, previous(path))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
@@ -40,37 +51,25 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
     try:
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-            return tensors, json.loads(stream.metadata()["meta"])
+            written = stream.metadata()
+        if _digest(tensors, written["meta"]) != written["digest"]:
+            raise ValueError("its content is not what was written")
+        return tensors, json.loads(written["meta"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged or missing training state ({error})") from None
 
 
-def pack(model: torch.nn.Module, optimiser: torch.optim.Optimizer, label: str) -> dict:
-    """Model and AdamW state as named tensors under `label`, copied so that training may go on."""
-    tensors = {}
-    for name, parameter in model.named_parameters():
-        tensors[f"{label}.model.{name}"] = parameter.detach().clone()
-        for key, value in optimiser.state.get(parameter, {}).items():
-            tensors[f"{label}.optimiser.{key}.{name}"] = value.detach().clone()
-    return tensors
+def previous(path: Path) -> Path:
+    """Where the save before the last is kept."""
+    return path.with_name(f"previous.{path.name}")
 
 
-def unpack(
-    tensors: Mapping, model: torch.nn.Module, optimiser: torch.optim.Optimizer, label: str
-) -> None:
-    """Put back what `pack` took, into the same model and optimiser."""
-    for name, parameter in model.named_parameters():
-        with torch.no_grad():
-            parameter.copy_(tensors[f"{label}.model.{name}"])
-        state = {}
-        for key in ("step", "exp_avg", "exp_avg_sq"):
-            packed = f"{label}.optimiser.{key}.{name}"
-            if packed in tensors:
-                state[key] = tensors[packed].clone().to(parameter.device)
-        if state:
-            optimiser.state[parameter] = state
-        else:
-            optimiser.state.pop(parameter, None)
+def _digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
+    sums = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        sums.update(name.encode())
+        sums.update(tensors[name].numpy().tobytes())
+    return sums.hexdigest()
 
 
 class StateFolder:
@@ -102,17 +101,26 @@ class StateFolder:
         save_tensors(self.path, tensors, {"fingerprint": self.fingerprint, **meta})
 
     def load(self) -> tuple[dict, dict] | None:
-        """The saved state, or None when there is none, or none of this very run.
+        """The newest whole state of this very run, or None.
 
-        A damaged or stale state costs a restart of this one job and nothing else.
+        A damaged save costs one save interval, a stale one (other settings, code or input) starts
+        this one job over; both are told.
         """
-        if not self.path.exists():
-            return None
-        try:
-            tensors, meta = load_tensors(self.path)
-        except InputError:
-            return None
-        return (tensors, meta) if meta.get("fingerprint") == self.fingerprint else None
+        for path in (self.path, previous(self.path)):
+            if not path.exists():
+                continue
+            try:
+                tensors, meta = load_tensors(path)
+            except InputError as error:
+                log.warning("%s; going back to the save before it, or to the start", error)
+                continue
+            if meta.get("fingerprint") == self.fingerprint:
+                return tensors, meta
+            log.warning(
+                "%s: saved under another configuration, code or input; not used, starting anew",
+                path,
+            )
+        return None
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

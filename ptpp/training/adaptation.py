@@ -1,0 +1,134 @@
+"""Continual pre-training (CPT): one checkpoint adapted at several replay ratios by one process."""
+
+import csv
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from ptpp.errors import InputError
+from ptpp.files import read_json, sha256, write_json
+from ptpp.training.backend import Backend, backend_for
+from ptpp.training.checkpoint import load_checkpoint
+from ptpp.training.data import adaptation_shares
+from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
+from ptpp.training.evaluation import held_out_losses
+from ptpp.training.runs import Run, cost_of, rows_of, write_rows
+from ptpp.training.state import StateFolder, fingerprint
+from ptpp.training.text import Text, warn_of_repeats
+
+log = logging.getLogger("ptpp")
+
+
+def adapt(
+    run: Run,
+    ptpp: float,
+    replays: Sequence[float],
+    atpp: Sequence[float],
+    settings: Settings,
+    text: Text,
+    checkpoint: str | Path,
+    zero_shot: str | Path,
+    observations: str | Path,
+    costs: str | Path,
+    state: str | Path,
+    finished: str | Path,
+    save_every_s: float = 30.0,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Adapt one checkpoint at every replay ratio and measure every ATPP of the grid.
+
+    Writes one observation per replay ratio, ATPP and domain, and the cost of each trajectory.
+    Trajectories are kept in the folder `finished` under the digest of everything that decides
+    their numbers, so that neither a kill nor a longer list of ratios trains one of them again.
+    Raises Diverged when the target loss ends above the checkpoint's own although target text was
+    trained on, Interrupted when `stopping` turns true.
+    """
+    weights = load_checkpoint(checkpoint, run.device)
+    if weights.shape != run.shape:
+        raise InputError(f"{checkpoint}: shape {weights.shape} is not the configured {run.shape}")
+    backend = backend_for(weights)
+    untouched = weights.state("checkpoint")
+    with open(zero_shot, newline="") as stream:
+        before = {row["domain"]: float(row["loss"]) for row in csv.DictReader(stream)}[text.target]
+    common = [asdict(run), ptpp, sorted(atpp), asdict(settings), text.identity(), torch.__version__]
+    common += [before, sha256(Path(checkpoint) / "model.safetensors")]
+    trajectories = []
+    for replay in replays:
+        digest = fingerprint([*common, replay])
+        kept = Path(finished) / f"{digest}.json"
+        if kept.exists():
+            log.info("%s at replay %g: measured before", run.model, replay)
+        else:
+            weights.restore(untouched, "checkpoint")
+            folder = StateFolder(Path(state) / f"replay{replay:g}", digest)
+            with folder.locked():
+                trajectory = _trajectory(
+                    run, backend, ptpp, replay, sorted(atpp), settings, text, before, folder,
+                    save_every_s, stopping,
+                )  # fmt: skip
+                write_json(kept, trajectory)
+                folder.remove()
+        trajectories.append(read_json(kept))
+    write_rows([row for trajectory in trajectories for row in trajectory["rows"]], observations)
+    write_rows([trajectory["cost"] for trajectory in trajectories], costs)
+
+
+def _trajectory(
+    run: Run,
+    backend: Backend,
+    ptpp: float,
+    replay: float,
+    atpp: Sequence[float],
+    settings: Settings,
+    text: Text,
+    before: float,
+    folder: StateFolder,
+    save_every_s: float,
+    stopping: Callable[[], bool],
+) -> dict:
+    """Train at one replay ratio through every ATPP; returns its rows and its cost."""
+    started = time.monotonic()
+    context = run.shape.context
+    milestones = [Milestone.at(budget, run.n_params, context, settings) for budget in atpp]
+    shares = adaptation_shares(text.target, text.base, replay)
+    mixture = text.mixture(shares, run.seed, "adaptation", context)
+    what = f"{run.model} CPT from PTPP {ptpp:g} at replay {replay:g}"
+    warn_of_repeats(what, mixture, milestones[-1].end)
+    blocks = text.evaluation(context)
+
+    def at_milestone(milestone: Milestone) -> dict:
+        losses = held_out_losses(backend, blocks)
+        for domain, loss in losses.items():
+            if not math.isfinite(loss):
+                raise Diverged(f"{what}: {domain} loss is {loss} at ATPP {milestone.budget:g}")
+        if replay < 1 and losses[text.target] > before:
+            raise Diverged(
+                f"{what}: {text.target} loss {losses[text.target]:.3f} nats at ATPP "
+                f"{milestone.budget:g} is above the checkpoint's own {before:.3f}; "
+                "lower adaptation.rewarm or pretraining.learning_rate"
+            )
+        return losses
+
+    records, _ = train(
+        backend,
+        mixture,
+        settings,
+        milestones,
+        at_milestone,
+        folder,
+        what,
+        save_every_s=save_every_s,
+        stopping=stopping,
+    )
+    name = f"{run.model}.ptpp{ptpp:g}.replay{replay:g}"
+    rows = []
+    for milestone, losses in zip(milestones, records, strict=True):
+        tokens = milestone.end * context
+        rows += rows_of(run, name, ptpp, replay, milestone.budget, tokens, losses, text)
+    tokens = sequences_trained(milestones) * context
+    return {"rows": rows, "cost": cost_of(run, name, tokens, started)}

@@ -1,0 +1,103 @@
+"""Checkpoints: Hugging Face directories that `AutoModelForCausalLM.from_pretrained` loads."""
+
+import json
+import shutil
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ptpp.errors import InputError, Unwritable
+from ptpp.files import read_json, replacing_directory, sha256
+from ptpp.training.sizes import Shape
+from ptpp.training.weights import Weights, parameter_shapes
+
+PREFIX = "transformer."
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+DIGESTS = "sha256.json"  # ours: what each file held when it was written
+ACTIVATIONS = ("gelu",)
+
+
+def save_checkpoint(weights: Weights, directory: str | Path, tokenizer: str | Path) -> None:
+    """Write weights, configuration, tokenizer and the digest of each file, all or nothing."""
+    shape = weights.shape
+    config = {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "activation_function": "gelu",
+        "n_embd": shape.width,
+        "n_layer": shape.depth,
+        "n_head": shape.heads,
+        "n_positions": shape.context,
+        "vocab_size": shape.vocab_size,
+        "tie_word_embeddings": True,
+        "attn_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "resid_pdrop": 0.0,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "dtype": "float32",
+    }
+    with replacing_directory(directory) as temporary:
+        (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        tensors = {PREFIX + name: view.cpu().clone() for name, view in weights.parameters.items()}
+        try:
+            save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise Unwritable(f"{directory}: cannot be written ({error})") from None
+        for name in TOKENIZER_FILES:
+            source = Path(tokenizer) / name
+            if source.exists():
+                shutil.copyfile(source, temporary / name)
+        digests = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
+        (temporary / DIGESTS).write_text(json.dumps(digests, indent=2) + "\n")
+
+
+def load_checkpoint(directory: str | Path, device: str = "cpu") -> Weights:
+    """Read a directory written by `save_checkpoint`, or by transformers for the same architecture.
+
+    Raises InputError when a file is absent, is not what was written, or holds another architecture.
+    """
+    directory = Path(directory)
+    _check_digests(directory)
+    config = read_json(directory / "config.json")
+    for key, accepted in (("model_type", ("gpt2",)), ("activation_function", ACTIVATIONS)):
+        if config.get(key) not in accepted:
+            raise InputError(
+                f"{directory}/config.json: {key} is {config.get(key)!r}, "
+                f"expected {' or '.join(map(repr, accepted))}"
+            )
+    weights = Weights(
+        Shape(
+            config["n_embd"],
+            config["n_layer"],
+            config["n_head"],
+            config["n_positions"],
+            config["vocab_size"],
+        ),
+        device,
+    )
+    path = directory / "model.safetensors"
+    try:
+        with safe_open(path, framework="pt") as stream:
+            for name, size in parameter_shapes(weights.shape).items():
+                tensor = stream.get_tensor(PREFIX + name)
+                if tensor.shape != size:
+                    raise InputError(f"{name} has shape {tuple(tensor.shape)}, expected {size}")
+                weights.parameters[name].copy_(tensor)
+    except (OSError, SafetensorError, InputError) as error:
+        raise InputError(f"{path}: cannot be read as GPT-2 weights ({error})") from None
+    return weights
+
+
+def _check_digests(directory: Path) -> None:
+    """Nothing may have changed since the checkpoint was written; foreign ones carry no digests."""
+    if not (directory / DIGESTS).exists():
+        return
+    for name, digest in read_json(directory / DIGESTS).items():
+        path = directory / Path(name).name
+        if not path.is_file() or sha256(path) != digest:
+            raise InputError(
+                f"{path}: is not what was written there (damaged, cut short or replaced); "
+                f"delete {directory} and run again"
+            )

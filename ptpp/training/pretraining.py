@@ -1,0 +1,94 @@
+"""Pre-training: from one stage's trunk to the next stage's checkpoint."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from ptpp.files import sha256
+from ptpp.training.backend import backend_for
+from ptpp.training.checkpoint import save_checkpoint
+from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
+from ptpp.training.evaluation import held_out_losses
+from ptpp.training.runs import Run, cost_of, rows_of, write_rows
+from ptpp.training.state import StateFolder, fingerprint, load_tensors, save_tensors
+from ptpp.training.text import Text, warn_of_repeats
+from ptpp.training.weights import Weights, initialise
+
+
+def pretrain_stage(
+    run: Run,
+    ptpp: float,
+    settings: Settings,
+    text: Text,
+    previous_trunk: str | Path | None,
+    tokenizer: str | Path,
+    checkpoint: str | Path,
+    trunk: str | Path,
+    zero_shot: str | Path,
+    curve: str | Path,
+    cost: str | Path,
+    state: str | Path,
+    save_every_s: float = 30.0,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train one model from the previous stage's trunk (or from scratch) to `ptpp`.
+
+    Writes the decayed checkpoint, the trunk to go on from, the checkpoint's held-out losses as
+    zero-shot observations (ATPP 0), the trunk's training curve and what it cost. Raises Diverged
+    when the base loss ends no better than a uniform guess, Interrupted when `stopping` turns true.
+    """
+    started = time.monotonic()
+    weights = Weights(run.shape, run.device)
+    initialise(weights, run.seed)
+    start, points = 0, []
+    if previous_trunk is not None:
+        tensors, meta = load_tensors(Path(previous_trunk))
+        weights.restore(tensors, "trunk")
+        start, points = meta["position"], meta["points"]
+    backend = backend_for(weights)
+    context = run.shape.context
+    milestone = Milestone.at(ptpp, run.n_params, context, settings)
+    mixture = text.mixture(text.base, run.seed, "pretraining", context)
+    what = f"{run.model} pre-training to PTPP {ptpp:g}"
+    warn_of_repeats(what, mixture, milestone.end)
+    blocks = text.evaluation(context)
+
+    def at_milestone(_: Milestone) -> dict:
+        losses = held_out_losses(backend, blocks)
+        worst = max(text.base, key=lambda language: losses[language])
+        if not losses[worst] < math.log(run.shape.vocab_size):
+            raise Diverged(
+                f"{what}: {worst} loss {losses[worst]:.3f} nats is no better than a uniform guess; "
+                "lower pretraining.learning_rate"
+            )
+        save_checkpoint(weights, checkpoint, tokenizer)
+        return losses
+
+    identity = [asdict(run), ptpp, asdict(settings), text.identity()]
+    identity.append(sha256(previous_trunk) if previous_trunk is not None else "")
+    folder = StateFolder(state, fingerprint(identity))
+    with folder.locked():
+        records, made = train(
+            backend,
+            mixture,
+            settings,
+            [milestone],
+            at_milestone,
+            folder,
+            what,
+            start,
+            save_every_s,
+            stopping,
+        )
+        points += [[p * context, loss] for p, loss in made.points]
+        meta = {"position": max(milestone.branch, start), "points": points}
+        save_tensors(Path(trunk), weights.state("trunk"), meta)
+        name = f"{run.model}.ptpp{ptpp:g}.zero_shot"
+        write_rows(rows_of(run, name, ptpp, 0.0, 0.0, 0, records[0], text), zero_shot)
+        who = {"model": run.model, "size": run.size, "seed": run.seed, "n_params": run.n_params}
+        write_rows([who | {"tokens": tokens, "loss": loss} for tokens, loss in points], curve)
+        tokens = sequences_trained([milestone], start) * context
+        write_rows([cost_of(run, f"{run.model}.ptpp{ptpp:g}", tokens, started)], cost)
+        folder.remove()
