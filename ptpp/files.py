@@ -12,7 +12,6 @@ from pathlib import Path
 
 from ptpp.errors import InputError, Unwritable
 
-
 # What a disk says when it cannot take more, by whichever limit.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 

@@ -6,19 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from ptpp.errors import Interrupted
+from ptpp.training.backend import backend_for
 from ptpp.training.data import BlockOrder, Mixture
-from ptpp.training.engine import (
-    Diverged,
-    Milestone,
-    Settings,
-    make_optimiser,
-    rate_multiplier,
-    train,
-)
+from ptpp.training.engine import Diverged, Milestone, rate_multiplier, sequences_trained, train
 from ptpp.training.evaluation import held_out_losses
-from ptpp.training.model import GPT2, initialise
+from ptpp.training.optimiser import Settings
 from ptpp.training.sizes import Shape
-from ptpp.training.state import StateFolder
+from ptpp.training.state import StateFolder, previous
+from ptpp.training.weights import Weights, initialise
 
 SHAPE = Shape(width=8, depth=1, heads=1, context=8, vocab_size=32)
 SETTINGS = Settings(
@@ -44,10 +40,14 @@ def text():
 
 
 def run(text, folder, milestones=MILESTONES, settings=SETTINGS, fingerprint="f", stop_after=None):
-    """Train; `stop_after` steps an exception stands in for a kill. Returns records and model."""
+    """Train; `stop_after` steps an exception stands in for a kill.
+
+    Returns records, curve, weights and the number of steps taken.
+    """
     torch.set_num_threads(1)
-    model = GPT2(SHAPE)
-    initialise(model, 0)
+    weights = Weights(SHAPE)
+    initialise(weights, 0)
+    backend = backend_for(weights)
     mixture = Mixture({"x": BlockOrder(text, SHAPE.context, (0,))}, {"x": 1.0})
     blocks = {"x": mixture.batch(0, 16)}
     steps = 0
@@ -67,19 +67,18 @@ def run(text, folder, milestones=MILESTONES, settings=SETTINGS, fingerprint="f",
     mixture.batch = counted
     try:
         records, curve = train(
-            model,
-            make_optimiser(model, settings),
+            backend,
             mixture,
             settings,
             milestones,
-            lambda _: held_out_losses(model, blocks),
+            lambda _: held_out_losses(backend, blocks),
             StateFolder(folder, fingerprint),
             "test",
             save_every_s=0.0,
         )
     except Stopped:
         return None, None, None, steps
-    return records, curve, model, steps
+    return records, curve, weights, steps
 
 
 def test_loss_falls_from_milestone_to_milestone(text, tmp_path):
@@ -98,8 +97,8 @@ def test_stopped_and_resumed_equals_uninterrupted_to_the_bit(text, tmp_path, sto
     assert steps_again < steps
     assert again == records
     assert curve_again.points == curve.points
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, resumed.state_dict()[name])
+    for name, tensor in model.state("now").items():
+        assert torch.equal(tensor, resumed.state("now")[name])
 
 
 def test_state_of_another_run_is_refused(text, tmp_path):
@@ -109,10 +108,11 @@ def test_state_of_another_run_is_refused(text, tmp_path):
     assert steps == from_scratch
 
 
-def test_a_truncated_state_costs_a_restart_and_no_more(text, tmp_path):
+def test_two_damaged_saves_cost_a_restart_and_no_more(text, tmp_path):
     run(text, tmp_path, stop_after=9)
     path = StateFolder(tmp_path, "f").path
-    path.write_bytes(path.read_bytes()[:-50])
+    for each in (path, previous(path)):
+        each.write_bytes(each.read_bytes()[:-50])
     records, *_ = run(text, tmp_path)
     assert records == run(text, tmp_path / "fresh")[0]
 
@@ -147,15 +147,6 @@ def test_rates_warm_up_hold_and_decay_to_zero():
     assert rate_multiplier(point.end, SETTINGS, point) == 0.0
 
 
-def test_hidden_matrices_learn_slower_in_proportion_to_width():
-    wide = GPT2(Shape(width=32, depth=1, heads=1, context=8, vocab_size=32))
-    hidden, embeddings, vectors = make_optimiser(wide, SETTINGS).param_groups
-    assert hidden["scale"] == 8 / 32
-    assert embeddings["scale"] == vectors["scale"] == 1
-    assert hidden["scale"] * hidden["weight_decay"] == pytest.approx(SETTINGS.weight_decay)
-    assert vectors["weight_decay"] == 0
-
-
 def test_divergence_names_the_run(text, tmp_path):
     settings = Settings(
         learning_rate=float("inf"), base_width=8, batch=4, warmup=0, decay_fraction=0.25
@@ -164,12 +155,46 @@ def test_divergence_names_the_run(text, tmp_path):
         run(text, tmp_path, settings=settings)
 
 
-def test_evaluation_does_not_depend_on_its_batch_size(text):
-    model = GPT2(SHAPE)
-    initialise(model, 0)
-    blocks = {"x": BlockOrder(text, SHAPE.context, (0,)).blocks(0, 40)}
-    small, large = (held_out_losses(model, blocks, batch=batch)["x"] for batch in (1, 40))
-    assert small == pytest.approx(large, rel=1e-6)
+def test_evaluation_is_the_mean_over_all_blocks(text):
+    weights = Weights(SHAPE)
+    initialise(weights, 0)
+    backend = backend_for(weights)
+    blocks = {"x": BlockOrder(text, SHAPE.context, (0,)).blocks(0, 3000 // SHAPE.context)}
+    alone = [backend.loss(torch.from_numpy(row[None])) for row in blocks["x"]]
+    assert held_out_losses(backend, blocks)["x"] == pytest.approx(np.mean(alone), rel=1e-6)
+
+
+def test_asked_to_stop_it_saves_and_goes_on_from_that_very_step(text, tmp_path):
+    weights = Weights(SHAPE)
+    initialise(weights, 0)
+    mixture = Mixture({"x": BlockOrder(text, SHAPE.context, (0,))}, {"x": 1.0})
+    steps = iter([False] * 6 + [True])
+    with pytest.raises(Interrupted, match="test: asked to stop; saved after 28 sequences"):
+        train(
+            backend_for(weights), mixture, SETTINGS, MILESTONES, lambda _: {},
+            StateFolder(tmp_path, "f"), "test", save_every_s=1e9, stopping=lambda: next(steps),
+        )  # fmt: skip
+    *_, left = run(text, tmp_path)
+    *_, all_steps = run(text, tmp_path / "whole")
+    assert left == all_steps - 7
+
+
+def test_a_damaged_save_costs_one_save_interval(text, tmp_path):
+    run(text, tmp_path, stop_after=9)  # saved after every step
+    path = StateFolder(tmp_path, "f").path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    records, *_, left = run(text, tmp_path)
+    expected, *_, all_steps = run(text, tmp_path / "fresh")
+    assert records == expected
+    assert left == all_steps - 8
+
+
+def test_what_will_be_trained_is_known_before(text, tmp_path):
+    *_, steps = run(text, tmp_path)
+    sequences = sequences_trained(MILESTONES)
+    assert sequences == MILESTONES[-1].branch + sum(m.end - m.branch for m in MILESTONES)
+    assert steps >= sequences / SETTINGS.batch
 
 
 def test_a_second_process_on_the_same_state_is_turned_away(tmp_path):

@@ -10,8 +10,11 @@ from ptpp.corpora.store import write_store
 from ptpp.corpora.synthetic import generate
 from ptpp.corpora.tokenizer import load_tokenizer, train_tokenizer
 from ptpp.errors import InputError
+from ptpp.training.adaptation import adapt
 from ptpp.training.engine import Diverged
-from ptpp.training.runs import Run, Text, adapt, pick_device, pretrain_stage, settings_for
+from ptpp.training.pretraining import pretrain_stage
+from ptpp.training.runs import Run, pick_device, settings_for
+from ptpp.training.text import Text
 
 LANGUAGES = {"en": "english", "ar": "arabic", "fr": "french"}
 SIZE = {"name": "w8", "width": 8, "depth": 1, "heads": 1, "batch_tokens": 128}
@@ -63,6 +66,7 @@ def pretrained(folder, text, stores, ptpp=2.0, previous=None, **optimiser):
         "trunk": folder / f"{ptpp:g}.safetensors",
         "zero_shot": folder / f"{ptpp:g}.zero_shot.csv",
         "curve": folder / f"{ptpp:g}.curve.csv",
+        "cost": folder / f"{ptpp:g}.cost.csv",
         "state": folder / ".state",
     }
     settings = settings_for(OPTIMISER | optimiser, run(), 128)
@@ -70,13 +74,13 @@ def pretrained(folder, text, stores, ptpp=2.0, previous=None, **optimiser):
     return out
 
 
-def adapted(folder, text, base, replay=0.5, atpp=(0.5, 1.0), **optimiser):
-    out = folder / f"replay{replay:g}.csv"
+def adapted(folder, text, base, *replays, atpp=(0.5, 1.0), **optimiser):
+    out = folder / "adapted.csv"
     settings = settings_for(OPTIMISER | optimiser, run(), 128)
     adapt(
-        run(), 2.0, replay, list(atpp), settings, text,
+        run(), 2.0, replays or (0.5,), list(atpp), settings, text,
         checkpoint=base["checkpoint"], zero_shot=base["zero_shot"], observations=out,
-        state=folder / ".state",
+        costs=folder / "costs.csv", state=folder / ".state", finished=folder / "finished",
     )  # fmt: skip
     return rows(out)
 
@@ -136,11 +140,43 @@ def test_a_trajectory_measures_every_budget_on_every_domain(tmp_path, text, stor
         assert float(row["loss"]) > 0 and float(row["bits_per_byte"]) > 0
 
 
+def test_one_process_or_one_for_each_replay_ratio_measure_the_same(tmp_path, text, stores):
+    base = pretrained(tmp_path, text, stores)
+    together = adapted(tmp_path, text, base, 0.0, 0.5, 1.0)
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+    alone = adapted(tmp_path / "a", text, base, 0.0)
+    alone += adapted(tmp_path / "b", text, base, 0.5) + adapted(tmp_path / "c", text, base, 1.0)
+    assert together == alone
+
+
+def test_a_longer_list_of_ratios_trains_only_the_new_one(tmp_path, text, stores, caplog):
+    base = pretrained(tmp_path, text, stores)
+    first = adapted(tmp_path, text, base, 0.0, 0.5)
+    with caplog.at_level(logging.INFO, logger="ptpp"):
+        both = adapted(tmp_path, text, base, 0.0, 0.25, 0.5)
+    assert [r for r in both if r["replay"] != "0.25"] == first
+    assert sum("measured before" in record.getMessage() for record in caplog.records) == 2
+    other = adapted(tmp_path, text, base, 0.0, 0.5, weight_decay=0.5)
+    assert other[0]["loss"] != first[0]["loss"], "other settings are another measurement"
+
+
+def test_costs_count_the_branches_too(tmp_path, text, stores):
+    base = pretrained(tmp_path, text, stores)
+    table = adapted(tmp_path, text, base, 0.0, 0.5)
+    (cost, second) = rows(tmp_path / "costs.csv")
+    assert (cost["run"], second["run"]) == ("w8.ptpp2.replay0", "w8.ptpp2.replay0.5")
+    longest = max(int(row["adapt_tokens"]) for row in table)
+    assert int(cost["tokens"]) > longest
+    assert float(cost["flops"]) == 6 * run().n_params * int(cost["tokens"])
+    assert float(cost["seconds"]) > 0 and int(cost["peak_memory_mib"]) > 0
+
+
 def test_text_read_more_than_four_times_is_warned_of(tmp_path, text, stores, caplog):
     with caplog.at_level(logging.INFO, logger="ptpp"):
         base = pretrained(tmp_path, text, stores)
         few = [r for r in caplog.records if r.levelno == logging.WARNING]
-        adapted(tmp_path, text, base, replay=0, atpp=(6.0,))
+        adapted(tmp_path, text, base, 0, atpp=(6.0,))
     many = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert not few
     assert any("reads its fr text" in message and "train_tokens" in message for message in many)
@@ -149,8 +185,8 @@ def test_text_read_more_than_four_times_is_warned_of(tmp_path, text, stores, cap
 def test_a_run_that_diverges_names_its_cell_and_writes_nothing(tmp_path, text, stores):
     base = pretrained(tmp_path, text, stores)
     with pytest.raises(Diverged, match=r"w8 CPT from PTPP 2 at replay 0: .*lower"):
-        adapted(tmp_path, text, base, replay=0, learning_rate=500.0, clip=1e9)
-    assert not (tmp_path / "replay0.csv").exists()
+        adapted(tmp_path, text, base, 0, learning_rate=500.0, clip=1e9)
+    assert not (tmp_path / "adapted.csv").exists()
     with pytest.raises(Diverged, match=r"w8 pre-training to PTPP 2"):
         (tmp_path / "wild").mkdir()
         pretrained(tmp_path / "wild", text, stores, learning_rate=500.0, clip=1e9)
@@ -162,9 +198,10 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path, text, stores):
     other = run(context=16)
     with pytest.raises(InputError, match="is not the configured"):
         adapt(
-            other, 2.0, 0.5, [1.0], settings_for(OPTIMISER, other, 128), text,
+            other, 2.0, [0.5], [1.0], settings_for(OPTIMISER, other, 128), text,
             checkpoint=base["checkpoint"], zero_shot=base["zero_shot"],
-            observations=tmp_path / "x.csv", state=tmp_path / ".state",
+            observations=tmp_path / "x.csv", costs=tmp_path / "y.csv", state=tmp_path / ".state",
+            finished=tmp_path / "finished",
         )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ class GPT2(nn.Module):
             hidden = F.gelu(self._affine(self._norm(x, f"h.{layer}.ln_2"), f"h.{layer}.mlp.c_fc"))
             x = x + self._affine(hidden, f"h.{layer}.mlp.c_proj")
         logits = F.linear(self._norm(x, "ln_f"), self.part("wte.weight"))
-        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
     def _attention(self, x, name: str):
         batch, length, width = x.shape

@@ -81,7 +81,14 @@ def prepare(threads: int) -> None:
 
 
 def rows_of(
-    run: Run, name: str, ptpp: float, replay: float, atpp: float, tokens: int, losses: Mapping, text
+    run: Run,
+    name: str,
+    ptpp: float,
+    replay: float,
+    atpp: float,
+    tokens: int,
+    losses: Mapping[str, float],
+    text: Text,
 ) -> list[dict]:
     """Observation rows of one measurement, one per domain."""
     return [
