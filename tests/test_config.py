@@ -46,7 +46,7 @@ WRONG = [
     ("adaptation.atpp", [4, 2], "adaptation.atpp: [4, 2] must ascend"),
     ("pretraining.ptpp", [31, 15, 279], "pretraining.ptpp: [31, 15, 279] must ascend"),
     ("held_out.ptpp", 100, "held_out.ptpp: 100 is not among pretraining.ptpp; accepted: 15, 31"),
-    ("held_out.anchors.count", 41, "41 anchors, but sizes w16, w32 have 40 cells"),
+    ("held_out.anchors.count", 51, "51 anchors, but sizes w16, w32 have 50 cells"),
     ("held_out.anchors.sizes", ["w17"], "'w17' is no size; accepted: w16, w32, w48"),
     ("corpora.target", "de", "corpora.target: 'de' is not among corpora.languages"),
     ("corpora.base", {"en": 0.5, "ar": 0.4}, "corpora.base: shares sum to 0.9"),
@@ -102,8 +102,8 @@ def test_a_model_name_stands_for_one_model_only(config):
 
 def test_anchors_must_leave_cells_to_score(config):
     sizes = ["w16", "w32", "w48"]
-    every = changed(config, "held_out.anchors", {"count": 60, "sizes": sizes, "seed": 0})
-    with pytest.raises(InputError, match="60 anchors leave no cell of the held-out stage"):
+    every = changed(config, "held_out.anchors", {"count": 75, "sizes": sizes, "seed": 0})
+    with pytest.raises(InputError, match="75 anchors leave no cell of the held-out stage"):
         check_config(every)
     alone = changed(config, "models.sizes", config["models"]["sizes"][:1])
     with pytest.raises(InputError, match="there is only one size; name it there"):

@@ -1,5 +1,6 @@
 """Continual pre-training (CPT): one checkpoint adapted at several replay ratios by one process."""
 
+import contextlib
 import csv
 import logging
 import math
@@ -74,6 +75,8 @@ def adapt(
                 write_json(kept, trajectory)
                 folder.remove()
         trajectories.append(read_json(kept))
+    with contextlib.suppress(OSError):
+        Path(state).rmdir()  # not while another job still has its trajectories there
     write_rows([row for trajectory in trajectories for row in trajectory["rows"]], observations)
     write_rows([trajectory["cost"] for trajectory in trajectories], costs)
 
