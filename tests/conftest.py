@@ -22,8 +22,9 @@ def root() -> Path:
 def snakemake():
     """Run Snakemake in a folder that holds the workflow; returns the finished process."""
 
-    def run(folder, *arguments, timeout=600):
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *map(str, arguments)]
+    def run(folder, *arguments, cores=2, timeout=600):
+        command = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
+        command += map(str, arguments)
         return subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False
         )

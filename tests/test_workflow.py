@@ -174,6 +174,15 @@ def test_a_cluster_may_run_every_trajectory_as_a_job_of_its_own(finished, snakem
     assert planned(finished, snakemake, {"replays_per_job": 2})["adapt"] == 18
 
 
+def test_one_core_and_another_split_into_jobs_measure_the_same_bits(finished, tmp_path, snakemake):
+    folder = workflow_copy(tmp_path / "ptpp")
+    table = "results/smoke/observations.csv"
+    (folder / "change.yaml").write_text(yaml.safe_dump({"replays_per_job": 2}))
+    done = snakemake(folder, table, *SMOKE, "change.yaml", cores=1)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (folder / table).read_bytes() == (finished / table).read_bytes()
+
+
 def test_every_run_of_the_sweep_has_its_cost(results):
     costs = pd.read_csv(results / "costs.csv")
     assert len(costs) == 9 + 27 and costs.run.is_unique
