@@ -32,6 +32,7 @@ localrules:
     laws,
     predictions,
     scores,
+    seed_noise,
     comparison,
     cross_validation,
     identifiability,

@@ -209,6 +209,19 @@ def seed_noise(frame: pd.DataFrame) -> float:
     return float(noise.sum() / frame["loss"].to_numpy()[repeated].sum())
 
 
+def seed_noise_by_cell(frame: pd.DataFrame) -> pd.DataFrame:
+    """Seed noise of every cell measured with two seeds or more, zero-shot rows included.
+
+    Columns: those of `CELL`, `seeds` (how many), `mean_loss` (nats), `sd` (sample standard
+    deviation over seeds, nats) and `relative_sd` (sd / mean_loss). No row without repeated cells.
+    """
+    grouped = frame.groupby(list(CELL), sort=False)["loss"]
+    cells = grouped.agg(seeds="count", mean_loss="mean", sd="std").reset_index()
+    cells = cells[cells["seeds"] >= 2]
+    cells = cells.assign(relative_sd=cells["sd"] / cells["mean_loss"])
+    return cells.sort_values(["domain", *CELL[1:-1]]).reset_index(drop=True)
+
+
 def target_rows(frame: pd.DataFrame, target: str) -> pd.DataFrame:
     """Cell means of the target domain's sweep rows: what target laws are fitted and scored on.
 

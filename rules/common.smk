@@ -84,7 +84,7 @@ def final_outputs():
 def law_outputs():
     """Everything that says how far the laws can be trusted."""
     names = ["scores", "score_intervals", "coverage", "comparison", "cross_validation"]
-    names += ["identifiability", "kappa_bands", "anchor_sweep"]
+    names += ["identifiability", "kappa_bands", "anchor_sweep", "seed_noise"]
     return [
         f"{RESULTS}/anchors.csv",
         *fits(),

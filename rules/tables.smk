@@ -42,6 +42,28 @@ rule scores:
         "../scripts/scores.py"
 
 
+rule seed_noise:
+    input:
+        f"{RESULTS}/observations.csv",
+    output:
+        seed_noise=report(
+            f"{RESULTS}/tables/seed_noise.csv",
+            caption="../report/seed_noise.rst",
+            category="1 Data",
+            labels={"what": "seed noise of every cell"},
+        ),
+        seed_noise_md=f"{RESULTS}/tables/seed_noise.md",
+        seed_noise_tex=f"{RESULTS}/tables/seed_noise.tex",
+    log:
+        f"{LOGS}/seed_noise.log",
+    conda:
+        "../envs/ptpp.yaml"
+    params:
+        code=code_digest("ptpp.observations", "ptpp.tables"),
+    script:
+        "../scripts/seed_noise.py"
+
+
 rule comparison:
     input:
         observations=f"{RESULTS}/observations.csv",

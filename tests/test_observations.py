@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ptpp.errors import InputError
 from ptpp.observations import (
+    CELL,
     COLUMNS,
     cell_means,
     check_observations,
@@ -17,6 +18,7 @@ from ptpp.observations import (
     is_zero_shot,
     read_observations,
     seed_noise,
+    seed_noise_by_cell,
     target_rows,
     write_observations,
 )
@@ -258,6 +260,19 @@ def test_seed_noise_is_unbiased_for_normal_noise():
         )
         expected = 0.05 * np.sqrt(2 / np.pi) / 5  # the mean absolute value of normal noise
         assert seed_noise(check_observations(frame)) == pytest.approx(expected, rel=0.05)
+
+
+def test_seed_noise_of_a_cell_is_the_spread_over_its_seeds():
+    frame = check_observations(full())
+    noise = seed_noise_by_cell(frame)
+    repeated = frame.groupby(list(CELL))["loss"].count().loc[lambda n: n > 1]
+    assert len(noise) == len(repeated)
+    first = noise.iloc[0]
+    alike = frame[(frame[list(CELL)] == first[list(CELL)]).all(axis=1)]
+    assert first["seeds"] == len(alike)
+    assert first["sd"] == pytest.approx(alike["loss"].std())
+    assert first["relative_sd"] == pytest.approx(alike["loss"].std() / alike["loss"].mean())
+    assert seed_noise_by_cell(frame.query("seed == 0")).empty
 
 
 def test_seed_noise_needs_repeated_cells():

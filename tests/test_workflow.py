@@ -69,7 +69,7 @@ FIGURES = (
 )
 TABLES = (
     *("scores", "score_intervals", "coverage", "comparison", "cross_validation"),
-    *("identifiability", "kappa_bands", "anchor_sweep"),
+    *("identifiability", "kappa_bands", "anchor_sweep", "seed_noise"),
 )
 TRAINING = {"tokenizer", "tokens", "pretrain", "adapt"}
 
