@@ -27,8 +27,6 @@ localrules:
     observations,
     anchors,
     fit,
-    bootstrap,
-    profile,
     laws,
     predictions,
     scores,

@@ -1,24 +1,43 @@
-"""Fit one law to one domain under one protocol."""
+"""Fit one law to one domain under one protocol, with its bootstrap draws and its profiles."""
 
 from ptpp import jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp.laws.declared import named_law
-    from ptpp.laws.experiment import fit_protocol
-    from ptpp.laws.fitting import FitSettings
-    from ptpp.observations import read_observations
+    from dataclasses import asdict
 
-    wildcards, anchors = snakemake.wildcards, snakemake.input.anchors
+    import pandas as pd
+
+    from ptpp.laws.declared import named_law
+    from ptpp.laws.experiment import fit_protocol, split_of
+    from ptpp.laws.fitting import FitSettings
+    from ptpp.laws.identifiability import profile, verdicts
+    from ptpp.laws.uncertainty import bootstrap
+    from ptpp.observations import read_observations
+    from ptpp.tables import write_csv
+
+    wildcards, params, output = snakemake.wildcards, snakemake.params, snakemake.output
+    observations = read_observations(snakemake.input.observations)
+    anchors = read_observations(snakemake.input.anchors) if snakemake.input.anchors else None
     record = fit_protocol(
-        read_observations(snakemake.input.observations),
+        observations,
         named_law(wildcards.law, snakemake.input.declaration or None),
         wildcards.protocol,
         wildcards.domain,
-        snakemake.params.held_out,
-        read_observations(anchors) if anchors else None,
-        FitSettings(**snakemake.params.settings),
+        params.held_out,
+        anchors,
+        FitSettings(**params.settings),
     )
-    record.to_json(snakemake.output[0])
+    rows = split_of(record, observations, params.held_out, anchors).fit
+    draws = bootstrap(record, rows, **params.resampling)
+    lines = profile(record, rows)
+    found = verdicts(record, lines, rows)
+    record.to_json(output.fit)
+    draws.to_npz(output.draws)
+    write_csv(lines, output.profile)
+    write_csv(pd.DataFrame([asdict(one) for one in found]), output.verdicts)
     jobs.log.info("objective %.6g, converged: %s", record.objective, record.converged)
+    jobs.log.info("%d refits; drawn from their band: %s", len(draws.params), draws.drawn or "none")
     for warning in record.warnings:
         jobs.log.warning(warning)
+    for one in found:
+        jobs.log.info("%s: %s", one.verdict, one.words)

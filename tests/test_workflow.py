@@ -231,7 +231,7 @@ def test_a_law_more_fits_only_that_law(finished, snakemake):
         for path in kept:
             (aside / path.name).rename(path)
         aside.rmdir()
-    assert {jobs[rule] for rule in ("fit", "bootstrap", "profile")} == {2}
+    assert jobs["fit"] == 2
     assert not TRAINING & set(jobs)
 
 
@@ -245,7 +245,7 @@ def test_a_declared_law_is_fitted_beside_the_others_and_trains_nothing(finished,
     (finished / "mine.yaml").write_text(yaml.safe_dump(law))
     change = {"laws": {"declared": ["mine.yaml"]}}
     jobs = planned(finished, snakemake, change)
-    assert (jobs["fit"], jobs["profile"]) == (2, 2)
+    assert jobs["fit"] == 2
     assert not TRAINING & set(jobs)
     fits = [f"results/smoke/fits/mine.{p}.fr.json" for p in ("early_to_late", "with_anchors")]
     done = snakemake(finished, *fits, *SMOKE, "change.yaml")
@@ -275,7 +275,7 @@ def test_other_text_is_tokenised_and_trained_anew(finished, snakemake):
     "module,reruns,spared",
     [
         ("figures/style.py", {"figure_adaptation", "figure_plan"}, {"adapt", "fit", "scores"}),
-        ("laws/uncertainty.py", {"bootstrap", "profile", "comparison"}, {"adapt", "fit", "plan"}),
+        ("laws/uncertainty.py", {"fit", "comparison"}, {"adapt", "observations", "anchors"}),
         ("plan.py", {"plan", "figure_plan"}, {"adapt", "fit", "scores", "figure_adaptation"}),
         ("laws/fitting.py", {"fit", "scores", "plan"}, TRAINING | {"observations", "anchors"}),
         ("training/engine.py", {"pretrain", "adapt", "fit"}, {"tokenizer", "tokens"}),
