@@ -257,9 +257,9 @@ def headline_fits(suffix):
     return [f"{RESULTS}/fits/{law}.{p}.{TARGET}.{suffix}" for p in config["laws"]["protocols"]]
 
 
-def planned_fits():
+def planned_fits(suffix):
     """A plan knows no checkpoint's base loss, which the law informed by it needs."""
-    return fits(without=["checkpoint_informed"])
+    return fits(suffix, without=["checkpoint_informed"])
 
 
 def declaration(wildcards):

@@ -129,7 +129,7 @@ rule figure_plan:
     params:
         request=plan_request(),
         headline=plan_headline(),
-        code=code_digest("ptpp.figures.planning", "ptpp.plan"),
+        code=code_digest("ptpp.figures.planning", "ptpp.planning"),
     script:
         "../scripts/figure_plan.py"
 

@@ -9,7 +9,7 @@ from ptpp import jobs
 with jobs.logged(snakemake.log[0]):
     from ptpp import figures
     from ptpp.laws.record import Fit
-    from ptpp.plan import PlanRequest, forgetting_fits, surface
+    from ptpp.planning import PlanRequest, forgetting_fits, surface
 
     headline = snakemake.params.headline
     request = PlanRequest.of(snakemake.params.request)

@@ -1,4 +1,4 @@
-"""The least-compute plan by every law under every protocol."""
+"""Plans by every law under every protocol: least compute and least loss, point and robust."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from ptpp import jobs
 
 with jobs.logged(snakemake.log[0]):
     from ptpp.laws.record import Fit
-    from ptpp.plan import PlanRequest, make_plans, plan_table
+    from ptpp.laws.uncertainty import Draws
+    from ptpp.planning import Fitted, PlanRequest, plan_tables
     from ptpp.tables import write_table
 
-    plans = make_plans(
-        PlanRequest.of(snakemake.params.request),
-        [Fit.from_json(path) for path in snakemake.input.fits],
-    )
-    write_table(plan_table(plans), Path(snakemake.output.csv).with_suffix(""))
-    jobs.log.info("\n%s", Path(snakemake.output.md).read_text())
+    pairs = zip(snakemake.input.fits, snakemake.input.draws, strict=True)
+    fitted = [Fitted(Fit.from_json(fit), Draws.from_npz(draws)) for fit, draws in pairs]
+    for name, table in plan_tables(PlanRequest.of(snakemake.params.request), fitted).items():
+        write_table(table, Path(snakemake.output[name]).with_suffix(""))
+    jobs.log.info("\n%s", Path(snakemake.output.plan_md).read_text())

@@ -1,0 +1,43 @@
+"""From fitted laws to a compute plan: point and robust plans, their validation, what to measure.
+
+request = PlanRequest(8.1e9, 279, {"en": 0.5}, max_atpp=16, target_within=0.05)
+make_plan(request, target_fit, {"en": forgetting_fit})
+"""
+
+from ptpp.planning.forecast import Fitted, Forecast
+from ptpp.planning.plans import (
+    GOALS,
+    Plan,
+    Relaxation,
+    forgetting_fits,
+    make_plan,
+    make_plans,
+    make_robust_plan,
+    plan_table,
+    relaxations,
+    split_fitted,
+    surface,
+    with_intervals,
+)
+from ptpp.planning.request import FLOPS_PER_PARAMETER_AND_TOKEN, PlanRequest
+from ptpp.planning.tables import plan_tables
+
+__all__ = [
+    "FLOPS_PER_PARAMETER_AND_TOKEN",
+    "GOALS",
+    "Fitted",
+    "Forecast",
+    "Plan",
+    "PlanRequest",
+    "Relaxation",
+    "forgetting_fits",
+    "make_plan",
+    "make_plans",
+    "make_robust_plan",
+    "plan_table",
+    "plan_tables",
+    "relaxations",
+    "split_fitted",
+    "surface",
+    "with_intervals",
+]

@@ -1,0 +1,57 @@
+"""The tables of a plan: every law's plans, and what would make the infeasible ones feasible."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ptpp.planning.forecast import Fitted
+from ptpp.planning.plans import (
+    Plan,
+    make_plan,
+    make_robust_plan,
+    plan_table,
+    relaxations,
+    split_fitted,
+    with_intervals,
+)
+from ptpp.planning.request import PlanRequest
+
+RELAXATION_COLUMNS = ("law", "protocol", "kind", "limit", "asked", "needed")
+
+
+def plan_tables(request: PlanRequest, fitted: Sequence[Fitted]) -> dict[str, pd.DataFrame]:
+    """Tables by name, from target and forgetting fits with their draws, in any order.
+
+    `plan`: every law's point plan of least compute, with what the draws say of it; `robust`: its
+    robust plan; `least_loss`: both kinds of plan for the least target loss, told apart by `kind`;
+    `relaxations`: one row per limit of every plan of least compute that is infeasible, see
+    `Relaxation`. Raises InputError where a fit lacks draws or a limited domain its fit.
+    """
+    points, robust, least, relaxed = [], [], [], []
+    for target, others in split_fitted(fitted):
+        records = {domain: one.record for domain, one in others.items()}
+        point = make_plan(request, target.record, records)
+        points.append(with_intervals(point, request, target, others))
+        robust.append(make_robust_plan(request, target, others))
+        if not points[-1].feasible:
+            found = relaxations(request, target.record, records)
+            relaxed += [_labelled(point, "point", vars(one)) for one in found]
+        if not robust[-1].feasible:
+            found = relaxations(request, target, others)
+            relaxed += [_labelled(point, "robust", vars(one)) for one in found]
+        best = make_plan(request, target.record, records, goal="least_loss")
+        least.append(("point", with_intervals(best, request, target, others)))
+        least.append(("robust", make_robust_plan(request, target, others, goal="least_loss")))
+    kinds, plans = zip(*least, strict=True) if least else ((), ())
+    table = plan_table(plans)
+    table.insert(min(2, table.shape[1]), "kind", kinds)
+    return {
+        "plan": plan_table(points),
+        "robust": plan_table(robust),
+        "least_loss": table,
+        "relaxations": pd.DataFrame(relaxed, columns=list(RELAXATION_COLUMNS)),
+    }
+
+
+def _labelled(plan: Plan, kind: str, values: dict) -> dict:
+    return {"law": plan.law, "protocol": plan.protocol, "kind": kind, **values}
