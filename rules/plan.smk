@@ -2,6 +2,7 @@ rule plan:
     input:
         fits=planned_fits("json"),
         draws=planned_fits("npz"),
+        regret=f"{RESULTS}/tables/plan_regret.csv",
     output:
         plan=report(
             f"{RESULTS}/plan/plan.csv",
@@ -44,3 +45,31 @@ rule plan:
         code=code_digest("ptpp.planning", "ptpp.tables"),
     script:
         "../scripts/plan.py"
+
+
+rule plan_regret:
+    input:
+        observations=f"{RESULTS}/observations.csv",
+        anchors=f"{RESULTS}/anchors.csv",
+        fits=fits(),
+        draws=fits("npz"),
+    output:
+        regret=report(
+            f"{RESULTS}/tables/plan_regret.csv",
+            caption="../report/plan_regret.rst",
+            category="4 Plan",
+            labels={"what": "plans checked against measurements"},
+        ),
+        regret_md=f"{RESULTS}/tables/plan_regret.md",
+        regret_tex=f"{RESULTS}/tables/plan_regret.tex",
+        cases=f"{RESULTS}/tables/plan_regret_cases.csv",
+    log:
+        f"{LOGS}/plan_regret.log",
+    conda:
+        "../envs/ptpp.yaml"
+    params:
+        held_out=HELD_OUT,
+        confidence=config["plan"]["confidence"],
+        code=code_digest("ptpp.planning", "ptpp.tables"),
+    script:
+        "../scripts/plan_regret.py"

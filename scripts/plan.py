@@ -5,6 +5,8 @@ from pathlib import Path
 from ptpp import jobs
 
 with jobs.logged(snakemake.log[0]):
+    import pandas as pd
+
     from ptpp.laws.record import Fit
     from ptpp.laws.uncertainty import Draws
     from ptpp.planning import Fitted, PlanRequest, plan_tables
@@ -12,6 +14,7 @@ with jobs.logged(snakemake.log[0]):
 
     pairs = zip(snakemake.input.fits, snakemake.input.draws, strict=True)
     fitted = [Fitted(Fit.from_json(fit), Draws.from_npz(draws)) for fit, draws in pairs]
-    for name, table in plan_tables(PlanRequest.of(snakemake.params.request), fitted).items():
+    request, regret = PlanRequest.of(snakemake.params.request), pd.read_csv(snakemake.input.regret)
+    for name, table in plan_tables(request, fitted, regret).items():
         write_table(table, Path(snakemake.output[name]).with_suffix(""))
     jobs.log.info("\n%s", Path(snakemake.output.plan_md).read_text())

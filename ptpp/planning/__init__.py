@@ -5,6 +5,7 @@ make_plan(request, target_fit, {"en": forgetting_fit})
 """
 
 from ptpp.planning.forecast import Fitted, Forecast
+from ptpp.planning.front import pareto_front
 from ptpp.planning.plans import (
     GOALS,
     Plan,
@@ -19,6 +20,7 @@ from ptpp.planning.plans import (
     surface,
     with_intervals,
 )
+from ptpp.planning.regret import regret_cases, regret_table
 from ptpp.planning.request import FLOPS_PER_PARAMETER_AND_TOKEN, PlanRequest
 from ptpp.planning.tables import plan_tables
 
@@ -34,8 +36,11 @@ __all__ = [
     "make_plan",
     "make_plans",
     "make_robust_plan",
+    "pareto_front",
     "plan_table",
     "plan_tables",
+    "regret_cases",
+    "regret_table",
     "relaxations",
     "split_fitted",
     "surface",

@@ -19,13 +19,17 @@ from ptpp.planning.request import PlanRequest
 RELAXATION_COLUMNS = ("law", "protocol", "kind", "limit", "asked", "needed")
 
 
-def plan_tables(request: PlanRequest, fitted: Sequence[Fitted]) -> dict[str, pd.DataFrame]:
+def plan_tables(
+    request: PlanRequest, fitted: Sequence[Fitted], regret: pd.DataFrame | None = None
+) -> dict[str, pd.DataFrame]:
     """Tables by name, from target and forgetting fits with their draws, in any order.
 
     `plan`: every law's point plan of least compute, with what the draws say of it; `robust`: its
     robust plan; `least_loss`: both kinds of plan for the least target loss, told apart by `kind`;
     `relaxations`: one row per limit of every plan of least compute that is infeasible, see
-    `Relaxation`. Raises InputError where a fit lacks draws or a limited domain its fit.
+    `Relaxation`. `regret`: a table by `regret_table`; from it comes the column `met_measured`, the
+    share of plans of the same law, protocol and kind that kept their limits where the held-out
+    stage was measured. Raises InputError where a fit lacks draws or a limited domain its fit.
     """
     points, robust, least, relaxed = [], [], [], []
     for target, others in split_fitted(fitted):
@@ -46,11 +50,20 @@ def plan_tables(request: PlanRequest, fitted: Sequence[Fitted]) -> dict[str, pd.
     table = plan_table(plans)
     table.insert(min(2, table.shape[1]), "kind", kinds)
     return {
-        "plan": plan_table(points),
-        "robust": plan_table(robust),
+        "plan": _checked(plan_table(points), "point", regret),
+        "robust": _checked(plan_table(robust), "robust", regret),
         "least_loss": table,
         "relaxations": pd.DataFrame(relaxed, columns=list(RELAXATION_COLUMNS)),
     }
+
+
+def _checked(table: pd.DataFrame, kind: str, regret: pd.DataFrame | None) -> pd.DataFrame:
+    if regret is None or table.empty:
+        return table
+    same = regret[(regret["goal"] == "least_compute") & (regret["kind"] == kind)]
+    met = same.set_index(["law", "protocol"])["met"]
+    keys = pd.MultiIndex.from_frame(table[["law", "protocol"]])
+    return table.assign(met_measured=met.reindex(keys).to_numpy())
 
 
 def _labelled(plan: Plan, kind: str, values: dict) -> dict:
