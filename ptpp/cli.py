@@ -11,34 +11,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ptpp.anchors import choose_anchors, grid_of, measured_cells
+from ptpp.arguments import count, positive, share
 from ptpp.errors import InputError
-from ptpp.files import write_text
 from ptpp.laws.comparison import score_intervals
 from ptpp.laws.declared import find_law, law_of
 from ptpp.laws.fitting import FitSettings, extrapolated_inputs, fit, predict_loss
 from ptpp.laws.forms import LAWS
 from ptpp.laws.identifiability import reason
 from ptpp.laws.law import Law
-from ptpp.laws.protocols import early_to_late, with_anchors
+from ptpp.laws.protocols import early_to_late
 from ptpp.laws.record import Fit
 from ptpp.laws.rows import law_rows
 from ptpp.laws.scoring import score
 from ptpp.laws.uncertainty import LEVEL, Draws, band, bootstrap, coverage, prediction_interval
-from ptpp.observations import CELL, is_sweep, read_observations, seed_noise
-from ptpp.planning import (
-    GOALS,
-    Fitted,
-    PlanRequest,
-    make_plan,
-    make_robust_plan,
-    pareto_front,
-    plan_table,
-    relaxations,
-    with_intervals,
-)
-from ptpp.planning.telling import told_extrapolation, told_front, told_plan, told_relaxations
-from ptpp.tables import to_csv
+from ptpp.observations import CELL, read_observations, seed_noise
+from ptpp.planning import command
 
 _DRAWS = 200
 
@@ -103,112 +90,6 @@ def score_command(options: argparse.Namespace) -> list[str]:
     return _scores(record, draws, rows, table, law)
 
 
-def plan_command(options: argparse.Namespace) -> list[str]:
-    """`plan`: the best replay ratio and ATPP by each law; the table is written where asked."""
-    table = read_observations(options.table, options.held_out, options.target)
-    sweep = table[is_sweep(table)]
-    target = _only_domain(options, sweep)
-    limits = dict(options.limit)
-    request = PlanRequest(
-        n_params=options.n_params,
-        ptpp=options.ptpp,
-        forgetting_limits=limits,
-        target_loss=options.target_loss,
-        # Other goals than least compute have no target limit.
-        target_within=options.target_within if options.goal == GOALS[0] else 0.0,
-        min_atpp=options.min_atpp or float(sweep["atpp"].min()),
-        max_atpp=options.max_atpp or float(sweep["atpp"].max()),
-        max_flops=options.max_flops,
-        base_loss=options.base_loss,
-        confidence=options.confidence,
-    )
-    forgetting = {domain: _fitted(options, "forgetting", table, domain) for domain in limits}
-    lines, tables = [], []
-    for name in options.law or ["gated_floor"]:
-        fitted = _fitted(options, name, table, target)
-        told, found = _planned(request, fitted, forgetting, options.goal)
-        record = fitted.record
-        lines.append(
-            f"{record.law} ({record.protocol}) for {request.n_params:.4g} parameters at PTPP "
-            f"{request.ptpp:g}, fitted to {record.n_rows} rows of {target}:"
-        )
-        lines += told
-        lines += [f"  {line}" for line in _warnings(record, None)]
-        tables.append(found)
-    if options.out:
-        write_text(options.out, to_csv(pd.concat(tables, ignore_index=True)))
-        lines.append(f"written: {options.out}")
-    return lines
-
-
-def _planned(
-    request: PlanRequest, target: Fitted, forgetting: Mapping[str, Fitted], goal: str
-) -> tuple[list[str], pd.DataFrame]:
-    """What to print, and the table."""
-    if goal == "pareto":
-        front = pareto_front(request, target, forgetting)
-        outside = sorted({name for names in front["extrapolated"] for name in names.split()})
-        return told_front(front) + told_extrapolation(outside), front
-    records = {domain: one.record for domain, one in forgetting.items()}
-    point = make_plan(request, target.record, records, goal=goal)
-    point = with_intervals(point, request, target, forgetting)
-    robust = make_robust_plan(request, target, forgetting, goal=goal)
-    within = request.target_loss is None
-    lines = told_plan(point, "point plan")
-    if not point.feasible:
-        lines += told_relaxations(relaxations(request, target.record, records, goal=goal), within)
-    lines += told_plan(robust, f"robust plan, {request.confidence:.0%} of the draws")
-    if not robust.feasible:
-        lines += told_relaxations(relaxations(request, target, forgetting, goal=goal), within)
-    lines += told_extrapolation(sorted({*point.extrapolated, *robust.extrapolated}))
-    table = plan_table([point, robust])
-    table.insert(2, "kind", ["point", "robust"])
-    return lines, table
-
-
-def _fitted(options: argparse.Namespace, law: str, table: pd.DataFrame, domain: str) -> Fitted:
-    """A law fitted to a domain's rows under the protocol that the options say, with its draws."""
-    law = find_law(law)
-    if "base_loss" in law.inputs and options.base_loss is None:
-        raise InputError(f"law {law.name} needs --base-loss")
-    try:
-        rows, protocol = law_rows(table, law, domain), "all_rows"
-        if options.held_out is not None:
-            rows, protocol = _seen(options, table, rows)
-    except InputError as error:
-        raise InputError(f"{options.table}: {error}") from None
-    settings = FitSettings(starts=options.starts, seed=options.seed)
-    record = fit(law, rows, settings, protocol, domain, options.table)
-    return Fitted(record, bootstrap(record, rows, options.bootstrap, options.seed, law))
-
-
-def _seen(
-    options: argparse.Namespace, table: pd.DataFrame, rows: pd.DataFrame
-) -> tuple[pd.DataFrame, str]:
-    """The rows before the held-out stage, with its anchors if any are asked for."""
-    if not options.anchors:
-        part = early_to_late(rows, options.held_out)
-    else:
-        grid = grid_of(table, options.held_out)
-        axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
-        there = measured_cells(table, options.held_out)
-        cells = choose_anchors(*axes, options.anchors, options.seed, there)
-        part = with_anchors(rows, options.held_out, cells)
-    return part.fit, part.protocol
-
-
-def _only_domain(options: argparse.Namespace, sweep: pd.DataFrame) -> str:
-    domains = sorted(sweep["domain"].unique())
-    if options.target is None and len(domains) > 1:
-        raise InputError(
-            f"{options.table}: {len(domains)} domains ({', '.join(domains)}); "
-            "choose the target by --target"
-        )
-    if not domains:
-        raise InputError(f"{options.table}: no sweep rows (atpp > 0, replay < 1)")
-    return options.target or domains[0]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m ptpp", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="fit | predict | score | plan")
@@ -221,25 +102,25 @@ def _parser() -> argparse.ArgumentParser:
     fitting.add_argument(
         "--out", required=True, help="the fit (JSON); draws go to a .npz beside it"
     )
-    fitting.add_argument("--held-out", type=_positive, help="fit earlier stages, score this PTPP")
-    fitting.add_argument("--starts", type=_count, default=16, help="solver starts (16)")
+    fitting.add_argument("--held-out", type=positive, help="fit earlier stages, score this PTPP")
+    fitting.add_argument("--starts", type=count, default=16, help="solver starts (16)")
     fitting.add_argument("--seed", type=int, default=0, help="of starts and draws (0)")
     fitting.add_argument(
-        "--bootstrap", type=_count, default=_DRAWS, help=f"bootstrap draws ({_DRAWS})"
+        "--bootstrap", type=count, default=_DRAWS, help=f"bootstrap draws ({_DRAWS})"
     )
 
     predicting = commands.add_parser("predict", help="predict a loss from a fit")
     predicting.set_defaults(run=predict_command)
     predicting.add_argument("fit", help="a fit (JSON)")
-    predicting.add_argument("--n-params", type=_positive, required=True, help="parameters")
-    predicting.add_argument("--ptpp", type=_positive, help="pre-training tokens per parameter")
-    predicting.add_argument("--replay", type=_share, help="share of replayed tokens, 0 to 1")
+    predicting.add_argument("--n-params", type=positive, required=True, help="parameters")
+    predicting.add_argument("--ptpp", type=positive, help="pre-training tokens per parameter")
+    predicting.add_argument("--replay", type=share, help="share of replayed tokens, 0 to 1")
     tokens = predicting.add_mutually_exclusive_group(required=True)
-    tokens.add_argument("--atpp", type=_positive, help="adaptation tokens per parameter")
-    tokens.add_argument("--adapt-tokens", type=_positive, help="adaptation tokens")
-    predicting.add_argument("--base-loss", type=_positive, help="the checkpoint's base loss, nats")
+    tokens.add_argument("--atpp", type=positive, help="adaptation tokens per parameter")
+    tokens.add_argument("--adapt-tokens", type=positive, help="adaptation tokens")
+    predicting.add_argument("--base-loss", type=positive, help="the checkpoint's base loss, nats")
     predicting.add_argument(
-        "--zero-shot-loss", type=_positive, help="the checkpoint's loss on this domain, nats"
+        "--zero-shot-loss", type=positive, help="the checkpoint's loss on this domain, nats"
     )
 
     scoring = commands.add_parser("score", help="score a fit on the rows of a table")
@@ -248,46 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_table(scoring)
 
     planning = commands.add_parser("plan", help="the best replay ratio and ATPP within limits")
-    planning.set_defaults(run=plan_command)
-    planning.add_argument("table", help="observations (CSV)")
-    planning.add_argument("--target", help="the domain adapted to, where the table has several")
-    planning.add_argument("--law", action="append", help="gated_floor, or another; may be repeated")
-    planning.add_argument("--n-params", type=_positive, required=True, help="parameters")
-    planning.add_argument(
-        "--ptpp", type=_positive, required=True, help="pre-training tokens per parameter"
-    )
-    planning.add_argument(
-        "--held-out", type=_positive, help="fit the stages before this PTPP alone"
-    )
-    planning.add_argument(
-        "--anchors", type=_count, help="and so many small-scale cells of the held-out stage"
-    )
-    planning.add_argument(
-        "--goal", choices=[*GOALS, "pareto"], default=GOALS[0], help=f"({GOALS[0]})"
-    )
-    wanted = planning.add_mutually_exclusive_group()
-    wanted.add_argument("--target-loss", type=_positive, help="most target loss, nats")
-    wanted.add_argument(
-        "--target-within", type=_positive, default=0.05,
-        help="or: most nats above the least that is reachable (0.05)",
-    )  # fmt: skip
-    planning.add_argument(
-        "--limit", type=_limit, action="append", default=[], metavar="DOMAIN=NATS",
-        help="most forgetting of a base domain, such as en=0.5; may be repeated",
-    )  # fmt: skip
-    planning.add_argument("--max-atpp", type=_positive, help="(the table's greatest)")
-    planning.add_argument("--min-atpp", type=_positive, help="(the table's least)")
-    planning.add_argument("--max-flops", type=_positive, help="most compute of the adaptation")
-    planning.add_argument(
-        "--confidence", type=_share, default=0.9, help="share of draws of a robust plan (0.9)"
-    )
-    planning.add_argument("--base-loss", type=_positive, help="the checkpoint's base loss, nats")
-    planning.add_argument("--starts", type=_count, default=16, help="solver starts (16)")
-    planning.add_argument("--seed", type=int, default=0, help="of starts, draws and anchors (0)")
-    planning.add_argument(
-        "--bootstrap", type=_count, default=_DRAWS, help=f"bootstrap draws ({_DRAWS})"
-    )
-    planning.add_argument("--out", help="the plans as a table (CSV)")
+    command.add_arguments(planning)
     return parser
 
 
@@ -442,43 +284,6 @@ def _scores(
 
 def _stages(rows: pd.DataFrame) -> str:
     return ", ".join(f"{stage:g}" for stage in sorted(rows["ptpp"].unique()))
-
-
-def _positive(text: str) -> float:
-    value = _number(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted is a number above 0")
-    return value
-
-
-def _share(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted is a share from 0 to 1, not percent")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted is a whole number, 1 or more")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not np.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted is a finite number")
-    return value
-
-
-def _limit(text: str) -> tuple[str, float]:
-    domain, equals, nats = (part.strip() for part in text.partition("="))
-    if not (domain and equals):
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted is DOMAIN=NATS, such as en=0.5")
-    return domain, _number(nats)
 
 
 def _renaming(text: str) -> tuple[str, str]:

@@ -296,7 +296,8 @@ def plan_headline():
 
 
 def plan_request():
-    return {k: v for k, v in config["plan"].items() if k not in ("law", "protocol")}
+    elsewhere = ("law", "protocol", "from_scratch")
+    return {k: v for k, v in config["plan"].items() if k not in elsewhere}
 
 
 def plan_fits(wildcards):

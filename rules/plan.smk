@@ -2,7 +2,10 @@ rule plan:
     input:
         fits=planned_fits("json"),
         draws=planned_fits("npz"),
+        observations=f"{RESULTS}/observations.csv",
+        anchors=f"{RESULTS}/anchors.csv",
         regret=f"{RESULTS}/tables/plan_regret.csv",
+        from_scratch=config["plan"]["from_scratch"] or [],
     output:
         plan=report(
             f"{RESULTS}/plan/plan.csv",
@@ -36,12 +39,39 @@ rule plan:
         ),
         relaxations_md=f"{RESULTS}/plan/relaxations.md",
         relaxations_tex=f"{RESULTS}/plan/relaxations.tex",
+        front=report(
+            f"{RESULTS}/plan/front.csv",
+            caption="../report/plan_front.rst",
+            category="4 Plan",
+            labels={"what": "the Pareto front"},
+        ),
+        front_md=f"{RESULTS}/plan/front.md",
+        front_tex=f"{RESULTS}/plan/front.tex",
+        break_even=report(
+            f"{RESULTS}/plan/break_even.csv",
+            caption="../report/plan_break_even.rst",
+            category="4 Plan",
+            labels={"what": "break-even against training from scratch"},
+        ),
+        break_even_md=f"{RESULTS}/plan/break_even.md",
+        break_even_tex=f"{RESULTS}/plan/break_even.tex",
+        next_measurement=report(
+            f"{RESULTS}/plan/next_measurement.csv",
+            caption="../report/plan_next_measurement.rst",
+            category="4 Plan",
+            labels={"what": "the next measurement worth buying"},
+        ),
+        next_measurement_md=f"{RESULTS}/plan/next_measurement.md",
+        next_measurement_tex=f"{RESULTS}/plan/next_measurement.tex",
     log:
         f"{LOGS}/plan.log",
     conda:
         "../envs/ptpp.yaml"
     params:
         request=plan_request(),
+        held_out=HELD_OUT,
+        target=TARGET,
+        settings=fit_settings(),
         code=code_digest("ptpp.planning", "ptpp.tables"),
     script:
         "../scripts/plan.py"

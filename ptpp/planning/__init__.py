@@ -4,8 +4,10 @@ request = PlanRequest(8.1e9, 279, {"en": 0.5}, max_atpp=16, target_within=0.05)
 make_plan(request, target_fit, {"en": forgetting_fit})
 """
 
+from ptpp.planning.break_even import break_even_table, fitted_scratch, fitted_transfer
 from ptpp.planning.forecast import Fitted, Forecast
 from ptpp.planning.front import pareto_front
+from ptpp.planning.measurement import candidate_cells, next_measurements
 from ptpp.planning.plans import (
     GOALS,
     Plan,
@@ -22,7 +24,7 @@ from ptpp.planning.plans import (
 )
 from ptpp.planning.regret import regret_cases, regret_table
 from ptpp.planning.request import FLOPS_PER_PARAMETER_AND_TOKEN, PlanRequest
-from ptpp.planning.tables import plan_tables
+from ptpp.planning.tables import plan_tables, supplements
 
 __all__ = [
     "FLOPS_PER_PARAMETER_AND_TOKEN",
@@ -32,10 +34,15 @@ __all__ = [
     "Plan",
     "PlanRequest",
     "Relaxation",
+    "break_even_table",
+    "candidate_cells",
+    "fitted_scratch",
+    "fitted_transfer",
     "forgetting_fits",
     "make_plan",
     "make_plans",
     "make_robust_plan",
+    "next_measurements",
     "pareto_front",
     "plan_table",
     "plan_tables",
@@ -43,6 +50,7 @@ __all__ = [
     "regret_table",
     "relaxations",
     "split_fitted",
+    "supplements",
     "surface",
     "with_intervals",
 ]

@@ -1,10 +1,14 @@
 """The tables of a plan: every law's plans, and what would make the infeasible ones feasible."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from ptpp.laws.fitting import FitSettings
+from ptpp.planning.break_even import break_even_table, fitted_transfer
 from ptpp.planning.forecast import Fitted
+from ptpp.planning.front import pareto_front
+from ptpp.planning.measurement import Seen, candidate_cells, next_measurements
 from ptpp.planning.plans import (
     Plan,
     make_plan,
@@ -55,6 +59,46 @@ def plan_tables(
         "least_loss": table,
         "relaxations": pd.DataFrame(relaxed, columns=list(RELAXATION_COLUMNS)),
     }
+
+
+def supplements(
+    request: PlanRequest,
+    plans: pd.DataFrame,
+    fitted: Sequence[Fitted],
+    rows: Mapping[tuple[str, str, str], pd.DataFrame],
+    stages: Sequence[float],
+    settings: FitSettings,
+    scratch: Fitted | None = None,
+    best: int = 10,
+) -> dict[str, pd.DataFrame]:
+    """What is told beside the point plans of `plan_tables`: tables by name.
+
+    `front`: every law's Pareto front; `break_even`: plans beside training from scratch;
+    `next_measurement`: the `best` cells to measure next, for every plan. `rows`: the rows each fit
+    was made on by (law, protocol, domain); `stages`: the PTPP at which more could be measured.
+    """
+    fronts, measurements, transfer = [], [], {}
+    for plan, (target, others) in zip(plans.to_dict("records"), split_fitted(fitted), strict=True):
+        limited = {domain: others[domain] for domain in request.forgetting_limits}
+        fronts.append(pareto_front(request, target, limited))
+        seen = {one.record.domain: _seen(one, rows) for one in (target, *limited.values())}
+        own = seen.pop(target.record.domain)
+        cells = candidate_cells(own.rows, plan, [*stages, request.ptpp])
+        measurements.append(next_measurements(plan, own, seen, cells).head(best))
+        if plan["protocol"] not in transfer:
+            draws = len(target.draws.params)
+            transfer[plan["protocol"]] = fitted_transfer(
+                own.rows, plan["protocol"], settings, draws
+            )
+    return {
+        "front": pd.concat(fronts, ignore_index=True),
+        "break_even": break_even_table(plans, transfer, scratch),
+        "next_measurement": pd.concat(measurements, ignore_index=True),
+    }
+
+
+def _seen(one: Fitted, rows: Mapping[tuple[str, str, str], pd.DataFrame]) -> Seen:
+    return Seen(one, rows[one.record.law, one.record.protocol, one.record.domain])
 
 
 def _checked(table: pd.DataFrame, kind: str, regret: pd.DataFrame | None) -> pd.DataFrame:

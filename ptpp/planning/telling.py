@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ptpp.laws.uncertainty import LEVEL
+from ptpp.planning.break_even import BreakEven
 from ptpp.planning.plans import Plan, Relaxation
 
 _UNITS = {"max_atpp": "tokens per parameter", "max_flops": "FLOPs"}
@@ -59,6 +60,34 @@ def told_front(front: pd.DataFrame) -> list[str]:
     shown = front[[name for name in names if name in front]]
     text = shown.to_string(index=False, float_format=lambda value: f"{value:.4g}")
     return [f"  {line}" for line in text.splitlines()]
+
+
+def told_break_even(found: BreakEven) -> list[str]:
+    """A plan beside a run from scratch."""
+    how = "measured runs" if found.basis == "measured" else f"the law {found.scratch_law}"
+    start = f"  from scratch, by {how}: "
+    if not np.isfinite(found.scratch_tokens):
+        return [start + f"the target loss {found.target_loss:.4g} is out of reach"]
+    ends = ""
+    if not np.isnan(found.scratch_tokens_low):
+        low, high = found.scratch_tokens_low, found.scratch_tokens_high
+        ends = f" ({LEVEL:.0%}: {low:.4g} to {high:.4g})"
+    lines = [
+        start + f"{found.scratch_tokens:.4g} tokens{ends}, {found.ratio:.4g} times the compute of "
+        f"the plan, {found.ratio_with_pretraining:.4g} times that of the plan with its pre-training"
+    ]
+    lines.append(f"    adapting the checkpoint is cheaper up to ATPP {found.break_even_atpp:.4g}")
+    if found.extrapolated:
+        lines.append(f"    extrapolated: {', '.join(found.extrapolated.split())}")
+    return lines
+
+
+def told_measurements(best: pd.DataFrame) -> list[str]:
+    """The next measurements worth buying as aligned columns."""
+    names = ["n_params", "ptpp", "replay", "atpp", "flops", "cut_share"]
+    text = best[names].to_string(index=False, float_format=lambda value: f"{value:.4g}")
+    title = "  next measurements, by the share of the plan's variance they cut per FLOP:"
+    return [title, *(f"    {line}" for line in text.splitlines())]
 
 
 def told_extrapolation(names: Sequence[str]) -> list[str]:
