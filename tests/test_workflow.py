@@ -69,7 +69,11 @@ FIGURES = (
 )
 TABLES = (
     *("scores", "score_intervals", "coverage", "comparison", "cross_validation"),
-    *("identifiability", "kappa_bands", "anchor_sweep"),
+    *("identifiability", "kappa_bands", "anchor_sweep", "plan_regret"),
+)
+PLANS = (
+    *("plan", "robust", "least_loss", "relaxations"),
+    *("front", "break_even", "next_measurement"),
 )
 TRAINING = {"tokenizer", "tokens", "pretrain", "adapt"}
 
@@ -78,6 +82,7 @@ def test_a_complete_run_leaves_every_promised_file(results):
     expected = ["observations.csv", "anchors.csv", "plan/plan.csv", "report.html"]
     expected += [f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")]
     expected += [f"tables/{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")]
+    expected += [f"plan/{name}.{suffix}" for name in PLANS for suffix in ("csv", "md", "tex")]
     expected += [
         f"fits/{law}.{protocol}.fr.json"
         for law in ("dcpt", "floor", "gated", "gated_floor")

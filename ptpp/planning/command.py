@@ -70,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--max-atpp", type=positive, help="(the table's greatest)")
     parser.add_argument("--min-atpp", type=positive, help="(the table's least)")
+    parser.add_argument("--max-replay", type=share, default=0.95, help="(0.95)")
     parser.add_argument("--max-flops", type=positive, help="most compute of the adaptation")
     parser.add_argument(
         "--confidence", type=share, default=0.9, help="share of draws of a robust plan (0.9)"
@@ -138,6 +139,7 @@ def _request(options: argparse.Namespace, sweep: pd.DataFrame) -> PlanRequest:
         target_within=options.target_within,
         min_atpp=options.min_atpp or float(sweep["atpp"].min()),
         max_atpp=options.max_atpp or float(sweep["atpp"].max()),
+        max_replay=options.max_replay,
         max_flops=options.max_flops,
         base_loss=options.base_loss,
         confidence=options.confidence,

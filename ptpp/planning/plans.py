@@ -177,7 +177,8 @@ def relaxations(
 
     By the point fits where `target` and `forgetting` are fits; by the draws, robustly, where they
     are `Fitted`. ATPP and compute are searched up to a thousand times their limits. Where the
-    target loss was asked for as `target_within`, its relaxation is in nats beyond that distance.
+    target loss was asked for as `target_within`, its relaxation is that distance, and the other
+    limits are relaxed with the target limits as they were: a new request would compute them anew.
     """
     if isinstance(target, Fitted):
         forecast = Forecast.of_draws(request, target, forgetting)
