@@ -114,6 +114,7 @@ rule figure_plan:
     input:
         fits=plan_fits,
         plan=f"{RESULTS}/plan/plan.csv",
+        robust=f"{RESULTS}/plan/robust.csv",
     output:
         report(
             f"{RESULTS}/figures/plan.png",
