@@ -1,10 +1,14 @@
 """`python -m ptpp plan`: from a table of losses to a plan in one call."""
 
+import io
 import re
+from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from laws_grid import observations
 
 from ptpp.cli import main
@@ -84,6 +88,24 @@ def test_other_goals(table, capsys, tmp_path):
     assert code == 0 and "worst_forgetting" in told
     front = pd.read_csv(tmp_path / "f.csv")
     assert np.isfinite(front[["flops", "target_loss", "worst_forgetting"]]).all().all()
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.3, 1.0))
+def test_a_table_with_holes_plans_or_says_what_is_missing(tmp_path_factory, seed, share):
+    path = tmp_path_factory.mktemp("holes") / "table.csv"
+    whole = observations(noise=0.01)
+    write_observations(whole.sample(frac=share, random_state=seed), path)
+    errors, told = io.StringIO(), io.StringIO()
+    with redirect_stderr(errors), redirect_stdout(told):
+        code = main(
+            ["plan", str(path), "--target", "fr", "--n-params", N, "--ptpp", "279", "--limit",
+             "en=1", "--law", "floor", "--break-even", "--next", "2", *QUICK]
+        )  # fmt: skip
+    if code == 0:
+        assert "point plan" in told.getvalue() and errors.getvalue() == ""
+    else:
+        assert errors.getvalue().startswith("error: ") and errors.getvalue().count("\n") == 1
 
 
 NEEDED = ["--n-params", N, "--ptpp", "279"]

@@ -27,7 +27,7 @@ def test_along_the_front_less_forgetting_costs_target_loss_at_equal_compute():
     for _, level in front.groupby("flops"):
         ordered = level.sort_values("target_loss")
         assert ordered.worst_forgetting.is_monotonic_decreasing
-    assert front.flops.nunique() == 9
+    assert front.flops.nunique() == 5
 
 
 def test_the_front_holds_the_worst_base_domain():
@@ -50,7 +50,7 @@ def test_no_point_of_the_front_beats_the_plan():
 def test_without_forgetting_limits_the_front_is_loss_against_compute():
     front = pareto_front(request(forgetting_limits={}), Fitted(SIMPLE), {})
     assert "worst_forgetting" not in front
-    assert len(front) == 9 and (front.replay == 0).all()
+    assert len(front) == 5 and (front.replay == 0).all()
 
 
 def test_draws_give_intervals_and_extrapolation_is_marked():

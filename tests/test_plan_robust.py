@@ -20,6 +20,7 @@ from plan_fits import (
 from ptpp.errors import InputError
 from ptpp.planning import (
     Fitted,
+    Forecast,
     make_plan,
     make_robust_plan,
     plan_table,
@@ -81,6 +82,34 @@ def test_a_feasible_robust_plan_meets_all_limits_together_in_the_share_asked_for
     assert plan.feasible == (plan.shortfall == 0)
     surer = make_robust_plan(replace(wanted, confidence=1.0), target, forgetting)
     assert not surer.feasible or surer.flops >= plan.flops * (1 - 1e-4)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 99))
+def test_no_cheaper_point_meets_the_limits_in_the_share_asked_for(seed):
+    wanted = request(forgetting_limits={"en": 0.5}, target_loss=3.9)
+    target, forgetting = noisy(seed)
+    plan = make_robust_plan(wanted, target, forgetting)
+    assert plan.feasible
+    generator = np.random.default_rng(seed)
+    replay = generator.uniform(0, 0.95, (1, 3000))
+    atpp = plan.atpp * np.exp(-3 * generator.uniform(1e-3, 1, (1, 3000)))
+    forecast = Forecast.of_draws(wanted, target, forgetting)
+    excess = forecast.excess(np.array([3.9]), replay, np.log(atpp)).max(axis=0)
+    assert (quantile(excess, wanted.confidence) > 0).all()
+
+
+def test_a_draw_that_is_nowhere_finite_counts_as_one_that_misses():
+    # 2 of 21 draws are not numbers: 19 of 21 is still a share above 0.9.
+    broken = np.where(np.arange(21) < 2, np.nan, 0.0)
+    wanted = request(forgetting_limits={}, target_loss=3.8)
+    for change in ({}, {"target_loss": None, "target_within": 0.05}):
+        asked = replace(wanted, **change)
+        plan = make_robust_plan(asked, with_draws(SIMPLE, {"E": broken}), {})
+        assert plan.feasible and plan.met == pytest.approx(19 / 21)
+        assert not make_robust_plan(
+            replace(asked, confidence=1.0), with_draws(SIMPLE, {"E": broken}), {}
+        ).feasible
 
 
 def test_a_plan_at_the_edge_of_the_point_fits_is_met_in_about_half_of_the_draws():

@@ -102,9 +102,10 @@ class Forecast:
 
         `target_limit` (m,) or (1,): NaN where a draw has none, since it cannot meet the others.
         """
-        limit = np.where(np.isnan(target_limit), np.inf, target_limit)
         loss = self.target_loss(replay, log_atpp)
-        parts = [loss - limit.reshape(-1, *(1,) * (loss.ndim - 1))]
+        limit = target_limit.reshape(-1, *(1,) * (loss.ndim - 1))
+        unlimited = np.where(np.isposinf(loss), np.inf, -np.inf)
+        parts = [np.where(np.isnan(limit), unlimited, loss - limit)]
         for domain in self.forgetting:
             found = self.forgetting_of(domain, replay, log_atpp)
             parts.append(found - self.request.forgetting_limits[domain])

@@ -18,7 +18,7 @@ def pareto_front(
     request: PlanRequest,
     target: Fitted,
     forgetting: Mapping[str, Fitted],
-    atpps: int = 9,
+    atpps: int = 5,
     replays: int = 20,
 ) -> pd.DataFrame:
     """The points of a grid that no other point of it beats in all of `OBJECTIVES`.
