@@ -259,8 +259,8 @@ def test_other_text_is_tokenised_and_trained_anew(finished, snakemake):
     "module,reruns,spared",
     [
         ("figures/style.py", {"figure_adaptation", "figure_plan"}, {"adapt", "fit", "scores"}),
-        ("laws/uncertainty.py", {"bootstrap", "profile", "comparison"}, {"adapt", "fit", "plan"}),
-        ("plan.py", {"plan", "figure_plan"}, {"adapt", "fit", "scores", "figure_adaptation"}),
+        ("laws/uncertainty.py", {"bootstrap", "comparison", "plan"}, {"adapt", "fit", "scores"}),
+        ("planning/plans.py", {"plan", "plan_regret", "figure_plan"}, {"adapt", "fit", "scores"}),
         ("laws/fitting.py", {"fit", "scores", "plan"}, TRAINING | {"observations", "anchors"}),
         ("training/engine.py", {"pretrain", "adapt", "fit"}, {"tokenizer", "tokens"}),
         ("progress.py", set(), TRAINING | {"fit", "scores", "plan", "figure_plan"}),
