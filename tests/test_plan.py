@@ -22,7 +22,14 @@ from plan_fits import (
 
 from ptpp.errors import InputError
 from ptpp.laws.fitting import predict
-from ptpp.planning import make_plan, make_plans, plan_table, surface
+from ptpp.planning import (
+    Fitted,
+    forgetting_fits,
+    make_plan,
+    plan_table,
+    split_fitted,
+    surface,
+)
 
 
 def test_the_known_optimum_of_a_solvable_law_is_found():
@@ -141,13 +148,12 @@ def test_no_plan_goes_below_the_least_atpp():
     assert bounded.binding == ("min_atpp",)
 
 
-def test_every_target_fit_is_planned_with_the_forgetting_of_its_own_protocol():
-    other = replace(FORGETTING, domain="en", protocol="early_to_late")
-    same = replace(FORGETTING, domain="en", params={**FORGETTING_PARAMS, "W": 0.05})
-    plans = make_plans(request(forgetting_limits={"en": 0.3}), [other, TARGET, same, SIMPLE])
-    assert [plan.law for plan in plans] == ["gated_floor", "dcpt"]
-    for plan, target in zip(plans, (TARGET, SIMPLE), strict=True):
-        assert plan == make_plan(request(forgetting_limits={"en": 0.3}), target, {"en": same})
+def test_every_target_fit_goes_with_the_forgetting_of_its_own_protocol():
+    other = Fitted(replace(FORGETTING, domain="en", protocol="early_to_late"))
+    same = Fitted(replace(FORGETTING, domain="en", params={**FORGETTING_PARAMS, "W": 0.05}))
+    fitted = [other, Fitted(TARGET), same, Fitted(SIMPLE)]
+    assert split_fitted(fitted) == [(Fitted(TARGET), {"en": same}), (Fitted(SIMPLE), {"en": same})]
+    assert forgetting_fits([one.record for one in fitted], "early_to_late") == {"en": other.record}
 
 
 def test_the_surface_shows_what_the_laws_predict_over_the_searched_range():

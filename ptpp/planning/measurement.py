@@ -53,7 +53,7 @@ def candidate_cells(seen: pd.DataFrame, plan: Mapping, stages: Sequence[float]) 
     axes = (
         [*sorted(seen["n_params"].unique()), *(factor * largest for factor in LARGER)],
         sorted({float(stage) for stage in stages}),
-        sorted({*seen["replay"].unique(), round(plan["replay"], 3)}),
+        sorted({*seen["replay"].unique(), np.floor(1e3 * plan["replay"]) / 1e3}),
         [*sorted(seen["atpp"].unique()), 2 * most],
     )
     table = pd.DataFrame(list(product(*axes)), columns=["n_params", "ptpp", "replay", "atpp"])

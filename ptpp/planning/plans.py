@@ -210,22 +210,8 @@ def relaxations(
     return found
 
 
-def make_plans(
-    request: PlanRequest, fits: Sequence[Fit], goal: str = "least_compute"
-) -> list[Plan]:
-    """A point plan by every target fit, with the forgetting fits of the same protocol.
-
-    A forgetting fit is one whose law predicts forgetting; `fits` may hold both kinds in any order.
-    """
-    return [
-        make_plan(request, record, forgetting_fits(fits, record.protocol), goal=goal)
-        for record in fits
-        if not law_of(record).offset
-    ]
-
-
 def forgetting_fits(fits: Sequence[Fit], protocol: str) -> dict[str, Fit]:
-    """The forgetting fits of one protocol by base domain."""
+    """The forgetting fits of one protocol by base domain; `fits` may hold target fits too."""
     return {f.domain: f for f in fits if law_of(f).offset and f.protocol == protocol}
 
 
