@@ -36,6 +36,7 @@ localrules:
     identifiability,
     anchor_sweep,
     plan,
+    plan_regret,
     figure_pretraining,
     figure_adaptation,
     figure_forgetting,

@@ -1,4 +1,4 @@
-"""The command line: fit a law to a table, predict from the fit, score it on other rows.
+"""The command line: fit a law to a table, predict from the fit, score it on other rows, plan.
 
 Bad input ends in one line on the error stream and exit code 2, and nothing is written.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ptpp.arguments import count, positive, share
 from ptpp.errors import InputError
 from ptpp.laws.comparison import score_intervals
 from ptpp.laws.declared import find_law, law_of
@@ -24,6 +25,7 @@ from ptpp.laws.rows import law_rows
 from ptpp.laws.scoring import score
 from ptpp.laws.uncertainty import LEVEL, Draws, band, bootstrap, coverage, prediction_interval
 from ptpp.observations import CELL, read_observations, seed_noise
+from ptpp.planning import command
 
 _DRAWS = 200
 
@@ -90,7 +92,7 @@ def score_command(options: argparse.Namespace) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m ptpp", description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(required=True, metavar="fit | predict | score")
+    commands = parser.add_subparsers(required=True, metavar="fit | predict | score | plan")
     names = ", ".join(LAWS)
 
     fitting = commands.add_parser("fit", help="fit a law to a table of losses")
@@ -100,31 +102,34 @@ def _parser() -> argparse.ArgumentParser:
     fitting.add_argument(
         "--out", required=True, help="the fit (JSON); draws go to a .npz beside it"
     )
-    fitting.add_argument("--held-out", type=_positive, help="fit earlier stages, score this PTPP")
-    fitting.add_argument("--starts", type=_count, default=16, help="solver starts (16)")
+    fitting.add_argument("--held-out", type=positive, help="fit earlier stages, score this PTPP")
+    fitting.add_argument("--starts", type=count, default=16, help="solver starts (16)")
     fitting.add_argument("--seed", type=int, default=0, help="of starts and draws (0)")
     fitting.add_argument(
-        "--bootstrap", type=_count, default=_DRAWS, help=f"bootstrap draws ({_DRAWS})"
+        "--bootstrap", type=count, default=_DRAWS, help=f"bootstrap draws ({_DRAWS})"
     )
 
     predicting = commands.add_parser("predict", help="predict a loss from a fit")
     predicting.set_defaults(run=predict_command)
     predicting.add_argument("fit", help="a fit (JSON)")
-    predicting.add_argument("--n-params", type=_positive, required=True, help="parameters")
-    predicting.add_argument("--ptpp", type=_positive, help="pre-training tokens per parameter")
-    predicting.add_argument("--replay", type=_share, help="share of replayed tokens, 0 to 1")
+    predicting.add_argument("--n-params", type=positive, required=True, help="parameters")
+    predicting.add_argument("--ptpp", type=positive, help="pre-training tokens per parameter")
+    predicting.add_argument("--replay", type=share, help="share of replayed tokens, 0 to 1")
     tokens = predicting.add_mutually_exclusive_group(required=True)
-    tokens.add_argument("--atpp", type=_positive, help="adaptation tokens per parameter")
-    tokens.add_argument("--adapt-tokens", type=_positive, help="adaptation tokens")
-    predicting.add_argument("--base-loss", type=_positive, help="the checkpoint's base loss, nats")
+    tokens.add_argument("--atpp", type=positive, help="adaptation tokens per parameter")
+    tokens.add_argument("--adapt-tokens", type=positive, help="adaptation tokens")
+    predicting.add_argument("--base-loss", type=positive, help="the checkpoint's base loss, nats")
     predicting.add_argument(
-        "--zero-shot-loss", type=_positive, help="the checkpoint's loss on this domain, nats"
+        "--zero-shot-loss", type=positive, help="the checkpoint's loss on this domain, nats"
     )
 
     scoring = commands.add_parser("score", help="score a fit on the rows of a table")
     scoring.set_defaults(run=score_command)
     scoring.add_argument("fit", help="a fit (JSON)")
     _add_table(scoring)
+
+    planning = commands.add_parser("plan", help="the best replay ratio and ATPP within limits")
+    command.add_arguments(planning)
     return parser
 
 
@@ -279,36 +284,6 @@ def _scores(
 
 def _stages(rows: pd.DataFrame) -> str:
     return ", ".join(f"{stage:g}" for stage in sorted(rows["ptpp"].unique()))
-
-
-def _positive(text: str) -> float:
-    value = _number(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted is a number above 0")
-    return value
-
-
-def _share(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted is a share from 0 to 1, not percent")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted is a whole number, 1 or more")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not np.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted is a finite number")
-    return value
 
 
 def _renaming(text: str) -> tuple[str, str]:

@@ -51,6 +51,8 @@ def check_files(config: Mapping) -> None:
     Snakemake itself misses an input only as long as its results are missing too.
     """
     named = [("laws.declared", path) for path in config["laws"]["declared"]]
+    if config["plan"]["from_scratch"] is not None:
+        named.append(("plan.from_scratch", config["plan"]["from_scratch"]))
     if config["observations"] is not None:
         named.append(("observations", config["observations"]))
     else:

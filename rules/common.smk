@@ -289,9 +289,9 @@ def headline_fits(suffix):
     return [f"{RESULTS}/fits/{law}.{p}.{TARGET}.{suffix}" for p in config["laws"]["protocols"]]
 
 
-def planned_fits():
+def planned_fits(suffix):
     """A plan knows no checkpoint's base loss, which the law informed by it needs."""
-    return fits(without=["checkpoint_informed"])
+    return fits(suffix, without=["checkpoint_informed"])
 
 
 def declaration(wildcards):
@@ -328,7 +328,8 @@ def plan_headline():
 
 
 def plan_request():
-    return {k: v for k, v in config["plan"].items() if k not in ("law", "protocol")}
+    elsewhere = ("law", "protocol", "from_scratch")
+    return {k: v for k, v in config["plan"].items() if k not in elsewhere}
 
 
 def plan_fits(wildcards):

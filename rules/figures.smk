@@ -114,6 +114,7 @@ rule figure_plan:
     input:
         fits=plan_fits,
         plan=f"{RESULTS}/plan/plan.csv",
+        robust=f"{RESULTS}/plan/robust.csv",
     output:
         report(
             f"{RESULTS}/figures/plan.png",
@@ -129,7 +130,7 @@ rule figure_plan:
     params:
         request=plan_request(),
         headline=plan_headline(),
-        code=code_digest("ptpp.figures.planning", "ptpp.plan"),
+        code=code_digest("ptpp.figures.planning", "ptpp.planning"),
     script:
         "../scripts/figure_plan.py"
 

@@ -9,14 +9,20 @@ from ptpp import jobs
 with jobs.logged(snakemake.log[0]):
     from ptpp import figures
     from ptpp.laws.record import Fit
-    from ptpp.plan import PlanRequest, forgetting_fits, surface
+    from ptpp.planning import PlanRequest, forgetting_fits, surface
 
     headline = snakemake.params.headline
     request = PlanRequest.of(snakemake.params.request)
     target, *others = [Fit.from_json(path) for path in snakemake.input.fits]
-    plans = pd.read_csv(snakemake.input.plan).set_index(["law", "protocol"])
-    chosen = plans.loc[(headline["law"], headline["protocol"])]
+    chosen, robust = (
+        pd.read_csv(path)
+        .set_index(["law", "protocol"])
+        .loc[(headline["law"], headline["protocol"])]
+        for path in (snakemake.input.plan, snakemake.input.robust)
+    )
     limits = {"target_loss": chosen["target_loss_limit"]}
     limits |= {f"forgetting_{domain}": most for domain, most in request.forgetting_limits.items()}
     grid = surface(request, target, forgetting_fits(others, headline["protocol"]))
-    figures.save(figures.plan(grid, chosen, limits), Path(snakemake.output[0]).with_suffix(""))
+    figures.save(
+        figures.plan(grid, chosen, limits, robust), Path(snakemake.output[0]).with_suffix("")
+    )

@@ -142,7 +142,7 @@ WRONG = [
     (["predict", "{fit}", "--n-params", "nan", *POINT[2:]], "accepted is a finite number"),
     (["predict", "{table}", *POINT], "not valid JSON"),
     (["score", "{fit}", "none.csv"], "none.csv: no such file"),
-    ([], "required: fit | predict | score"),
+    ([], "required: fit | predict | score | plan"),
     (["guess"], "invalid choice"),
 ]  # fmt: skip
 

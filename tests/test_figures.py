@@ -340,6 +340,22 @@ def test_plan_says_when_no_point_meets_the_limits():
     assert_within_page(figure)
 
 
+def test_a_robust_plan_has_a_mark_of_its_own():
+    robust = {"replay": 0.4, "atpp": 8.0, "feasible": True}
+    labels = [
+        [
+            text.get_text()
+            for text in figures.plan(plan_grid(), CHOSEN, LIMITS, each).legends[0].texts
+        ]
+        for each in (robust, robust | {"feasible": False})
+    ]
+    assert [each[-1] for each in labels] == [
+        "robust plan (r = 0.4, A = 8)",
+        "no robust plan (r = 0.4, A = 8)",
+    ]
+    assert labels[0][-2] == "plan (r = 0.2, A = 5)"
+
+
 def test_a_plan_beyond_the_grid_stands_at_its_edge_and_is_called_so():
     figure = figures.plan(plan_grid(), CHOSEN | {"atpp": 0.003}, LIMITS)
     (star,) = figure.axes[0].get_lines()

@@ -24,7 +24,7 @@ from ptpp.laws import (
 )
 from ptpp.laws.declared import FUNCTIONS, INPUT_NAMES
 from ptpp.observations import read_observations, target_rows
-from ptpp.plan import PlanRequest, make_plan
+from ptpp.planning import PlanRequest, make_plan
 
 TABLES = Path(__file__).parents[2] / "shared" / "tables"
 published = pytest.mark.skipif(not TABLES.is_dir(), reason="the published tables are not here")

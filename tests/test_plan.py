@@ -7,73 +7,29 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws_grid import FORGETTING_PARAMS, REFERENCE, TARGET_PARAMS
+from laws_grid import FORGETTING_PARAMS
+from plan_fits import (
+    FORGETTING,
+    LINEAR,
+    SIMPLE,
+    SIMPLE_PARAMS,
+    TARGET,
+    N,
+    request,
+    simple_forgetting,
+    simple_loss,
+)
 
 from ptpp.errors import InputError
 from ptpp.laws.fitting import predict
-from ptpp.laws.forms import get_law
-from ptpp.laws.record import Fit
-from ptpp.plan import PlanRequest, make_plan, make_plans, plan_table, surface
-
-N = 87360.0
-RANGES = {
-    "n_params": (1e3, 1e6),
-    "ptpp": (15, 279),
-    "adapt_tokens": (1e3, 1e8),
-    "share": (0.5, 1.0),
-    "replay": (0.0, 1.0),
-    "atpp": (1.0, 16.0),
-}
-
-
-def record(law, params):
-    """A fit that was not fitted: the plan reads law, parameters, reference and ranges alone."""
-    return Fit(
-        law=law,
-        protocol="with_anchors",
-        domain="",
-        params=params,
-        fixed=(),
-        reference=REFERENCE,
-        at_bounds=(),
-        objective=0.0,
-        n_rows=1,
-        share_1e6=1.0,
-        share_1e3=1.0,
-        converged=True,
-        ranges={name: RANGES[name] for name in get_law(law).inputs},
-        warnings=(),
-        settings={},
-        data_sha256="0" * 64,
-        versions={},
-    )
-
-
-TARGET = record("gated_floor", TARGET_PARAMS)
-FORGETTING = record("forgetting", FORGETTING_PARAMS)
-# Damage k A/A0 (1 - r), and nothing else: no protection by K, no re-warming, no gain.
-LINEAR = record("forgetting", {**FORGETTING_PARAMS, "mu": -1, "W": 0, "K": 1e-12, "V": 1e-12})
-# Loss E + A' + B (s/s0)^eta (D/D0)^-beta.
-SIMPLE_PARAMS = {**TARGET_PARAMS, "S": 1e-12, "eta": -0.1}
-SIMPLE = record("dcpt", SIMPLE_PARAMS)
-
-
-def request(**changes):
-    defaults = {"n_params": N, "ptpp": 279.0, "forgetting_limits": {"en": 0.1}, "max_atpp": 16.0}
-    return PlanRequest(**{**defaults, "target_within": 0.05, **changes})
-
-
-def simple_loss(replay, atpp):
-    p, ref = SIMPLE_PARAMS, REFERENCE
-    data = p["B"] * ((1 - replay) / ref["share"]) ** p["eta"]
-    data = data * (atpp * N / ref["adapt_tokens"]) ** -p["beta"]
-    return p["E"] + p["A"] * (N / ref["n_params"]) ** -p["alpha"] + data
-
-
-def simple_forgetting(replay, atpp):
-    p, ref = FORGETTING_PARAMS, REFERENCE
-    scale = p["F"] * (N / ref["n_params"]) ** -p["d"] * (279.0 / ref["ptpp"]) ** p["q"]
-    return scale * (1 - replay) * atpp / ref["atpp"]
+from ptpp.planning import (
+    Fitted,
+    forgetting_fits,
+    make_plan,
+    plan_table,
+    split_fitted,
+    surface,
+)
 
 
 def test_the_known_optimum_of_a_solvable_law_is_found():
@@ -192,13 +148,12 @@ def test_no_plan_goes_below_the_least_atpp():
     assert bounded.binding == ("min_atpp",)
 
 
-def test_every_target_fit_is_planned_with_the_forgetting_of_its_own_protocol():
-    other = replace(FORGETTING, domain="en", protocol="early_to_late")
-    same = replace(FORGETTING, domain="en", params={**FORGETTING_PARAMS, "W": 0.05})
-    plans = make_plans(request(forgetting_limits={"en": 0.3}), [other, TARGET, same, SIMPLE])
-    assert [plan.law for plan in plans] == ["gated_floor", "dcpt"]
-    for plan, target in zip(plans, (TARGET, SIMPLE), strict=True):
-        assert plan == make_plan(request(forgetting_limits={"en": 0.3}), target, {"en": same})
+def test_every_target_fit_goes_with_the_forgetting_of_its_own_protocol():
+    other = Fitted(replace(FORGETTING, domain="en", protocol="early_to_late"))
+    same = Fitted(replace(FORGETTING, domain="en", params={**FORGETTING_PARAMS, "W": 0.05}))
+    fitted = [other, Fitted(TARGET), same, Fitted(SIMPLE)]
+    assert split_fitted(fitted) == [(Fitted(TARGET), {"en": same}), (Fitted(SIMPLE), {"en": same})]
+    assert forgetting_fits([one.record for one in fitted], "early_to_late") == {"en": other.record}
 
 
 def test_the_surface_shows_what_the_laws_predict_over_the_searched_range():
@@ -234,6 +189,8 @@ def test_plans_stand_in_one_table():
         ({"max_atpp": 0}, "plan: max_atpp is 0; accepted is a number above 0"),
         ({"target_within": None}, "plan: neither target_loss nor target_within is given"),
         ({"target_within": -0.1}, "plan: target_within is -0.1; accepted is 0 or more"),
+        ({"confidence": 0}, "plan: confidence is 0; accepted is a share above 0, such as 0.9"),
+        ({"forgetting_limits": {"en": np.nan}}, "plan: the forgetting limit of 'en' is nan"),
         ({"max_replay": 1.0}, "plan: replay from 0.0 to 1.0; accepted are limits with"),
     ],
 )
@@ -241,6 +198,23 @@ def test_a_senseless_request_is_refused(change, message):
     with pytest.raises(InputError) as raised:
         request(**change)
     assert str(raised.value).startswith(message)
+
+
+def test_the_least_loss_is_where_compute_and_forgetting_limits_end():
+    plan = make_plan(request(forgetting_limits={}), SIMPLE, {}, goal="least_loss")
+    assert (plan.replay, plan.atpp) == (0, pytest.approx(16.0))
+    assert plan.binding == ("max_atpp",)
+    limited = make_plan(request(), SIMPLE, {"en": LINEAR}, goal="least_loss")
+    assert limited.feasible and limited.goal == "least_loss"
+    assert limited.forgetting["en"] == pytest.approx(0.1, abs=1e-6)
+    # target_within is counted from this very loss.
+    cheap = make_plan(request(target_within=0.05), SIMPLE, {"en": LINEAR})
+    assert cheap.target_loss_limit == pytest.approx(limited.target_loss + 0.05, abs=1e-6)
+
+
+def test_an_unknown_goal_is_refused():
+    with pytest.raises(InputError, match="goal 'fastest' is not known; accepted are least_compute"):
+        make_plan(request(), SIMPLE, {"en": LINEAR}, goal="fastest")
 
 
 def test_a_limited_domain_needs_a_fit():

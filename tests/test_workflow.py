@@ -69,7 +69,11 @@ FIGURES = (
 )
 TABLES = (
     *("scores", "score_intervals", "coverage", "comparison", "cross_validation"),
-    *("identifiability", "kappa_bands", "anchor_sweep", "seed_noise"),
+    *("identifiability", "kappa_bands", "anchor_sweep", "seed_noise", "plan_regret"),
+)
+PLANS = (
+    *("plan", "robust", "least_loss", "relaxations"),
+    *("front", "break_even", "next_measurement"),
 )
 TRAINING = {"tokenizer", "tokens", "pretrain", "adapt"}
 
@@ -78,6 +82,7 @@ def test_a_complete_run_leaves_every_promised_file(results):
     expected = ["observations.csv", "costs.csv", "anchors.csv", "plan/plan.csv", "report.html"]
     expected += [f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")]
     expected += [f"tables/{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")]
+    expected += [f"plan/{name}.{suffix}" for name in PLANS for suffix in ("csv", "md", "tex")]
     expected += [
         f"fits/{law}.{protocol}.fr.json"
         for law in ("dcpt", "floor", "gated", "gated_floor")
@@ -275,8 +280,12 @@ def test_other_text_is_tokenised_and_trained_anew(finished, snakemake):
     "module,reruns,spared",
     [
         ("figures/style.py", {"figure_adaptation", "figure_plan"}, {"adapt", "fit", "scores"}),
-        ("laws/uncertainty.py", {"fit", "comparison"}, {"adapt", "observations", "anchors"}),
-        ("plan.py", {"plan", "figure_plan"}, {"adapt", "fit", "scores", "figure_adaptation"}),
+        (
+            "laws/uncertainty.py",
+            {"fit", "comparison", "plan"},
+            {"adapt", "observations", "anchors"},
+        ),
+        ("planning/plans.py", {"plan", "plan_regret", "figure_plan"}, {"adapt", "fit", "scores"}),
         ("laws/fitting.py", {"fit", "scores", "plan"}, TRAINING | {"observations", "anchors"}),
         ("training/engine.py", {"pretrain", "adapt", "fit"}, {"tokenizer", "tokens"}),
         ("progress.py", set(), TRAINING | {"fit", "scores", "plan", "figure_plan"}),

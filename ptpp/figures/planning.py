@@ -30,15 +30,20 @@ from ptpp.figures.style import (
 CONTOURS = ("#000000", "#d55e00", "#009e73", "#cc79a7")  # dark ones of the same palette
 
 
-def plan(grid: pd.DataFrame, chosen: Mapping | None, limits: Mapping[str, float | None]) -> Figure:
+def plan(
+    grid: pd.DataFrame,
+    chosen: Mapping | None,
+    limits: Mapping[str, float | None],
+    robust: Mapping | None = None,
+) -> Figure:
     """Predicted target loss over replay ratio and ATPP, with limits and the chosen plan.
 
     `grid`: every pair of some `replay` and `atpp` values once, with columns `target_loss` and
     `forgetting_<name>` (nats/token). `limits`: column of `grid` -> most that is allowed; its
     contour is drawn and what exceeds any limit is hatched; None and NaN are no limits. A forgetting
     column without a limit gets a few contours at round values. `chosen` has `replay` and `atpp`,
-    and `feasible` where that may be false; None marks nothing. Raises InputError when the grid has
-    gaps or twice the same pair.
+    and `feasible` where that may be false; None marks nothing; `robust` is another such plan.
+    Raises InputError when the grid has gaps or twice the same pair.
 
     The highest tenth of the losses shares one colour, since they soar where ATPP or the target
     share is small.
@@ -80,7 +85,9 @@ def plan(grid: pd.DataFrame, chosen: Mapping | None, limits: Mapping[str, float 
                 axis.clabel(lines, fontsize=6, fmt="%.2g")
             handles.append(Line2D([], [], color=colours[column], linestyle=line, label=label))
         if chosen is not None:
-            handles.append(_mark_plan(axis, chosen))
+            handles.append(_mark_plan(axis, chosen, "plan", "*", "infeasible, least excess", "X"))
+        if robust is not None:
+            handles.append(_mark_plan(axis, robust, "robust plan", "D", "no robust plan", "P"))
         axis.set(xlabel="replay ratio", ylabel="ATPP (adaptation tokens per parameter)")
         log_ticks(axis, "y", round_steps(y[0], y[-1]))
         bar = figure.colorbar(
@@ -100,11 +107,14 @@ def _limit_name(column: str, limit: float | None, surface: np.ndarray) -> str:
     return f"{name} = {limit:.3g}{where}"
 
 
-def _mark_plan(axis: Axes, chosen: Mapping) -> Line2D:
+def _mark_plan(
+    axis: Axes, chosen: Mapping, name: str, marker: str, without: str, cross: str
+) -> Line2D:
+    """`name` and `marker` of a feasible plan, `without` and `cross` of the least bad point."""
     feasible = bool(chosen.get("feasible", True))
     look = {
-        "marker": "*" if feasible else "X",
-        "markersize": 11 if feasible else 8,
+        "marker": marker if feasible else cross,
+        "markersize": {"*": 11, "D": 6}.get(marker, 8) if feasible else 8,
         "color": "white",
         "markeredgecolor": "black",
         "markeredgewidth": 0.9,
@@ -115,7 +125,7 @@ def _mark_plan(axis: Axes, chosen: Mapping) -> Line2D:
     shown = np.clip(replay, *axis.get_xlim()), np.clip(atpp, *axis.get_ylim())
     beyond = "" if np.allclose(shown, (replay, atpp), rtol=1e-6) else ", beyond the edge"
     axis.plot(*([place] for place in shown), clip_on=False, zorder=5, **look)
-    name = "plan" if feasible else "infeasible, least excess"
+    name = name if feasible else without
     return Line2D([], [], label=f"{name} (r = {replay:.3g}, A = {atpp:.3g}{beyond})", **look)
 
 

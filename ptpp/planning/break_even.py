@@ -1,0 +1,218 @@
+"""Break-even: what a training run from scratch would need to reach the target loss of a plan.
+
+Two ways to know. "measured": a law fitted to losses of runs from scratch, where somebody has made
+such runs; the tokens at which it reaches the plan's loss are found by bisection. "transfer": no run
+from scratch was made, and the law `transfer_offset` says what pre-training replaces: with share s
+of target tokens its loss depends on s D + tau N (P/P0)^pi, so a run without pre-training needs
+tau N (P/P0)^pi / s tokens more to be where the plan is (the effective data of Hernandez et al.,
+arXiv 2102.01293). That is the law's continuation to a PTPP of 0, which no row measures.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ptpp.errors import InputError
+from ptpp.laws.declared import law_of
+from ptpp.laws.fitting import FitSettings, extrapolated_inputs, fit
+from ptpp.laws.forms import get_law
+from ptpp.laws.rows import law_rows
+from ptpp.laws.uncertainty import LEVEL, bootstrap
+from ptpp.observations import read_observations
+from ptpp.planning.forecast import Fitted, law_values
+from ptpp.planning.request import FLOPS_PER_PARAMETER_AND_TOKEN
+from ptpp.planning.search import quantile
+
+_FARTHEST = 1e12  # times the plan's tokens: beyond, a loss counts as out of reach
+COLUMNS = (
+    *("law", "protocol", "basis", "scratch_law", "replay", "target_loss", "adapt_tokens"),
+    *("scratch_tokens", "scratch_tokens_low", "scratch_tokens_high", "break_even_atpp"),
+    *("adapt_flops", "scratch_flops", "ratio", "ratio_with_pretraining", "reached"),
+    *("extrapolated", "note"),
+)
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """A run from scratch beside a plan, both of the same model and the same mix.
+
+    `scratch_tokens`: what it needs, infinite where the loss is out of its reach, with the ends of
+    its 90 % interval by the draws (NaN without). `break_even_atpp`: the ATPP up to which adapting a
+    checkpoint that exists is the cheaper way. `ratio`: compute from scratch over that of adapting;
+    `ratio_with_pretraining`: over that of pre-training and adapting. `reached`: the share of draws
+    in which a run from scratch gets there at all. FLOPs are 6 N tokens. `extrapolated`: what leaves
+    the measured range, "from_scratch" where no run from scratch was measured.
+    """
+
+    basis: str
+    scratch_law: str
+    replay: float
+    target_loss: float
+    adapt_tokens: float
+    scratch_tokens: float
+    scratch_tokens_low: float
+    scratch_tokens_high: float
+    break_even_atpp: float
+    adapt_flops: float
+    scratch_flops: float
+    ratio: float
+    ratio_with_pretraining: float
+    reached: float
+    extrapolated: str
+
+
+def by_transfer(plan: Mapping, transfer: Fitted) -> BreakEven:
+    """By a fit of `transfer_offset`; `plan` is a row of `plan_table`.
+
+    The law's own losses decide, so that its level errors cancel: the tokens at which a run from
+    scratch has the loss that this law gives the plan. Raises InputError for another law.
+    """
+    record = transfer.record
+    if record.law != "transfer_offset":
+        raise InputError(f"break-even: a fit of {record.law}; accepted is transfer_offset")
+    share = 1 - plan["replay"]
+    stages = plan["ptpp"] / record.reference["ptpp"]
+
+    def tokens(tau: NDArray, pi: NDArray) -> NDArray:
+        return plan["adapt_tokens"] + tau * plan["n_params"] * stages**pi / share
+
+    names = law_of(record).names
+    places = [names.index(name) for name in ("tau", "pi")]
+    drawn = None if transfer.draws is None else tokens(*transfer.draws.params[:, places].T)
+    needed = tokens(record.params["tau"], record.params["pi"])
+    return _compared(plan, "transfer", record.law, needed, drawn, _outside(plan, transfer, needed))
+
+
+def by_measurement(plan: Mapping, scratch: Fitted) -> BreakEven:
+    """By a fit to losses of runs from scratch: a law of tokens, size and, if it likes, the mix.
+
+    The run from scratch reads the plan's mix. Raises InputError for a law that needs a PTPP.
+    """
+    law = law_of(scratch.record)
+    other = set(law.inputs) - {"n_params", "adapt_tokens", "atpp", "share", "replay"}
+    if other:
+        raise InputError(
+            f"break-even: law {law.name} reads {', '.join(sorted(other))}, which no run from "
+            "scratch has"
+        )
+    point = np.array([[scratch.record.params[name] for name in law.names]])
+    needed = float(_tokens_for(plan, scratch, point)[0])
+    drawn = None
+    if scratch.draws is not None:
+        drawn = _tokens_for(plan, scratch, scratch.draws.params)
+    return _compared(plan, "measured", law.name, needed, drawn, _outside(plan, scratch, needed))
+
+
+def break_even_table(
+    plans: pd.DataFrame, transfer: Mapping[str, Fitted | str], scratch: Fitted | None = None
+) -> pd.DataFrame:
+    """One row per plan and way to know, `COLUMNS`.
+
+    `plans`: by `plan_table`. `transfer`: protocol -> a fit of `transfer_offset`, or why there is
+    none, which the column `note` then says. `scratch`: a fit to runs from scratch, if there is one.
+    """
+    rows = []
+    for plan in plans.to_dict("records"):
+        labels = {"law": plan["law"], "protocol": plan["protocol"]}
+        fitted = transfer[plan["protocol"]]
+        if isinstance(fitted, str):
+            rows.append({**labels, "basis": "transfer", "note": fitted})
+        else:
+            rows.append({**labels, **asdict(by_transfer(plan, fitted)), "note": ""})
+        if scratch is not None:
+            rows.append({**labels, **asdict(by_measurement(plan, scratch)), "note": ""})
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def fitted_transfer(
+    rows: pd.DataFrame, protocol: str, settings: FitSettings, draws: int
+) -> Fitted | str:
+    """`transfer_offset` fitted to a target law's rows, with its draws; or why it cannot be."""
+    try:
+        record = fit("transfer_offset", rows, settings, protocol)
+        return Fitted(record, bootstrap(record, rows, draws, settings.seed))
+    except InputError as error:
+        return str(error)
+
+
+def fitted_scratch(path: str | os.PathLike, target: str, settings: FitSettings) -> Fitted:
+    """The Chinchilla law of runs from scratch, from a table of n_params, adapt_tokens and loss.
+
+    All tokens of a run count as `adapt_tokens`. Without draws: such tables have few sizes, and a
+    bootstrap of a handful of runs says nothing. Raises InputError, one line, for a bad table.
+    """
+    law = get_law("chinchilla")
+    table = read_observations(path, target=target, needs=law.columns)
+    return Fitted(fit(law, law_rows(table, law, target), settings, "from_scratch", target, path))
+
+
+def _tokens_for(plan: Mapping, scratch: Fitted, params: NDArray) -> NDArray:
+    """Tokens (m,) at which the law's loss is the plan's; infinite where it never is."""
+    law = law_of(scratch.record)
+
+    def loss(log_tokens: NDArray) -> NDArray:
+        tokens = np.exp(log_tokens)[:, None]
+        rows = {
+            "n_params": np.full_like(tokens, plan["n_params"]),
+            "replay": np.full_like(tokens, plan["replay"]),
+            "adapt_tokens": tokens,
+            "atpp": tokens / plan["n_params"],
+        }
+        return law_values(law, scratch.record, params, rows)[:, 0]
+
+    middle = np.full(len(params), np.log(plan["adapt_tokens"]))
+    low, high = middle - np.log(_FARTHEST), middle + np.log(_FARTHEST)
+    reached = loss(high) <= plan["target_loss"]
+    for _ in range(60):
+        middle = (low + high) / 2
+        enough = loss(middle) <= plan["target_loss"]
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return np.where(reached, np.exp(high), np.inf)
+
+
+def _compared(
+    plan: Mapping, basis: str, law: str, needed: float, drawn: NDArray | None, outside: list[str]
+) -> BreakEven:
+    ends = (np.nan, np.nan)
+    if drawn is not None:
+        ends = tuple(
+            float(quantile(drawn, share)[0]) for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+        )
+    n_params = plan["n_params"]
+    per_token = FLOPS_PER_PARAMETER_AND_TOKEN * n_params
+    pretraining = plan["ptpp"] * n_params
+    return BreakEven(
+        basis=basis,
+        scratch_law=law,
+        replay=plan["replay"],
+        target_loss=plan["target_loss"],
+        adapt_tokens=plan["adapt_tokens"],
+        scratch_tokens=float(needed),
+        scratch_tokens_low=ends[0],
+        scratch_tokens_high=ends[1],
+        break_even_atpp=float(needed) / n_params,
+        adapt_flops=per_token * plan["adapt_tokens"],
+        scratch_flops=per_token * float(needed),
+        ratio=float(needed) / plan["adapt_tokens"],
+        ratio_with_pretraining=float(needed) / (pretraining + plan["adapt_tokens"]),
+        reached=float(np.isfinite(needed)) if drawn is None else float(np.isfinite(drawn).mean()),
+        extrapolated=" ".join(outside),
+    )
+
+
+def _outside(plan: Mapping, fitted: Fitted, tokens: float) -> list[str]:
+    """Inputs of the run from scratch that leave the fitted rows' range."""
+    row = {
+        "n_params": plan["n_params"],
+        "ptpp": plan["ptpp"],
+        "replay": plan["replay"],
+        "adapt_tokens": tokens if np.isfinite(tokens) else plan["adapt_tokens"],
+    }
+    row["atpp"] = row["adapt_tokens"] / row["n_params"]
+    rows = {name: np.array([value], dtype=float) for name, value in row.items()}
+    names = ["replay" if n == "share" else n for n in extrapolated_inputs(fitted.record, rows)]
+    return sorted([*names, *(["from_scratch"] if fitted.record.law == "transfer_offset" else [])])

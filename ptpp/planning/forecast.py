@@ -1,0 +1,197 @@
+"""What fitted laws say of a plan's points: by their point fits, or by every bootstrap draw at once.
+
+Arrays of points are (g, ...), where g is 1 (the same points for every draw) or the number of draws
+m (points of each draw's own); values are (m, ...). A forecast by point fits has m = 1.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptpp.errors import InputError
+from ptpp.laws.declared import law_of
+from ptpp.laws.dual import value_of
+from ptpp.laws.fitting import extrapolated_inputs, law_inputs
+from ptpp.laws.law import Law, Point
+from ptpp.laws.record import Fit
+from ptpp.laws.uncertainty import Draws
+from ptpp.planning.request import PlanRequest
+
+_PAIRING_SEED = 0
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fit and the bootstrap draws made of it; None where there are none."""
+
+    record: Fit
+    draws: Draws | None = None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A target law and one forgetting law per limited base domain, at one checkpoint.
+
+    `target_params` (m, p), `forgetting_params` domain -> (m, q): natural units. Row i of all of
+    them is one draw.
+    """
+
+    request: PlanRequest
+    target: Fit
+    target_params: NDArray
+    forgetting: Mapping[str, Fit]
+    forgetting_params: Mapping[str, NDArray]
+
+    @classmethod
+    def of(cls, request: PlanRequest, target: Fit, forgetting: Mapping[str, Fit]) -> "Forecast":
+        """By the point fits. Raises InputError where a limited domain has no fit."""
+        limited = _limited(request, forgetting)
+        return cls(
+            request,
+            target,
+            _point_params(target),
+            limited,
+            {domain: _point_params(record) for domain, record in limited.items()},
+        )
+
+    @classmethod
+    def of_draws(
+        cls, request: PlanRequest, target: Fitted, forgetting: Mapping[str, Fitted]
+    ) -> "Forecast":
+        """By the draws, paired as `paired` says. Raises InputError where a fit has none."""
+        limited = _limited(request, forgetting)
+        for one in (target, *limited.values()):
+            if one.draws is None:
+                raise InputError(
+                    f"plan: the fit of {one.record.law} to {one.record.domain or 'its domain'} has "
+                    "no bootstrap draws, which a robust plan needs"
+                )
+        params = paired([target.draws, *(one.draws for one in limited.values())])
+        return cls(
+            request,
+            target.record,
+            params[0],
+            {domain: one.record for domain, one in limited.items()},
+            dict(zip(limited, params[1:], strict=True)),
+        )
+
+    @property
+    def size(self) -> int:
+        """The number m of draws."""
+        return len(self.target_params)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The limits in nats, in the order of `excess`."""
+        return ("target_loss", *(f"forgetting_{domain}" for domain in self.forgetting))
+
+    def target_loss(self, replay: NDArray, log_atpp: NDArray) -> NDArray:
+        """Target loss (m, ...), nats, at points (g, ...)."""
+        return self._values(self.target, self.target_params, replay, log_atpp)
+
+    def forgetting_of(self, domain: str, replay: NDArray, log_atpp: NDArray) -> NDArray:
+        """Forgetting (m, ...) of one base domain, nats, at points (g, ...)."""
+        params = self.forgetting_params[domain]
+        return self._values(self.forgetting[domain], params, replay, log_atpp)
+
+    def excess(self, target_limit: NDArray, replay: NDArray, log_atpp: NDArray) -> NDArray:
+        """How far each limit is exceeded, nats, (limits, m, ...), at points (g, ...).
+
+        `target_limit` (m,) or (1,): NaN where a draw has none, since it cannot meet the others.
+        """
+        loss = self.target_loss(replay, log_atpp)
+        limit = target_limit.reshape(-1, *(1,) * (loss.ndim - 1))
+        unlimited = np.where(np.isposinf(loss), np.inf, -np.inf)
+        parts = [np.where(np.isnan(limit), unlimited, loss - limit)]
+        for domain in self.forgetting:
+            found = self.forgetting_of(domain, replay, log_atpp)
+            parts.append(found - self.request.forgetting_limits[domain])
+        return np.array(parts)
+
+    def extrapolated(self, replay: float, log_atpp: float) -> tuple[str, ...]:
+        """The laws' inputs that leave the fitted rows' range at one point."""
+        rows = self.rows(np.array([replay]), np.array([log_atpp]))
+        records = [self.target, *self.forgetting.values()]
+        outside = {name for record in records for name in extrapolated_inputs(record, rows)}
+        return tuple(sorted("replay" if name == "share" else name for name in outside))
+
+    def rows(self, replay: NDArray, log_atpp: NDArray) -> dict[str, NDArray]:
+        """Points of any one shape as columns that laws can predict from."""
+        replay, log_atpp = np.broadcast_arrays(replay, log_atpp)
+        atpp = np.exp(log_atpp)
+        columns = {
+            "n_params": np.full(atpp.shape, float(self.request.n_params)),
+            "ptpp": np.full(atpp.shape, float(self.request.ptpp)),
+            "replay": replay,
+            "atpp": atpp,
+            "adapt_tokens": atpp * self.request.n_params,
+        }
+        if self.request.base_loss is not None:
+            columns["base_loss"] = np.full(atpp.shape, self.request.base_loss)
+        return columns
+
+    def _values(self, record: Fit, params: NDArray, replay: NDArray, log_atpp: NDArray) -> NDArray:
+        """A law's values; where not finite, an error of a point fit, infinitely bad of a draw."""
+        rows = self.rows(replay, log_atpp)
+        values = law_values(law_of(record), record, params, rows)
+        if len(params) == 1 and not np.isfinite(values).all():
+            bad = np.argmin(np.isfinite(values).ravel())
+            where = ", ".join(f"{k} = {v.ravel()[bad]:g}" for k, v in rows.items())
+            raise InputError(
+                f"law {record.law}: not finite at {where}; accepted are inputs at which it has a "
+                "value"
+            )
+        return np.nan_to_num(values, nan=np.inf, posinf=np.inf, neginf=-np.inf)
+
+
+def law_values(law: Law, record: Fit, params: NDArray, rows: Mapping[str, NDArray]) -> NDArray:
+    """The law's values (m, ...), nats, by `params` (m, p) in natural units at rows (g, ...).
+
+    Raises InputError where a column is missing or outside the law's domain.
+    """
+    inputs = law_inputs(law, rows)
+    axes = next(iter(inputs.values())).ndim - 1
+    columns = params.T.reshape(params.shape[1], -1, *(1,) * axes)
+    with np.errstate(all="ignore"):
+        values = law.formula(
+            SimpleNamespace(**dict(zip(law.names, columns, strict=True))),
+            Point(inputs, record.reference),
+        )
+    shape = next(iter(inputs.values())).shape
+    return np.broadcast_to(value_of(values), (max(len(params), shape[0]), *shape[1:]))
+
+
+def paired(draws: Sequence[Draws]) -> list[NDArray]:
+    """The draws' parameters (m, p), each, so that row i of all of them is one draw of the world.
+
+    Draws that share their resamples (`Draws.resamples`) keep their order: what runs they have in
+    common moves them together. The target law and the forgetting laws are fitted to different sets
+    of runs (only the latter include the replay 1 controls), and their resamples differ: such draws
+    are put in an order of their own, drawn once by a fixed seed, that is, taken as independent.
+    Where numbers of draws differ, the first ones are used.
+    """
+    count = min(len(one.params) for one in draws)
+    order = {draws[0].resamples: np.arange(count)}
+    for one in draws:
+        generator = np.random.default_rng([_PAIRING_SEED, len(order)])
+        order.setdefault(one.resamples, generator.permutation(count))
+    return [one.params[order[one.resamples]] for one in draws]
+
+
+def _point_params(record: Fit) -> NDArray:
+    return np.array([[record.params[name] for name in law_of(record).names]])
+
+
+def _limited(request: PlanRequest, forgetting: Mapping[str, object]) -> dict:
+    """The forgetting fits that have a limit."""
+    for domain in request.forgetting_limits:
+        if domain not in forgetting:
+            raise InputError(
+                f"plan: no forgetting fit for the base domain {domain!r}; there are "
+                + (", ".join(map(repr, forgetting)) or "none")
+                + f"; set plan.forgetting.{domain} to null to plan without that limit"
+            )
+    return {domain: forgetting[domain] for domain in request.forgetting_limits}

@@ -1,0 +1,259 @@
+"""Plans checked against measurements: what a law's choice among measured cells turned out to be.
+
+A law that has not seen the held-out stage chooses among the cells that were measured there; the
+chosen cell is then looked up, and so is the best one. Limits are swept over what the measurements
+reach, so that no single lucky cell decides. They are taken from the measured losses: that is how a
+question is asked whose answer is known, and no fit or choice sees them otherwise. Cells given to
+any fit as anchors are no candidates, for any law, so that all choose among the same cells.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ptpp.anchors import Cell, is_anchor
+from ptpp.errors import InputError
+from ptpp.laws.declared import law_of
+from ptpp.laws.rows import law_rows
+from ptpp.observations import forgetting_rows, is_stage, is_sweep, target_rows
+from ptpp.planning.forecast import Fitted, law_values, paired
+from ptpp.planning.plans import split_fitted
+from ptpp.planning.search import TOLERANCE, quantile
+
+FORGETTING_QUANTILES = (0.25, 0.5, 0.75, 1.0)
+TARGET_QUANTILES = (0.1, 0.25, 0.5, 0.75)
+LATEST_STAGE = "latest_stage"  # no law: the last early stage's losses, taken as the forecast
+CELL = ["size", "n_params", "replay", "atpp"]
+SUMMARY_COLUMNS = (
+    *("goal", "law", "protocol", "kind", "cases", "declared", "met", "best_cell"),
+    *("excess_mean", "excess_max", "compute_ratio", "compute_ratio_max", "loss_regret"),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question about one size: `limits` (k,) of target loss and each forgetting, nats.
+
+    The target loss's limit is infinite for the goal least_loss; `max_atpp` is for every goal.
+    """
+
+    goal: str
+    size: str
+    limits: NDArray
+    max_atpp: float
+
+
+def regret_cases(
+    observations: pd.DataFrame,
+    fitted: Sequence[Fitted],
+    held_out: float,
+    anchors: Sequence[Cell] = (),
+    confidence: float = 0.9,
+) -> pd.DataFrame:
+    """Every law's choice for every case, one row each; columns as below, then `Case`'s.
+
+    goal, law, protocol, kind ("point", or "robust" where there are draws), size, n_params; the
+    chosen and the best cell (replay, atpp, best_replay, best_atpp); `declared`: whether the law
+    says that the limits can be met; `met`: whether the chosen cell truly meets them; `is_best`:
+    whether it also costs no more (least_compute) or loses no more (least_loss) than the best cell;
+    `excess`: by how many nats it truly exceeds the worst limit, or 0; `compute_ratio`: its compute
+    over that of the best cell; `loss_regret`: its true target loss minus the best cell's (nats,
+    least_loss).
+
+    `fitted`: target fits, and forgetting fits of the same protocols for the base domains whose
+    forgetting is limited. Raises InputError where the held-out stage has no cells to choose from.
+    """
+    pairs = split_fitted(fitted)
+    if not pairs:
+        raise InputError("plan regret: no target fit is given")
+    domains = sorted({domain for _, others in pairs for domain in others})
+    truth = measured(observations, pairs[0][0].record.domain, domains, held_out)
+    truth = truth[~is_anchor(truth, anchors, held_out)].reset_index(drop=True)
+    if truth.empty:
+        raise InputError(f"plan regret: no cells at PTPP {held_out:g} beside the anchors")
+    names = ["target_loss", *(f"forgetting_{domain}" for domain in domains)]
+    actual = truth[names].to_numpy().T
+    cases = [case for size in truth["size"].unique() for case in _cases(truth, names, size)]
+    rows = []
+    forecasts = [
+        one for target, others in pairs for one in _forecasts(target, others, observations, truth)
+    ]
+    early = latest_stage(observations, pairs[0][0].record.domain, domains, held_out, truth)
+    if early is not None:
+        forecasts.append(((LATEST_STAGE, "", "point"), early[names].to_numpy().T[:, None]))
+    for (law, protocol, kind), values in forecasts:
+        for case in cases:
+            labels = {"goal": case.goal, "law": law, "protocol": protocol, "kind": kind}
+            share = confidence if kind == "robust" else 1.0
+            found = _judged(case, truth, actual, values, share)
+            rows.append({**labels, **found, **dict(zip(names, case.limits, strict=True))})
+    limits = {name: f"{name}_limit" for name in names}
+    return pd.DataFrame(rows).rename(columns=limits)
+
+
+def regret_table(cases: pd.DataFrame) -> pd.DataFrame:
+    """Cases summed up, one row per goal, law, protocol and kind.
+
+    cases: how many; declared, met, best_cell: shares of cases in which the law says the limits can
+    be met, the chosen cell truly meets them, it is as good as the best one; excess_mean,
+    excess_max: nats over the worst limit, over all cases; compute_ratio (geometric mean),
+    compute_ratio_max and loss_regret (mean, nats): over the cases that met their limits, since a
+    cell that breaks a limit is no bargain.
+    """
+    rows = []
+    keys = ["goal", "law", "protocol", "kind"]
+    for labels, group in cases.groupby(keys, sort=False):
+        good = group[group["met"]]
+        ratios = good["compute_ratio"]
+        rows.append(
+            {
+                **dict(zip(keys, labels, strict=True)),
+                "cases": len(group),
+                "declared": group["declared"].mean(),
+                "met": group["met"].mean(),
+                "best_cell": group["is_best"].mean(),
+                "excess_mean": group["excess"].mean(),
+                "excess_max": group["excess"].max(),
+                "compute_ratio": float(np.exp(np.log(ratios).mean())) if len(good) else np.nan,
+                "compute_ratio_max": ratios.max(),
+                "loss_regret": good["loss_regret"].mean(),
+            }
+        )
+    table = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+    return table.sort_values("goal", kind="stable").reset_index(drop=True)
+
+
+def measured(
+    observations: pd.DataFrame, target: str, domains: Sequence[str], stage: float
+) -> pd.DataFrame:
+    """The sweep cells of a stage that have every domain's loss, seeds averaged.
+
+    Columns size, n_params, ptpp, replay, atpp, target_loss and forgetting_<domain>, nats.
+    """
+    rows = target_rows(observations, target)
+    table = rows[is_stage(rows, stage)].rename(columns={"loss": "target_loss"})
+    table = table[[*CELL, "ptpp", "target_loss"]]
+    for domain in domains:
+        rows = forgetting_rows(observations, domain)
+        rows = rows[is_stage(rows, stage) & is_sweep(rows)]
+        rows = rows.rename(columns={"forgetting": f"forgetting_{domain}"})
+        table = table.merge(rows[[*CELL, f"forgetting_{domain}"]], on=CELL)
+    return table.sort_values(CELL).reset_index(drop=True)
+
+
+def latest_stage(
+    observations: pd.DataFrame,
+    target: str,
+    domains: Sequence[str],
+    held_out: float,
+    truth: pd.DataFrame,
+) -> pd.DataFrame | None:
+    """What the last stage before the held-out one measured in the cells of `truth`, NaN if nothing.
+
+    None where there is no earlier stage.
+    """
+    sweep = observations[is_sweep(observations) & ~is_stage(observations, held_out)]
+    before = sweep["ptpp"][sweep["ptpp"] < held_out]
+    if before.empty:
+        return None
+    early = measured(observations, target, domains, float(before.max()))
+    return truth[CELL].merge(early, on=CELL, how="left")
+
+
+def _forecasts(
+    target: Fitted, others: Mapping[str, Fitted], observations: pd.DataFrame, truth: pd.DataFrame
+) -> Iterator[tuple[tuple[str, str, str], NDArray]]:
+    """(law, protocol, kind) and the forecasts (limits, draws, cells) of the cells of `truth`."""
+    every = [target, *(others[domain] for domain in sorted(others))]
+    label = (target.record.law, target.record.protocol)
+    params = [
+        np.array([[one.record.params[name] for name in law_of(one.record).names]]) for one in every
+    ]
+    yield (*label, "point"), _predicted(every, params, observations, truth)
+    if all(one.draws is not None for one in every):
+        params = paired([one.draws for one in every])
+        yield (*label, "robust"), _predicted(every, params, observations, truth)
+
+
+def _predicted(
+    every: Sequence[Fitted],
+    params: Sequence[NDArray],
+    observations: pd.DataFrame,
+    truth: pd.DataFrame,
+) -> NDArray:
+    parts = []
+    for one, values in zip(every, params, strict=True):
+        law = law_of(one.record)
+        rows = law_rows(observations, law, one.record.domain)
+        rows = truth[[*CELL, "ptpp"]].merge(rows, on=[*CELL, "ptpp"])
+        columns = {name: rows[name].to_numpy()[None] for name in law.columns}
+        parts.append(law_values(law, one.record, values, columns))
+    return np.nan_to_num(np.array(parts), nan=np.inf)
+
+
+def _cases(truth: pd.DataFrame, names: Sequence[str], size: str) -> Iterator[Case]:
+    """The questions asked about one size."""
+    cells = truth[truth["size"] == size]
+    largest = float(cells["atpp"].max())
+    quantiles = FORGETTING_QUANTILES if len(names) > 1 else (1.0,)
+    for share in quantiles:
+        forgetting = cells[names[1:]].quantile(share).to_numpy()
+        permitted = cells[(cells[names[1:]] <= forgetting + TOLERANCE).all(axis=1)]
+        if permitted.empty:
+            continue
+        for limit in np.unique(permitted["target_loss"].quantile(list(TARGET_QUANTILES))):
+            yield Case("least_compute", size, np.array([limit, *forgetting]), largest)
+        for most in np.unique(permitted["atpp"]):
+            yield Case("least_loss", size, np.array([np.inf, *forgetting]), float(most))
+
+
+def _judged(
+    case: Case, truth: pd.DataFrame, actual: NDArray, values: NDArray, confidence: float
+) -> dict:
+    """The law's choice and the best one: `actual` (limits, cells), `values` (limits, m, cells)."""
+    places = np.flatnonzero((truth["size"] == case.size) & (truth["atpp"] <= case.max_atpp))
+    atpp = truth["atpp"].to_numpy()[places]
+    seen = values[:, :, places]
+    chosen, declared = _chosen(case, atpp, seen, confidence)
+    true = actual[:, None, places]
+    best, _ = _chosen(case, atpp, true, 1.0)
+    excess = float(np.max(true[:, 0, chosen] - case.limits, initial=-np.inf))
+    cell, other = truth.iloc[places[chosen]], truth.iloc[places[best]]
+    by_compute = case.goal == "least_compute"
+    regret = np.nan if by_compute else cell["target_loss"] - other["target_loss"]
+    met = excess <= TOLERANCE
+    return {
+        "size": case.size,
+        "n_params": cell["n_params"],
+        "replay": cell["replay"],
+        "atpp": cell["atpp"],
+        "best_replay": other["replay"],
+        "best_atpp": other["atpp"],
+        "declared": declared,
+        "met": met,
+        "is_best": met and bool(cell["atpp"] == other["atpp"] if by_compute else regret == 0),
+        "excess": max(excess, 0.0),
+        "compute_ratio": cell["atpp"] / other["atpp"],
+        "loss_regret": regret,
+        "max_atpp": case.max_atpp,
+    }
+
+
+def _chosen(case: Case, atpp: NDArray, values: NDArray, confidence: float) -> tuple[int, bool]:
+    """The place of the best cell by forecasts (limits, m, cells), and whether any is permitted.
+
+    Of least compute, the one with the most room to its limits is taken. Where no cell is permitted,
+    the one that breaks its limits least.
+    """
+    worst = quantile((values - case.limits[:, None, None]).max(axis=0), confidence)[0]
+    allowed = worst <= TOLERANCE
+    if not allowed.any():
+        return int(worst.argmin()), False
+    if case.goal == "least_compute":
+        order = np.lexsort([worst, np.where(allowed, atpp, np.inf)])
+        return int(order[0]), True
+    loss = quantile(values[0], confidence)[0]
+    return int(np.where(allowed, loss, np.inf).argmin()), True

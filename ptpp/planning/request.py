@@ -1,0 +1,98 @@
+"""What a plan is asked for: the checkpoint, the limits and the range that is searched."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptpp.errors import InputError
+
+FLOPS_PER_PARAMETER_AND_TOKEN = 6
+_ATPP_RANGE = 1e3  # the least ATPP searched is max_atpp over this
+_POSITIVE = ("n_params", "ptpp", "min_atpp", "max_atpp", "max_flops", "target_loss", "base_loss")
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What is wanted.
+
+    `n_params`, `ptpp`: the checkpoint. `forgetting_limits`: nats per base domain. `target_loss`:
+    nats; where None, `target_within` nats above the least predicted target loss that is reachable
+    under all the other limits (for a robust plan: in each draw above that draw's own). `max_atpp`
+    tokens per parameter; `max_flops` FLOPs. `min_atpp`: the least ATPP considered, below which no
+    law was measured; None goes down to a thousandth of the greatest. `base_loss`: the checkpoint's
+    own base loss before adaptation, nats, measured or forecast; only laws that read it need it.
+    `confidence`: the share of draws in which a robust plan meets all limits.
+
+    6 FLOPs per parameter and token is the usual count of a dense transformer's forward and backward
+    pass, without attention.
+    """
+
+    n_params: float
+    ptpp: float
+    forgetting_limits: Mapping[str, float]
+    max_atpp: float
+    target_loss: float | None = None
+    target_within: float | None = None
+    max_flops: float | None = None
+    min_replay: float = 0.0
+    max_replay: float = 0.95
+    min_atpp: float | None = None
+    base_loss: float | None = None
+    confidence: float = 0.9
+
+    @classmethod
+    def of(cls, section: Mapping) -> "PlanRequest":
+        """The request that a configuration's `plan` section states."""
+        section = dict(section)
+        return cls(forgetting_limits=section.pop("forgetting"), **section)
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise InputError(f"plan: {name} is {value}; accepted is a number above 0")
+        for domain, limit in self.forgetting_limits.items():
+            if not np.isfinite(limit):
+                raise InputError(
+                    f"plan: the forgetting limit of {domain!r} is {limit}; accepted is a number"
+                )
+        if self.min_atpp is not None and not self.min_atpp < self.atpp_limit:
+            raise InputError(
+                f"plan: min_atpp is {self.min_atpp:g}, but max_atpp and max_flops allow "
+                f"{self.atpp_limit:g} at most"
+            )
+        if self.target_loss is None and self.target_within is None:
+            raise InputError("plan: neither target_loss nor target_within is given")
+        if self.target_within is not None and not self.target_within >= 0:
+            raise InputError(f"plan: target_within is {self.target_within}; accepted is 0 or more")
+        if not 0 < self.confidence <= 1:
+            raise InputError(
+                f"plan: confidence is {self.confidence}; accepted is a share above 0, such as 0.9"
+            )
+        if not 0 <= self.min_replay <= self.max_replay < 1:
+            raise InputError(
+                f"plan: replay from {self.min_replay} to {self.max_replay}; accepted are limits "
+                "with 0 <= min_replay <= max_replay < 1"
+            )
+
+    def flops(self, atpp: float) -> float:
+        """Compute of adapting the model on `atpp` tokens per parameter, FLOPs."""
+        return FLOPS_PER_PARAMETER_AND_TOKEN * self.n_params * (atpp * self.n_params)
+
+    @property
+    def atpp_limit(self) -> float:
+        """The largest ATPP that max_atpp and max_flops allow."""
+        if self.max_flops is None:
+            return self.max_atpp
+        return min(self.max_atpp, self.max_flops / self.flops(1.0))
+
+    @property
+    def atpp_limit_name(self) -> str:
+        """Which of the two limits that is."""
+        return "max_flops" if self.atpp_limit < self.max_atpp else "max_atpp"
+
+    @property
+    def least_atpp(self) -> float:
+        """The least ATPP that is considered."""
+        return self.min_atpp or self.atpp_limit / _ATPP_RANGE

@@ -1,0 +1,92 @@
+"""Fits and draws that were not fitted: the planner reads laws, parameters and ranges alone."""
+
+import numpy as np
+from laws_grid import FORGETTING_PARAMS, REFERENCE, TARGET_PARAMS
+
+from ptpp.laws.forms import get_law
+from ptpp.laws.record import Fit
+from ptpp.laws.uncertainty import Draws
+from ptpp.planning import Fitted, PlanRequest
+
+N = 87360.0
+RANGES = {
+    "n_params": (1e3, 1e6),
+    "ptpp": (15, 279),
+    "adapt_tokens": (1e3, 1e8),
+    "share": (0.5, 1.0),
+    "replay": (0.0, 1.0),
+    "atpp": (1.0, 16.0),
+}
+
+
+def record(law, params, domain=""):
+    return Fit(
+        law=law,
+        protocol="with_anchors",
+        domain=domain,
+        params={name: params[name] for name in get_law(law).names},
+        fixed=(),
+        reference=REFERENCE,
+        at_bounds=(),
+        objective=0.0,
+        n_rows=1,
+        share_1e6=1.0,
+        share_1e3=1.0,
+        converged=True,
+        ranges={name: RANGES[name] for name in get_law(law).inputs},
+        warnings=(),
+        settings={},
+        data_sha256="0" * 64,
+        versions={},
+    )
+
+
+def with_draws(fit, shifts, resamples="a", residuals=(0.01, -0.01)):
+    """Draws that add `shifts`, parameter -> (m,), to the fit's parameters."""
+    names = get_law(fit.law).names
+    count = len(next(iter(shifts.values())))
+    params = np.array([[fit.params[name] for name in names]] * count)
+    for name, values in shifts.items():
+        params[:, names.index(name)] += values
+    return Fitted(
+        fit,
+        Draws(
+            names=names,
+            params=params,
+            objectives=np.zeros(count),
+            residuals=np.array(residuals),
+            drawn=(),
+            band_name="",
+            band=np.empty(0),
+            band_params=np.empty((0, len(names))),
+            resamples=resamples,
+            seed=0,
+        ),
+    )
+
+
+TARGET = record("gated_floor", TARGET_PARAMS)
+FORGETTING = record("forgetting", FORGETTING_PARAMS)
+# Damage k A/A0 (1 - r), and nothing else: no protection by K, no re-warming, no gain.
+LINEAR = record("forgetting", {**FORGETTING_PARAMS, "mu": -1, "W": 0, "K": 1e-12, "V": 1e-12})
+# Loss E + A' + B (s/s0)^eta (D/D0)^-beta.
+SIMPLE_PARAMS = {**TARGET_PARAMS, "S": 1e-12, "eta": -0.1}
+SIMPLE = record("dcpt", SIMPLE_PARAMS)
+
+
+def request(**changes):
+    defaults = {"n_params": N, "ptpp": 279.0, "forgetting_limits": {"en": 0.1}, "max_atpp": 16.0}
+    return PlanRequest(**{**defaults, "target_within": 0.05, **changes})
+
+
+def simple_loss(replay, atpp):
+    p, ref = SIMPLE_PARAMS, REFERENCE
+    data = p["B"] * ((1 - replay) / ref["share"]) ** p["eta"]
+    data = data * (atpp * N / ref["adapt_tokens"]) ** -p["beta"]
+    return p["E"] + p["A"] * (N / ref["n_params"]) ** -p["alpha"] + data
+
+
+def simple_forgetting(replay, atpp):
+    p, ref = FORGETTING_PARAMS, REFERENCE
+    scale = p["F"] * (N / ref["n_params"]) ** -p["d"] * (279.0 / ref["ptpp"]) ** p["q"]
+    return scale * (1 - replay) * atpp / ref["atpp"]
