@@ -44,7 +44,10 @@ def save_checkpoint(weights: Weights, directory: str | Path, tokenizer: str | Pa
         try:
             save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
         except SafetensorError as error:
-            raise Unwritable(f"{directory}: cannot be written ({error})") from None
+            raise Unwritable(
+                f"{directory}: cannot be written ({error}); "
+                "make room, then run the same command again"
+            ) from None
         for name in TOKENIZER_FILES:
             source = Path(tokenizer) / name
             if source.exists():
