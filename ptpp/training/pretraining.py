@@ -37,7 +37,7 @@ def pretrain_stage(
 
     Writes the decayed checkpoint, the trunk to go on from, the checkpoint's held-out losses as
     zero-shot observations (ATPP 0), the trunk's training curve and what it cost. Raises Diverged
-    when the base loss ends no better than a uniform guess, Interrupted when `stopping` turns true.
+    when a loss is not finite or the base loss ends no better than a uniform guess, Interrupted when `stopping` turns true.
     """
     started = time.monotonic()
     weights = Weights(run.shape, run.device)
@@ -57,6 +57,9 @@ def pretrain_stage(
 
     def at_milestone(_: Milestone) -> dict:
         losses = held_out_losses(backend, blocks)
+        for domain, loss in losses.items():
+            if not math.isfinite(loss):
+                raise Diverged(f"{what}: {domain} loss is {loss}; lower pretraining.learning_rate")
         worst = max(text.base, key=lambda language: losses[language])
         if not losses[worst] < math.log(run.shape.vocab_size):
             raise Diverged(
