@@ -61,7 +61,8 @@ def adapt(
     for replay in replays:
         digest = fingerprint([*common, replay])
         kept = Path(finished) / f"{digest}.json"
-        if kept.exists():
+        trajectory = _remembered(kept)
+        if trajectory is not None:
             log.info("%s at replay %g: measured before", run.model, replay)
         else:
             weights.restore(untouched, "checkpoint")
@@ -71,11 +72,25 @@ def adapt(
                     run, backend, ptpp, replay, sorted(atpp), settings, text, before, folder,
                     save_every_s, stopping,
                 )  # fmt: skip
-                write_json(kept, trajectory)
+                write_json(kept, {"digest": fingerprint(trajectory), "trajectory": trajectory})
                 folder.remove()
-        trajectories.append(read_json(kept))
+        trajectories.append(trajectory)
     write_rows([row for trajectory in trajectories for row in trajectory["rows"]], observations)
     write_rows([trajectory["cost"] for trajectory in trajectories], costs)
+
+
+def _remembered(path: Path) -> dict | None:
+    """A finished trajectory; None when there is none, or when its file is not what was written."""
+    if not path.exists():
+        return None
+    try:
+        kept = read_json(path)
+        if kept["digest"] == fingerprint(kept["trajectory"]):
+            return kept["trajectory"]
+    except (InputError, KeyError, TypeError):
+        pass
+    log.warning("%s: damaged; this trajectory is trained and measured again", path)
+    return None
 
 
 def _trajectory(
