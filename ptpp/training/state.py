@@ -98,11 +98,13 @@ class StateFolder:
         with open(self.folder / "lock", "w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise InputError(
                     f"{self.folder}: another process is training this; "
                     "wait for it or stop it, then run again"
                 ) from None
+            except OSError as error:  # some cluster filesystems are mounted without locks
+                log.warning("%s: not held against a second run (%s)", self.folder, error.strerror)
             yield
 
     def save(self, tensors: Mapping[str, torch.Tensor], meta: Mapping) -> None:
