@@ -13,7 +13,7 @@ import torch
 from ptpp.errors import InputError
 from ptpp.files import read_json, sha256, write_json
 from ptpp.training.backend import Backend, backend_for
-from ptpp.training.checkpoint import load_checkpoint
+from ptpp.training.checkpoint import load_checkpoint, text_of
 from ptpp.training.data import adaptation_shares
 from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
 from ptpp.training.evaluation import held_out_losses
@@ -51,6 +51,11 @@ def adapt(
     weights = load_checkpoint(checkpoint, run.device)
     if weights.shape != run.shape:
         raise InputError(f"{checkpoint}: shape {weights.shape} is not the configured {run.shape}")
+    if text_of(checkpoint) not in (None, text.of_checkpoint()):
+        raise InputError(
+            f"{checkpoint}: trained or measured on other text than the token stores hold now; "
+            "delete it and run again, so that it is trained anew"
+        )
     backend = backend_for(weights)
     untouched = weights.state("checkpoint")
     with open(zero_shot, newline="") as stream:

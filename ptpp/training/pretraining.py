@@ -66,7 +66,7 @@ def pretrain_stage(
                 f"{what}: {worst} loss {losses[worst]:.3f} nats is no better than a uniform guess; "
                 "lower pretraining.learning_rate"
             )
-        save_checkpoint(weights, checkpoint, tokenizer)
+        save_checkpoint(weights, checkpoint, tokenizer, text.of_checkpoint())
         return losses
 
     identity = [asdict(run), ptpp, asdict(settings), text.identity()]
