@@ -58,8 +58,7 @@ def adapt(
         )
     backend = backend_for(weights)
     untouched = weights.state("checkpoint")
-    with open(zero_shot, newline="") as stream:
-        before = {row["domain"]: float(row["loss"]) for row in csv.DictReader(stream)}[text.target]
+    before = _loss_before(zero_shot, text.target)
     common = [asdict(run), ptpp, sorted(atpp), asdict(settings), text.identity(), torch.__version__]
     common += [before, sha256(Path(checkpoint) / "model.safetensors")]
     trajectories = []
@@ -82,6 +81,18 @@ def adapt(
         trajectories.append(trajectory)
     write_rows([row for trajectory in trajectories for row in trajectory["rows"]], observations)
     write_rows([trajectory["cost"] for trajectory in trajectories], costs)
+
+
+def _loss_before(zero_shot: str | Path, target: str) -> float:
+    """The checkpoint's own loss on the target, nats, from its zero-shot table."""
+    try:
+        with open(zero_shot, newline="") as stream:
+            before = {row["domain"]: float(row["loss"]) for row in csv.DictReader(stream)}[target]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{zero_shot}: holds no loss of {target} ({error!r})") from None
+    if not math.isfinite(before):
+        raise InputError(f"{zero_shot}: loss of {target} is {before}, expected a finite number")
+    return before
 
 
 def _remembered(path: Path) -> dict | None:

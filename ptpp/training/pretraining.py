@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from ptpp.errors import InputError
 from ptpp.files import sha256
 from ptpp.training.backend import backend_for
 from ptpp.training.checkpoint import save_checkpoint
@@ -44,7 +45,10 @@ def pretrain_stage(
     initialise(weights, run.seed)
     start, points = 0, []
     if previous_trunk is not None:
-        tensors, meta = load_tensors(Path(previous_trunk))
+        try:
+            tensors, meta = load_tensors(Path(previous_trunk))
+        except InputError as error:
+            raise InputError(f"{error}; delete it and run again, to train its stage anew") from None
         weights.restore(tensors, "trunk")
         start, points = meta["position"], meta["points"]
     backend = backend_for(weights)
