@@ -1,5 +1,6 @@
 """Continual pre-training (CPT): one checkpoint adapted at several replay ratios by one process."""
 
+import contextlib
 import csv
 import logging
 import math
@@ -79,6 +80,8 @@ def adapt(
                 write_json(kept, {"digest": fingerprint(trajectory), "trajectory": trajectory})
                 folder.remove()
         trajectories.append(trajectory)
+    with contextlib.suppress(OSError):  # absent, or another job's trajectories are not done
+        Path(state).rmdir()
     write_rows([row for trajectory in trajectories for row in trajectory["rows"]], observations)
     write_rows([trajectory["cost"] for trajectory in trajectories], costs)
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
 from ptpp.errors import InputError
-from ptpp.files import sha256
+from ptpp.files import remove_leftovers, sha256
 from ptpp.training.backend import backend_for
 from ptpp.training.checkpoint import save_checkpoint
 from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
@@ -38,7 +40,8 @@ def pretrain_stage(
 
     Writes the decayed checkpoint, the trunk to go on from, the checkpoint's held-out losses as
     zero-shot observations (ATPP 0), the trunk's training curve and what it cost. Raises Diverged
-    when a loss is not finite or the base loss ends no better than a uniform guess, Interrupted when `stopping` turns true.
+    when a loss is not finite or the base loss ends no better than a uniform guess, Interrupted when
+    `stopping` turns true.
     """
     started = time.monotonic()
     weights = Weights(run.shape, run.device)
@@ -73,10 +76,12 @@ def pretrain_stage(
         save_checkpoint(weights, checkpoint, tokenizer, text.of_checkpoint())
         return losses
 
-    identity = [asdict(run), ptpp, asdict(settings), text.identity()]
+    identity = [asdict(run), ptpp, asdict(settings), text.identity(), torch.__version__]
     identity.append(sha256(previous_trunk) if previous_trunk is not None else "")
     folder = StateFolder(state, fingerprint(identity))
     with folder.locked():
+        for path in (checkpoint, trunk):
+            remove_leftovers(path)
         records, made = train(
             backend,
             mixture,

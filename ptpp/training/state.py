@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ptpp.errors import InputError, Unwritable
-from ptpp.files import replacing
+from ptpp.files import remove_leftovers, replacing
 
 log = logging.getLogger("ptpp")
 
@@ -93,7 +93,10 @@ class StateFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder against a second process that would train the same thing."""
+        """Hold the folder against a second process that would train the same thing.
+
+        What a killed process left half-written is cleared away.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / "lock", "w") as handle:
             try:
@@ -105,6 +108,7 @@ class StateFolder:
                 ) from None
             except OSError as error:  # some cluster filesystems are mounted without locks
                 log.warning("%s: not held against a second run (%s)", self.folder, error.strerror)
+            remove_leftovers(self.path)
             yield
 
     def save(self, tensors: Mapping[str, torch.Tensor], meta: Mapping) -> None:
