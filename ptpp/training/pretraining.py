@@ -80,7 +80,7 @@ def pretrain_stage(
     identity.append(sha256(previous_trunk) if previous_trunk is not None else "")
     folder = StateFolder(state, fingerprint(identity))
     with folder.locked():
-        for path in (checkpoint, trunk):
+        for path in (checkpoint, trunk, zero_shot, curve, cost):
             remove_leftovers(path)
         records, made = train(
             backend,
