@@ -5,6 +5,7 @@ import ctypes
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import sys
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ class Jobs:
     stages: tuple[float, ...] = (1.0, 2.0)
     atpp: tuple[float, ...] = (0.5, 1.0)
     optimiser: tuple[tuple[str, float], ...] = ()  # settings that differ from OPTIMISER
+    batch_tokens: int = SIZE["batch_tokens"]
     seed: int = 0
     code: str = ""
 
@@ -114,7 +116,7 @@ class Jobs:
 
     @property
     def settings(self):
-        return settings_for(OPTIMISER | dict(self.optimiser), self.run, SIZE["batch_tokens"])
+        return settings_for(OPTIMISER | dict(self.optimiser), self.run, self.batch_tokens)
 
     def checkpoint(self, ptpp: float) -> Path:
         return self.folder / "checkpoints" / f"ptpp{ptpp:g}"
@@ -209,9 +211,9 @@ class Child:
     of `_die`.
     """
 
-    def __init__(self, work: Jobs, what: str = "all", **conditions):
+    def __init__(self, work: Jobs, what: str = "all", log: Path | None = None, **conditions):
         start_server()
-        self.log = work.folder / f"log.{what}.txt"
+        self.log = log or work.folder / f"log.{what}.txt"
         self.place = fresh.RawArray(ctypes.c_char, 16)  # lives on when the process is killed
         arguments = (work, what, self.log, self.place, conditions)
         self.process = fresh.Process(target=_child, args=arguments)
@@ -318,9 +320,8 @@ def _die(moment: str, time: int) -> None:
 
 
 def _limit(name: str, value: int) -> None:
-    import resource
-
-    if name == "memory":  # bytes more than now
+    """Restrict this process to `value` bytes of "memory" more than now, or in each "file"."""
+    if name == "memory":
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + value, used + value))
     else:
