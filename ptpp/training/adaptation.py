@@ -80,8 +80,8 @@ def adapt(
                 write_json(kept, {"digest": fingerprint(trajectory), "trajectory": trajectory})
                 folder.remove()
         trajectories.append(trajectory)
-    with contextlib.suppress(OSError):  # absent, or another job's trajectories are not done
-        Path(state).rmdir()
+    with contextlib.suppress(OSError):
+        Path(state).rmdir()  # not while another job still has its trajectories there
     write_rows([row for trajectory in trajectories for row in trajectory["rows"]], observations)
     write_rows([trajectory["cost"] for trajectory in trajectories], costs)
 
