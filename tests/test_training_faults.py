@@ -1,5 +1,6 @@
 """What can go wrong under training: each fault ends in one line, and never in a wrong table."""
 
+import contextlib
 import json
 import logging
 import math
@@ -9,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import torch
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from training_driver import SIZE, SPEC, Child, Jobs, build_stores
+from training_driver import BASE, OPTIMISER, SIZE, SPEC, Child, Jobs, build_stores
 
 from ptpp.corpora.store import open_store
 from ptpp.errors import InputError, Interrupted, Unwritable
@@ -653,3 +655,113 @@ def test_no_code_of_ours_loads_a_pickle():
     )
     found = {path.name: m.group() for path in sources if (m := loads.search(path.read_text()))}
     assert not found
+
+
+# --- asked to stop under Snakemake
+
+
+SNAKEFILE = """
+rule adapt:
+    input: "w8.checkpoint"
+    output: "adapted"
+    shell: "touch {{output}}"
+
+rule pretrain:
+    input:
+        tokenizer="{stores}/tokenizer",
+        train=expand("{stores}/{{language}}.train.bin", language=["en", "ar", "fr"]),
+        valid=expand("{stores}/{{language}}.valid.bin", language=["en", "ar", "fr"]),
+        previous=[],
+    output:
+        checkpoint=directory("{{model}}.checkpoint"), trunk="{{model}}.trunk",
+        zero_shot="{{model}}.zero_shot.csv", curve="{{model}}.curve.csv",
+        cost="{{model}}.cost.csv",
+    log: "{{model}}.log"
+    threads: 1
+    resources: save_every=1_000_000
+    params:
+        model={model}, ptpp={ptpp}, optimiser={optimiser}, text={text}, state=".state/w8", code="",
+    script: "{root}/scripts/pretrain.py"
+"""
+
+
+@pytest.fixture
+def workflow(tmp_path, training_stores):
+    """The script of a long pre-training job under Snakemake, and what it must end in."""
+    alone = Jobs(tmp_path / "alone", training_stores, save_every_s=1e9, stages=(100.0,))
+    alone.folder.mkdir()
+    alone.pretrain(100.0)
+    folder = tmp_path / "workflow"
+    folder.mkdir()
+    values = {
+        "stores": training_stores,
+        "model": SPEC | {"device": "cpu"},
+        "ptpp": 100.0,
+        "optimiser": OPTIMISER,
+        "text": {"target": "fr", "base": BASE, "evaluation_tokens": 512},
+        "root": ROOT,
+    }
+    (folder / "Snakefile").write_text(SNAKEFILE.format(**values))
+    return folder, alone
+
+
+def scripts_of(session):
+    """Processes of a session that run the script, found in /proc."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (path / "cmdline").read_bytes().split(b"\0")
+            if os.getsid(int(path.name)) == session and b"python" in command[0]:
+                found += [int(path.name)] if b"pretrain.py" in command[1] else []
+    return found
+
+
+def test_signals_under_snakemake_lose_nothing_and_the_same_command_goes_on(workflow):
+    """In turn: to the job alone, to all processes as SLURM does it, to Snakemake's head alone."""
+    folder, alone = workflow
+    log, positions = folder / "w8.log", []
+    for to in ("job", "all", "head"):
+        log.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--rerun-incomplete"]
+        process = subprocess.Popen(
+            [*command, "adapted"],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while not (log.exists() and "reads its" in log.read_text()):
+            assert process.poll() is None, "ended before it trained"
+            time.sleep(0.01)
+        time.sleep(0.1)
+        (script,) = scripts_of(process.pid)
+        asked = time.monotonic()
+        match to:
+            case "job":
+                os.kill(script, signal.SIGTERM)
+            case "all":
+                os.killpg(process.pid, signal.SIGTERM)
+            case "head":
+                process.terminate()
+        status = process.wait(60)
+        while scripts_of(process.pid):  # it may outlive the shell it was started by
+            time.sleep(0.01)
+        said = log.read_text()
+        assert resumed_at(said) == positions[-1:], "from exactly where it was stopped"
+        if to != "head":
+            assert time.monotonic() - asked < 20
+            assert status != 0
+            told = re.search(r"stopped: .*saved after (\d+) sequences; the same command", said)
+            assert told, said
+            positions.append(int(told[1]))
+            assert not (folder / "w8.zero_shot.csv").exists()
+    assert 0 < positions[0] < positions[1]
+    # A head that is asked to end waits for what runs and starts no more.
+    assert not (folder / "adapted").exists()
+    for made, expected in (
+        ("w8.checkpoint/model.safetensors", alone.checkpoint(100.0) / "model.safetensors"),
+        ("w8.trunk", alone.trunk(100.0)),
+        ("w8.zero_shot.csv", alone.zero_shot(100.0)),
+        ("w8.curve.csv", alone.folder / "curve100.csv"),
+    ):
+        assert (folder / made).read_bytes() == expected.read_bytes()
