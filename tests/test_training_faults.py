@@ -36,7 +36,12 @@ BATCH = SIZE["batch_tokens"] // SPEC["context"]  # sequences a step
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
+    """What a training job sets up, and back."""
+    before = torch.get_num_threads(), torch.backends.mkldnn.matmul.fp32_precision
     prepare(1)
+    yield
+    torch.set_num_threads(before[0])
+    torch.backends.mkldnn.matmul.fp32_precision = before[1]
 
 
 @pytest.fixture(autouse=True)
@@ -559,41 +564,35 @@ def test_a_job_that_is_asked_to_stop_saves_and_goes_on_from_exactly_there(
     work, whole, where, number
 ):
     """It saves nothing else, so that what it goes on from was saved at the signal."""
-    work = Jobs(work.folder, work.stores, save_every_s=1e9, stages=(12.0,))
-    child = Child(work, "12")
-    while child.running and child.doing != where:
-        time.sleep(0.0005)
+    work = Jobs(work.folder, work.stores, save_every_s=1e9, stages=(2.0,))
+    child = Child(work, "2", halts_at=where).halted()
     asked = time.monotonic()
     child.signal(number)
-    assert child.end() == 1
+    assert child.go().end() == 1
     assert time.monotonic() - asked < 5
     told = re.search(
-        r"stopped: w8 pre-training to PTPP 12: asked to stop; saved after (\d+) sequences; the "
+        r"stopped: w8 pre-training to PTPP 2: asked to stop; saved after (\d+) sequences; the "
         r"same command goes on from there$",
         child.said(),
         re.MULTILINE,
     )
     assert told, child.said()
     assert work.results() == {}
-    again = Child(work, "12")
+    again = Child(work, "2")
     assert again.end() == 0
     assert resumed_at(again.said()) == [int(told[1])]
-    alone = Jobs(work.folder.parent / "alone", work.stores, save_every_s=1e9, stages=(12.0,))
+    alone = Jobs(work.folder.parent / "alone", work.stores, stages=(2.0,))
     alone.folder.mkdir()
-    alone.pretrain(12.0)
+    alone.pretrain(2.0)
     assert work.results() == alone.results()
 
 
 def test_a_second_signal_ends_a_job_at_once(work):
-    work = Jobs(work.folder, work.stores, save_every_s=1e9, stages=(12.0,))
-    child = Child(work, "12")
-    while not child.doing:
-        time.sleep(0.0005)
-    child.signal(signal.SIGSTOP)  # so that both come before it can save
-    child.signal(signal.SIGTERM)
+    child = Child(work, halts_at="branch").halted()
     child.signal(signal.SIGINT)
-    child.signal(signal.SIGCONT)
-    assert child.end() != 0
+    time.sleep(0.05)
+    child.signal(signal.SIGTERM)
+    assert child.end() == -signal.SIGTERM, "while it still stood where it halts"
     assert work.results() == {}
 
 
@@ -601,10 +600,7 @@ def test_a_second_signal_ends_a_job_at_once(work):
 
 
 def test_a_second_process_on_the_same_training_is_turned_away(work, whole):
-    first = Child(work, log=work.folder.parent / "first.txt")
-    while first.doing != "branch":
-        time.sleep(0.0005)
-    first.signal(signal.SIGSTOP)
+    first = Child(work, log=work.folder.parent / "first.txt", halts_at="branch").halted()
     second = Child(work)
     assert second.end() == 1
     assert re.search(
@@ -613,8 +609,7 @@ def test_a_second_process_on_the_same_training_is_turned_away(work, whole):
         second.said(),
         re.MULTILINE,
     )
-    first.signal(signal.SIGCONT)
-    assert first.end() == 0
+    assert first.go().end() == 0
     assert work.results() == whole.results()
 
 

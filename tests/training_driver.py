@@ -8,6 +8,8 @@ import random
 import resource
 import signal
 import sys
+import time
+from collections import Counter
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
@@ -53,7 +55,10 @@ def start_server() -> None:
 
 
 def texts_of(language: str, split: str, seed: int = 0) -> list[str]:
-    """Documents of made-up words, each telling the next; a tenth of training repeats validation."""
+    """Documents of made-up words, each followed by one of four others.
+
+    A tenth of the training documents repeat validation documents.
+    """
     letters = ALPHABETS[language]
     rng = random.Random(f"{language} {seed}")
     words = ["".join(rng.choices(letters, k=rng.randint(2, 6))) for _ in range(60)]
@@ -62,7 +67,7 @@ def texts_of(language: str, split: str, seed: int = 0) -> list[str]:
     def document() -> str:
         place, said = rng.randrange(60), []
         for _ in range(rng.randint(10, 40)):
-            place = (7 * place + rng.choice((1, 1, 1, 5))) % 60
+            place = (7 * place + rng.choice((1, 5, 11, 23))) % 60
             said.append(words[place])
         return " ".join(said) + "."
 
@@ -208,7 +213,7 @@ class Child:
     """`Jobs` in a process of its own, under `jobs.logged` and `jobs.stoppable` like a script's.
 
     what: "all", "adapt" or a stage. Conditions: `limits`, pairs for `_limit`; `dies_at`, arguments
-    of `_die`.
+    of `_die`; `halts_at`, "trunk" or "branch", in whose third step it waits until `go`.
     """
 
     def __init__(self, work: Jobs, what: str = "all", log: Path | None = None, **conditions):
@@ -228,6 +233,17 @@ class Child:
     def running(self) -> bool:
         return self.process.is_alive()
 
+    def halted(self) -> "Child":
+        """Wait until it has come to where it halts."""
+        while self.doing != "halted":
+            assert self.running, self.said()
+            time.sleep(0.001)
+        return self
+
+    def go(self) -> "Child":
+        self.place.value = b"going on"
+        return self
+
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, number)
@@ -246,7 +262,7 @@ def _child(work: Jobs, what: str, log: Path, place, conditions: dict) -> None:
     os.close(2), os.open(os.devnull, os.O_WRONLY)  # the log file has it all
     with jobs.logged(log), jobs.stoppable() as stopping:
         prepare(1)
-        _tell(place)
+        _tell(place, conditions.get("halts_at"))
         if "dies_at" in conditions:
             _die(*conditions["dies_at"])
         text = open_text(work.stores)
@@ -261,12 +277,19 @@ def _child(work: Jobs, what: str, log: Path, place, conditions: dict) -> None:
                 work.pretrain(float(ptpp), text, stopping)
 
 
-def _tell(place) -> None:
+def _tell(place, halts_at: str | None) -> None:
     """Keep `place` at what training is about: trunk, branch or save."""
     rate, save = engine.rate_multiplier, state.StateFolder.save
+    steps = Counter()
 
     def rate_told(position, settings, milestone):
-        place.value = b"trunk" if milestone is None else b"branch"
+        where = "trunk" if milestone is None else "branch"
+        steps[where] += 1
+        if where == halts_at and steps[where] == 3:
+            place.value = b"halted"
+            while place.value == b"halted":
+                time.sleep(0.001)
+        place.value = where.encode()
         return rate(position, settings, milestone)
 
     def save_told(folder, tensors, meta):
