@@ -114,8 +114,8 @@ def open_store(path: str | Path) -> Store:
         raise InputError(f"{path}: {found} bytes, but {sidecar.name} promises {expected}")
     if _content(path, info) != info.content:
         raise InputError(
-            f"{path}: it or {sidecar.name} changed since they were written (their digest is "
-            "another); delete both and run again"
+            f"{path}: changed since it was written (its digest, which covers {sidecar.name} too, "
+            "is another); delete both and run again"
         )
     return Store(np.memmap(path, dtype=dtype, mode="r"), info)
 
