@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -70,6 +71,17 @@ def replacing_directory(path: str | os.PathLike) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(path: str | os.PathLike) -> None:
+    """Delete what a killed writer of `path` left half-written; nobody may be writing it now."""
+    path = Path(path)
+    names = {(path.stem, path.suffix), (path.name, "")}  # as files and as directories are named
+    endings = "|".join(rf"{re.escape(stem)}\.\w{{8}}{re.escape(end)}" for stem, end in names)
+    if path.parent.is_dir():
+        for found in path.parent.iterdir():
+            if re.fullmatch(rf"\.({endings})", found.name):
+                shutil.rmtree(found) if found.is_dir() else found.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -1,5 +1,6 @@
 """What every workflow script shares: a log, and a clear end when something is wrong."""
 
+import errno
 import logging
 import signal
 import sys
@@ -23,6 +24,8 @@ def logged(path: str | Path) -> Iterator[None]:
     log.setLevel(logging.INFO)
     log.handlers.clear()
     for handler in (logging.FileHandler(path, mode="w"), logging.StreamHandler(sys.stderr)):
+        # A full disk or a closed terminal must not drown the message in tracebacks of its own.
+        handler.handleError = lambda record: None
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         log.addHandler(handler)
     try:
@@ -51,6 +54,7 @@ def out_of_memory(error: Exception) -> bool:
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         or (isinstance(error, RuntimeError) and "can't allocate memory" in said)
     )
 

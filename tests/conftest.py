@@ -18,6 +18,14 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture(scope="session")
+def training_stores(tmp_path_factory):
+    """Token stores and a tokenizer for tiny training jobs; copy them before changing one."""
+    from training_driver import build_stores
+
+    return build_stores(tmp_path_factory.mktemp("stores"))
+
+
 @pytest.fixture
 def snakemake():
     """Run Snakemake in a folder that holds the workflow; returns the finished process."""

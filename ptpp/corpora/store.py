@@ -1,9 +1,10 @@
 """Token stores: one flat array of token ids per language and split, with a JSON sidecar."""
 
 import hashlib
+import json
 import math
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ class StoreInfo:
     documents: documents begun; the last may be cut short.
     excluded: documents left out because they stand in the other split.
     tokenizer, source: SHA-256 digests; dtype: "uint16" or "uint32", little-endian.
-    content: digest of the array (`files.content_digest`), by which a changed store is noticed.
+    content: digest of the array (`files.content_digest`) and of the fields above, by which a
+    changed store is noticed.
     """
 
     tokens: int
@@ -88,8 +90,8 @@ def write_store(
         if not tokens:
             raise InputError(f"{path}: the corpus holds no text ({excluded} documents excluded)")
         _sidecar(path).unlink(missing_ok=True)  # never an old sidecar beside a new array
-    content = files.content_digest(path)
-    info = StoreInfo(tokens, size, count, excluded, digest(tokenizer), source, dtype, content)
+    info = StoreInfo(tokens, size, count, excluded, digest(tokenizer), source, dtype, content="")
+    info = replace(info, content=_content(path, info))
     files.write_json(_sidecar(path), asdict(info))
     return info
 
@@ -110,10 +112,10 @@ def open_store(path: str | Path) -> Store:
     found, expected = Path(path).stat().st_size, info.tokens * dtype.itemsize
     if found != expected:
         raise InputError(f"{path}: {found} bytes, but {sidecar.name} promises {expected}")
-    if files.content_digest(path) != info.content:
+    if _content(path, info) != info.content:
         raise InputError(
-            f"{path}: changed since it was written (its digest is not the one in {sidecar.name}); "
-            "delete it and run again"
+            f"{path}: changed since it was written (its digest, which covers {sidecar.name} too, "
+            "is another); delete both and run again"
         )
     return Store(np.memmap(path, dtype=dtype, mode="r"), info)
 
@@ -126,6 +128,11 @@ def bytes_per_token(info: StoreInfo) -> float:
 def document_hashes(texts: Iterable[str]) -> set[bytes]:
     """128-bit hashes of documents, by which `write_store` keeps two splits apart."""
     return {_hash(text) for text in texts}
+
+
+def _content(path: str | Path, info: StoreInfo) -> str:
+    record = json.dumps(asdict(replace(info, content=files.content_digest(path))))
+    return hashlib.sha256(record.encode()).hexdigest()
 
 
 def _sidecar(path: str | Path) -> Path:

@@ -14,7 +14,7 @@ import torch
 from ptpp.errors import InputError
 from ptpp.files import read_json, sha256, write_json
 from ptpp.training.backend import Backend, backend_for
-from ptpp.training.checkpoint import load_checkpoint
+from ptpp.training.checkpoint import load_checkpoint, text_of
 from ptpp.training.data import adaptation_shares
 from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
 from ptpp.training.evaluation import held_out_losses
@@ -52,17 +52,22 @@ def adapt(
     weights = load_checkpoint(checkpoint, run.device)
     if weights.shape != run.shape:
         raise InputError(f"{checkpoint}: shape {weights.shape} is not the configured {run.shape}")
+    if text_of(checkpoint) not in (None, text.of_checkpoint()):
+        raise InputError(
+            f"{checkpoint}: trained or measured on other text than the token stores hold now; "
+            "delete it and run again, so that it is trained anew"
+        )
     backend = backend_for(weights)
     untouched = weights.state("checkpoint")
-    with open(zero_shot, newline="") as stream:
-        before = {row["domain"]: float(row["loss"]) for row in csv.DictReader(stream)}[text.target]
+    before = _loss_before(zero_shot, text.target)
     common = [asdict(run), ptpp, sorted(atpp), asdict(settings), text.identity(), torch.__version__]
     common += [before, sha256(Path(checkpoint) / "model.safetensors")]
     trajectories = []
     for replay in replays:
         digest = fingerprint([*common, replay])
         kept = Path(finished) / f"{digest}.json"
-        if kept.exists():
+        trajectory = _remembered(kept)
+        if trajectory is not None:
             log.info("%s at replay %g: measured before", run.model, replay)
         else:
             weights.restore(untouched, "checkpoint")
@@ -72,13 +77,39 @@ def adapt(
                     run, backend, ptpp, replay, sorted(atpp), settings, text, before, folder,
                     save_every_s, stopping,
                 )  # fmt: skip
-                write_json(kept, trajectory)
+                write_json(kept, {"digest": fingerprint(trajectory), "trajectory": trajectory})
                 folder.remove()
-        trajectories.append(read_json(kept))
+        trajectories.append(trajectory)
     with contextlib.suppress(OSError):
         Path(state).rmdir()  # not while another job still has its trajectories there
     write_rows([row for trajectory in trajectories for row in trajectory["rows"]], observations)
     write_rows([trajectory["cost"] for trajectory in trajectories], costs)
+
+
+def _loss_before(zero_shot: str | Path, target: str) -> float:
+    """The checkpoint's own loss on the target, nats, from its zero-shot table."""
+    try:
+        with open(zero_shot, newline="") as stream:
+            before = {row["domain"]: float(row["loss"]) for row in csv.DictReader(stream)}[target]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{zero_shot}: holds no loss of {target} ({error!r})") from None
+    if not math.isfinite(before):
+        raise InputError(f"{zero_shot}: loss of {target} is {before}, expected a finite number")
+    return before
+
+
+def _remembered(path: Path) -> dict | None:
+    """A finished trajectory; None when there is none, or when its file is not what was written."""
+    if not path.exists():
+        return None
+    try:
+        kept = read_json(path)
+        if kept["digest"] == fingerprint(kept["trajectory"]):
+            return kept["trajectory"]
+    except (InputError, KeyError, TypeError):
+        pass
+    log.warning("%s: damaged; this trajectory is trained and measured again", path)
+    return None
 
 
 def _trajectory(

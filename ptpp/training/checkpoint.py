@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -15,11 +16,18 @@ from ptpp.training.weights import Weights, parameter_shapes
 PREFIX = "transformer."
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 DIGESTS = "sha256.json"  # ours: what each file held when it was written
+TEXT = "text.json"  # ours: digests of the text it was trained and measured on
 ACTIVATIONS = ("gelu",)
+SHAPE = ("n_embd", "n_layer", "n_head", "n_positions", "vocab_size")  # in the order of `Shape`
 
 
-def save_checkpoint(weights: Weights, directory: str | Path, tokenizer: str | Path) -> None:
-    """Write weights, configuration, tokenizer and the digest of each file, all or nothing."""
+def save_checkpoint(
+    weights: Weights, directory: str | Path, tokenizer: str | Path, text: Mapping | None = None
+) -> None:
+    """Write weights, configuration, tokenizer and the digest of each file, all or nothing.
+
+    text: JSON-able, what tells the text of this checkpoint from any other; `text_of` reads it.
+    """
     shape = weights.shape
     config = {
         "architectures": ["GPT2LMHeadModel"],
@@ -44,11 +52,16 @@ def save_checkpoint(weights: Weights, directory: str | Path, tokenizer: str | Pa
         try:
             save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
         except SafetensorError as error:
-            raise Unwritable(f"{directory}: cannot be written ({error})") from None
+            raise Unwritable(
+                f"{directory}: cannot be written ({error}); "
+                "make room, then run the same command again"
+            ) from None
         for name in TOKENIZER_FILES:
             source = Path(tokenizer) / name
             if source.exists():
                 shutil.copyfile(source, temporary / name)
+        if text is not None:
+            (temporary / TEXT).write_text(json.dumps(text, indent=2) + "\n")
         digests = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
         (temporary / DIGESTS).write_text(json.dumps(digests, indent=2) + "\n")
 
@@ -67,16 +80,13 @@ def load_checkpoint(directory: str | Path, device: str = "cpu") -> Weights:
                 f"{directory}/config.json: {key} is {config.get(key)!r}, "
                 f"expected {' or '.join(map(repr, accepted))}"
             )
-    weights = Weights(
-        Shape(
-            config["n_embd"],
-            config["n_layer"],
-            config["n_head"],
-            config["n_positions"],
-            config["vocab_size"],
-        ),
-        device,
-    )
+    missing = [key for key in SHAPE if not isinstance(config.get(key), int) or config[key] < 1]
+    if missing:
+        raise InputError(
+            f"{directory}/config.json: {missing[0]} is {config.get(missing[0])!r}, "
+            "expected a whole number above 0"
+        )
+    weights = Weights(Shape(*(config[key] for key in SHAPE)), device)
     path = directory / "model.safetensors"
     try:
         with safe_open(path, framework="pt") as stream:
@@ -88,6 +98,12 @@ def load_checkpoint(directory: str | Path, device: str = "cpu") -> Weights:
     except (OSError, SafetensorError, InputError) as error:
         raise InputError(f"{path}: cannot be read as GPT-2 weights ({error})") from None
     return weights
+
+
+def text_of(directory: str | Path) -> object:
+    """What `save_checkpoint` was told of the text; None for checkpoints from elsewhere."""
+    path = Path(directory) / TEXT
+    return read_json(path) if path.exists() else None
 
 
 def _check_digests(directory: Path) -> None:

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from ptpp.files import sha256
+import torch
+
+from ptpp.errors import InputError
+from ptpp.files import remove_leftovers, sha256
 from ptpp.training.backend import backend_for
 from ptpp.training.checkpoint import save_checkpoint
 from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
@@ -37,14 +40,18 @@ def pretrain_stage(
 
     Writes the decayed checkpoint, the trunk to go on from, the checkpoint's held-out losses as
     zero-shot observations (ATPP 0), the trunk's training curve and what it cost. Raises Diverged
-    when the base loss ends no better than a uniform guess, Interrupted when `stopping` turns true.
+    when a loss is not finite or the base loss ends no better than a uniform guess, Interrupted when
+    `stopping` turns true.
     """
     started = time.monotonic()
     weights = Weights(run.shape, run.device)
     initialise(weights, run.seed)
     start, points = 0, []
     if previous_trunk is not None:
-        tensors, meta = load_tensors(Path(previous_trunk))
+        try:
+            tensors, meta = load_tensors(Path(previous_trunk))
+        except InputError as error:
+            raise InputError(f"{error}; delete it and run again, to train its stage anew") from None
         weights.restore(tensors, "trunk")
         start, points = meta["position"], meta["points"]
     backend = backend_for(weights)
@@ -57,19 +64,24 @@ def pretrain_stage(
 
     def at_milestone(_: Milestone) -> dict:
         losses = held_out_losses(backend, blocks)
+        for domain, loss in losses.items():
+            if not math.isfinite(loss):
+                raise Diverged(f"{what}: {domain} loss is {loss}; lower pretraining.learning_rate")
         worst = max(text.base, key=lambda language: losses[language])
         if not losses[worst] < math.log(run.shape.vocab_size):
             raise Diverged(
                 f"{what}: {worst} loss {losses[worst]:.3f} nats is no better than a uniform guess; "
                 "lower pretraining.learning_rate"
             )
-        save_checkpoint(weights, checkpoint, tokenizer)
+        save_checkpoint(weights, checkpoint, tokenizer, text.of_checkpoint())
         return losses
 
-    identity = [asdict(run), ptpp, asdict(settings), text.identity()]
+    identity = [asdict(run), ptpp, asdict(settings), text.identity(), torch.__version__]
     identity.append(sha256(previous_trunk) if previous_trunk is not None else "")
     folder = StateFolder(state, fingerprint(identity))
     with folder.locked():
+        for path in (checkpoint, trunk, zero_shot, curve, cost):
+            remove_leftovers(path)
         records, made = train(
             backend,
             mixture,

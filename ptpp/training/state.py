@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ptpp.errors import InputError, Unwritable
-from ptpp.files import replacing
+from ptpp.files import remove_leftovers, replacing
 
 log = logging.getLogger("ptpp")
 
@@ -30,20 +30,27 @@ def fingerprint(parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping) -> None:
-    """Write tensors, JSON-able metadata and a digest of both in one file.
+def save_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping, aside: Path | None = None
+) -> None:
+    """Write tensors, JSON-able metadata and a digest of both in one file, the same bytes each time.
 
-    What stood at `path` before stays as `previous(path)`. Raises Unwritable when the disk refuses.
+    What stood at `path` before is kept at `aside`, if given. Raises Unwritable when the disk
+    refuses; what stands at either place is then as it was.
     """
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(meta)
+    # One entry, since safetensors writes several in an order that changes from process to process.
+    entry = json.dumps({"digest": _digest(kept, text), "meta": text})
     with replacing(path) as temporary:
         try:
-            save_file(kept, temporary, metadata={"meta": text, "digest": _digest(kept, text)})
+            save_file(kept, temporary, metadata={"ptpp": entry})
         except SafetensorError as error:
-            raise Unwritable(f"{path}: cannot be written ({error})") from None
-        if path.exists():
-            os.replace(path, previous(path))
+            raise Unwritable(
+                f"{path}: cannot be written ({error}); make room, then run the same command again"
+            ) from None
+        if aside is not None and path.exists():
+            os.replace(path, aside)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
@@ -51,7 +58,7 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
     try:
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-            written = stream.metadata()
+            written = json.loads(stream.metadata()["ptpp"])
         if _digest(tensors, written["meta"]) != written["digest"]:
             raise ValueError("its content is not what was written")
         return tensors, json.loads(written["meta"])
@@ -67,8 +74,9 @@ def previous(path: Path) -> Path:
 def _digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
     sums = hashlib.sha256(text.encode())
     for name in sorted(tensors):
-        sums.update(name.encode())
-        sums.update(tensors[name].numpy().tobytes())
+        tensor = tensors[name].numpy()
+        sums.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+        sums.update(tensor.tobytes())
     return sums.hexdigest()
 
 
@@ -85,20 +93,27 @@ class StateFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder against a second process that would train the same thing."""
+        """Hold the folder against a second process that would train the same thing.
+
+        What a killed process left half-written is cleared away.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / "lock", "w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise InputError(
                     f"{self.folder}: another process is training this; "
                     "wait for it or stop it, then run again"
                 ) from None
+            except OSError as error:  # some cluster filesystems are mounted without locks
+                log.warning("%s: not held against a second run (%s)", self.folder, error.strerror)
+            remove_leftovers(self.path)
             yield
 
     def save(self, tensors: Mapping[str, torch.Tensor], meta: Mapping) -> None:
-        save_tensors(self.path, tensors, {"fingerprint": self.fingerprint, **meta})
+        meta = {"fingerprint": self.fingerprint, **meta}
+        save_tensors(self.path, tensors, meta, aside=previous(self.path))
 
     def load(self) -> tuple[dict, dict] | None:
         """The newest whole state of this very run, or None.

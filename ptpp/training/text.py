@@ -58,6 +58,15 @@ class Text:
             for language, store in self.valid.items()
         }
 
+    def of_checkpoint(self) -> dict:
+        """What a pre-trained checkpoint and its held-out losses have seen, and CPT must see too."""
+        base = {language: self.train[language] for language in self.base}
+        return {
+            "train": _contents(base),
+            "valid": _contents(self.valid),
+            "evaluation_tokens": self.evaluation_tokens,
+        }
+
     def identity(self) -> dict:
         """What makes these stores this text and no other, for fingerprints."""
         stores = {
@@ -69,6 +78,10 @@ class Text:
             "base": dict(self.base),
             "evaluation_tokens": self.evaluation_tokens,
         }
+
+
+def _contents(stores: Mapping[str, Store]) -> dict[str, str]:
+    return {language: store.info.content for language, store in stores.items()}
 
 
 def warn_of_repeats(what: str, mixture: Mixture, sequences: int) -> None:
