@@ -75,6 +75,7 @@ def final_outputs():
     return [
         f"{RESULTS}/observations.csv",
         f"{RESULTS}/plan/plan.csv",
+        f"{RESULTS}/plan/planner.html",
         *(f"{RESULTS}/figures/{name}.png" for name in FIGURES),
         *law_outputs(),
     ]
@@ -257,9 +258,15 @@ def headline_fits(suffix):
     return [f"{RESULTS}/fits/{law}.{p}.{TARGET}.{suffix}" for p in config["laws"]["protocols"]]
 
 
-def planned_fits():
+def planned_fits(suffix="json"):
     """A plan knows no checkpoint's base loss, which the law informed by it needs."""
-    return fits(without=["checkpoint_informed"])
+    return fits(suffix, without=["checkpoint_informed"])
+
+
+def page_parts():
+    """What the interactive planner is made of beside Python, whose changes no digest sees."""
+    names = ["page.html", "page.css", "search.js", "page.js"]
+    return [BASE / "ptpp" / "interactive" / name for name in names]
 
 
 def declaration(wildcards):
