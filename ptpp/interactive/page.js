@@ -713,6 +713,7 @@ window.planner = {
   state,
   found,
   set,
+  settled: () => found.point.refused || Number.isNaN(found.point.limit) || found.robust !== null,
   value(fit, draw, model, replay, atpp) {
     const chosen = data.fits[fit];
     return predictor(chosen, draw === null ? chosen.params : chosen.draws[draw], model)(replay, atpp);

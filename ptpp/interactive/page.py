@@ -69,7 +69,7 @@ def planner_page(request: PlanRequest, fits: Sequence[Fitted], headline: tuple[s
         style=_part("page.css"),
         library=get_plotlyjs(),
         data=_inert(json.dumps(data, allow_nan=False)),
-        formulas=f"const FORMULAS = {{\n{_inert(formulas)}\n}};",
+        formulas=f"const FORMULAS = {{\n{formulas}\n}};",
         search=_part("search.js"),
         script=_part("page.js"),
     )
@@ -124,5 +124,5 @@ def _part(name: str) -> str:
 
 
 def _inert(text: str) -> str:
-    """Text that cannot end the script element it stands in; < is as good in JSON as its escape."""
-    return text.replace("</", "<\\/").replace("<!--", "<\\!--")
+    """JSON that cannot end the script element it stands in."""
+    return text.replace("<", "\\u003c")

@@ -1,0 +1,226 @@
+"""The interactive planner in a real browser: the same numbers as Python, by mouse and keyboard.
+
+Skipped, and said so, where there is no Chromium.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from browser import CHROMIUM, DRIVER, MISSING, chromium, look, open_page, settle
+from pages import REQUEST, every_law
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from ptpp.interactive import planner_page
+from ptpp.laws import predict, predict_draws
+from ptpp.laws.declared import law_of
+from ptpp.plan import make_plan
+
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=MISSING)
+
+FITS = every_law()
+TARGETS = [record for record, _ in FITS if not law_of(record).offset]
+FORGETTING = {record.domain: record for record, _ in FITS if law_of(record).offset}
+TARGETS_BY_NAME = {record.law: record for record in TARGETS}
+MEMBER = {r.domain if law_of(r).offset else r.law: draws for r, draws in FITS}
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "planner.html"
+    path.write_text(planner_page(REQUEST, FITS, ("gated_floor", "with_anchors")), "utf-8")
+    with chromium() as driver:
+        look(driver, 1280, 1000)
+        open_page(driver, path)
+        yield driver
+
+
+@pytest.fixture
+def page(driver):
+    """The page as it was configured."""
+    look(driver, 1280, 1000)
+    driver.find_element("id", "reset").click()
+    settle(driver)
+    return driver
+
+
+def found(page, name):
+    settle(page)
+    return page.execute_script(f"return planner.found.{name}")
+
+
+def text(page, element):
+    return page.find_element("id", element).text
+
+
+def rows(n_params, ptpp, replay, atpp):
+    one = np.ones(np.shape(atpp))
+    columns = {"n_params": n_params * one, "ptpp": ptpp * one, "replay": replay * one}
+    return columns | {"atpp": atpp, "adapt_tokens": atpp * n_params, "base_loss": 3.4 * one}
+
+
+def random_rows(count):
+    """Points within and far beyond what was measured, two of them where the bends cancel."""
+    generator = np.random.default_rng(0)
+    n_params, ptpp = 10 ** generator.uniform(4, 11, count), 10 ** generator.uniform(0, 4, count)
+    replay, atpp = generator.uniform(0, 0.99, count), 10 ** generator.uniform(-3, 3, count)
+    replay[0], ptpp[1] = 1 - 0.8, 22.0  # the reference share and PTPP
+    replay[2] = 0.0
+    return rows(n_params, ptpp, replay, atpp)
+
+
+@pytest.mark.parametrize("number", range(len(FITS)), ids=[f"{f.law}-{f.domain}" for f, _ in FITS])
+def test_law_values_are_those_of_python(page, number):
+    record, draws = FITS[number]
+    table = random_rows(200)
+    points = np.column_stack([table[c] for c in ("n_params", "ptpp", "replay", "atpp")])
+    ask = """const [fit, draw, points] = arguments;
+        return points.map(([n_params, ptpp, replay, atpp]) =>
+          planner.value(fit, draw, {n_params, ptpp, base_loss: 3.4}, replay, atpp))"""
+    for draw in (None, 0, 17):
+        params = None if draw is None else draws.params[[draw]]
+        python = predict(record, table) if draw is None else predict_draws(record, params, table)[0]
+        shown = page.execute_script(ask, number, draw, points.tolist())
+        np.testing.assert_allclose(shown, python, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("law", ["gated_floor", "exponent_gate", "transfer_offset", "mine"])
+def test_a_plan_is_that_of_python(page, law):
+    page.execute_script("planner.set({law: arguments[0]})", f"{law}.with_anchors")
+    shown, plan = found(page, "point"), make_plan(REQUEST, TARGETS_BY_NAME[law], FORGETTING)
+    assert shown["feasible"] is plan.feasible is True
+    assert shown["limit"] == pytest.approx(plan.target_loss_limit, abs=1e-6)
+    assert shown["atpp"] == pytest.approx(plan.atpp, rel=1e-4)
+
+
+def test_a_request_that_cannot_be_met_misses_by_as_much_as_in_python(page):
+    page.execute_script("planner.set({mode: 'target', target: 2.2})")
+    shown = found(page, "point")
+    request = replace(REQUEST, target_loss=2.2, target_within=None)
+    plan = make_plan(request, TARGETS_BY_NAME["gated_floor"], FORGETTING)
+    assert not plan.feasible and not shown["feasible"]
+    assert shown["shortfall"] == pytest.approx(plan.shortfall, abs=1e-4)
+    assert "No point keeps every limit" in text(page, "verdict")
+
+
+def share_kept(limit, replay, atpp):
+    """In how many of the paired draws all limits hold, by Python, at points of one shape."""
+    table = rows(REQUEST.n_params, REQUEST.ptpp, np.ravel(replay), np.ravel(atpp))
+    target = TARGETS_BY_NAME["gated_floor"]
+    kept = predict_draws(target, MEMBER["gated_floor"].params, table) <= limit + 1e-7
+    for domain, most in REQUEST.forgetting_limits.items():
+        values = predict_draws(FORGETTING[domain], MEMBER[domain].params, table)
+        kept &= values <= most + 1e-7
+    return kept.mean(axis=0).reshape(np.shape(atpp))
+
+
+@pytest.mark.parametrize("level", [0.6, 0.9])
+def test_the_robust_plan_holds_in_enough_draws_and_nothing_cheaper_does(page, level):
+    page.execute_script("planner.set({level: arguments[0]})", level)
+    robust, limit = found(page, "robust"), found(page, "point.limit")
+    assert robust["feasible"]
+    point = np.array([robust["replay"]]), np.array([robust["atpp"]])
+    assert share_kept(limit, *point)[0] >= level - 1e-12
+    assert robust["share"] == pytest.approx(share_kept(limit, *point)[0], abs=1e-12)
+    replay, atpp = np.meshgrid(
+        np.linspace(0, 0.95, 200), np.geomspace(REQUEST.min_atpp, robust["atpp"] * 0.995, 200)
+    )
+    assert (share_kept(limit, replay, atpp) < level).all()
+    assert robust["atpp"] >= found(page, "point.atpp") * (1 - 1e-9)
+
+
+def test_sliders_move_by_keyboard(page):
+    before = found(page, "point.atpp")
+    slider = page.find_element("id", "forgetting_en")
+    slider.send_keys(Keys.ARROW_RIGHT * 10)
+    assert page.execute_script("return planner.state.forgetting.en") == pytest.approx(0.6)
+    assert "0.6 nats" in slider.get_attribute("aria-valuetext")
+    assert found(page, "point.limit") is not None and found(page, "point.atpp") != before
+
+
+def test_numbers_can_be_typed_and_nonsense_changes_nothing(page):
+    field = page.find_element("id", "n_params-number")
+    field.clear()
+    field.send_keys("8.1e9\n")
+    assert page.execute_script("return planner.state.n_params") == 8.1e9
+    settle(page)
+    assert "N 8.10e9 (measured 16830 to 87360)" in text(page, "extrapolation")
+    field.clear()
+    field.send_keys("many\n")
+    assert field.get_attribute("aria-invalid") == "true"
+    assert page.execute_script("return planner.state.n_params") == 8.1e9
+
+
+def test_a_click_on_the_map_tells_what_is_there(page):
+    place = page.find_element("css selector", "#map .nsewdrag")
+    ActionChains(page).move_to_element(place).click().perform()
+    settle(page)
+    replay, atpp = page.execute_script("return [planner.state.replay, planner.state.atpp]")
+    assert replay == pytest.approx(0.475, abs=0.02)
+    table = rows(REQUEST.n_params, REQUEST.ptpp, np.array([replay]), np.array([atpp]))
+    loss = predict(TARGETS_BY_NAME["gated_floor"], table)[0]
+    assert "Your point" in text(page, "numbers")
+    assert f"{loss:.4g}" in text(page, "numbers")
+
+
+def test_a_limit_is_lifted_with_its_box_and_the_plan_gets_no_dearer(page):
+    page.execute_script("planner.set({mode: 'target', target: 3.1})")
+    before = found(page, "point.atpp")
+    page.find_element("id", "forgetting_en-limited").click()
+    assert found(page, "point.atpp") <= before * (1 + 1e-9)
+    assert not page.find_element("id", "forgetting_en").is_enabled()
+
+
+def test_a_budget_below_the_least_tokens_is_told(page):
+    field = page.find_element("id", "max_atpp-number")
+    field.clear()
+    field.send_keys("0.1\n")
+    assert "The budget ends at ATPP 0.1" in text(page, "verdict")
+
+
+def test_what_is_measured_carries_no_warning_and_what_is_not_does(page):
+    page.find_element("id", "inside").click()
+    settle(page)
+    assert text(page, "extrapolation") == ""
+    page.execute_script("planner.set({ptpp: 1000})")
+    assert "PTPP 1000 (measured 15 to 279)" in text(page, "extrapolation")
+
+
+def test_every_control_has_a_name_and_is_reached_by_tab(page):
+    unnamed = page.execute_script(
+        """return [...document.querySelectorAll("input, select, button")].filter((each) =>
+        !each.labels?.length && !each.getAttribute("aria-labelledby") && !each.textContent.trim()
+        ).map((each) => each.id)"""
+    )
+    assert unnamed == []
+    page.find_element("id", "law").click()
+    ActionChains(page).send_keys(Keys.ESCAPE, Keys.TAB).perform()
+    assert page.switch_to.active_element.get_attribute("id") == "reset"
+
+
+def test_a_phone_shows_it_all_without_scrolling_sideways(page):
+    look(page, 360, 740)
+    beyond = """return [...document.querySelectorAll("#map svg.main-svg, fieldset, select, .row")]
+        .filter((each) => each.getBoundingClientRect().right > 360).length"""
+    WebDriverWait(page, 10).until(
+        lambda p: p.execute_script(beyond) == 0
+    )  # plots follow in a while
+    assert page.execute_script("return document.documentElement.scrollWidth") <= 360
+
+
+def test_dark_mode_changes_page_and_plots(page):
+    ink = "return getComputedStyle(document.querySelector('#map .xtitle')).fill"
+    light = page.execute_script(ink)
+    look(page, 1280, 1000, "dark")
+    settle(page)
+    assert page.execute_script(ink) != light
+    paper = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert paper == "rgb(20, 23, 26)"
+
+
+def test_it_loads_nothing_and_complains_of_nothing(page):
+    assert page.execute_script("return performance.getEntriesByType('resource').length") == 0
+    assert [entry for entry in page.get_log("browser") if entry["level"] != "INFO"] == []
+    assert page.title == "Adaptation planner"
