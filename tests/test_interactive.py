@@ -111,14 +111,21 @@ def contrast(first, second):
     return (light + 0.05) / (dark + 0.05)
 
 
+def mixed(below, above, opacity):
+    parts = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (below, above)]
+    return "#" + "".join(f"{round(b + opacity * (a - b)):02x}" for b, a in zip(*parts, strict=True))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_and_lines_stand_out_from_what_is_behind_them(scheme):
     c = colours(scheme)
     texts = [("ink", "paper"), ("ink", "panel"), ("muted", "paper"), ("warn-ink", "warn-paper")]
     for ink, paper in [*texts, ("ink", "fill-high"), ("ink", "fill-low")]:
         assert contrast(c[ink], c[paper]) >= 4.5, (ink, paper)
-    lines = ["target", "domain-1", "domain-2", "domain-3", "mark"]
-    for line in lines:
-        assert min(contrast(c[line], c[f]) for f in ("paper", "fill-low", "fill-high")) >= 3, line
+    fills = [c[name] for name in ("paper", "fill-low", "fill-high")]
+    veil = float(re.search(r"VEIL = ([\d.]+);", (PARTS / "page.js").read_text()).group(1))
+    fills += [mixed(fill, c["veil"], veil) for fill in fills]
+    for line in ("target", "domain-1", "domain-2", "domain-3", "mark"):
+        assert min(contrast(c[line], fill) for fill in fills) >= 3, line
     for edge in ("line", "accent"):
         assert contrast(c[edge], c["paper"]) >= 3, edge

@@ -6,6 +6,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const GRID = 81; // points of the map along each axis
 const SHARE_GRID = 41; // the same for shares of draws
 const BAND = [0.05, 0.95]; // the quantiles of draws between which bands run
+const VEIL = 0.45; // how opaque the veil over broken limits is
 const PAUSE = 150; // milliseconds without a change before draws are counted
 const byId = (id) => document.getElementById(id);
 const targets = data.fits.filter((fit) => !fit.forgets);
@@ -411,17 +412,13 @@ function surface(value) {
   return { x, y, z: y.map((atpp) => x.map((replay) => value(replay, atpp))) };
 }
 
-// A surface in two colours that change at every one of at most two levels. Filled contours, since
-// plotly smooths no heatmap on a logarithmic axis.
-function zones(values, levels, first, second) {
-  const size = levels.length > 1 ? levels[1] - levels[0] : 1;
-  const ends = [levels[0] - size / 2, levels[levels.length - 1] + size / 2];
-  const tints = [first, second, first].slice(0, levels.length + 1);
+// One tint where a surface is above 0. Filled contours, since plotly smooths no heatmap on a
+// logarithmic axis; it paints what is above a level over what is below.
+function tinted(values, tint) {
   return {
     type: "contour", ...values, hoverinfo: "skip", showscale: false, autocontour: false,
-    contours: { coloring: "fill", showlines: false, start: levels[0], end: levels[levels.length - 1], size },
-    line: { width: 0 }, zmin: ends[0], zmax: ends[1],
-    colorscale: tints.map((tint, i) => [i / (tints.length - 1), tint]),
+    contours: { coloring: "fill", showlines: false, start: 0, end: 0, size: 1 },
+    line: { width: 0 }, colorscale: [[0, "rgba(0, 0, 0, 0)"], [1, tint]],
   };
 }
 
@@ -451,13 +448,16 @@ function drawMap() {
     ...space.forgetting.map((f, i) => ({ name: `forgetting of ${f.domain} ${plain(f.limit)}`, of: f.domain, limit: f.limit, line: domainColour(f.domain), dash: domainDash(f.domain), share: shares?.forgetting[i] })),
   ];
   if (limits.length) {
-    const excess = surface((replay, atpp) => Math.max(...limits.map((l) => values[l.of](replay, atpp) - l.limit)));
-    traces.push(zones(excess, [TOLERANCE], faded(colour("veil"), 0), faded(colour("veil"), 0.45)));
-    key.push({ patch: faded(colour("veil"), 0.55), text: "a limit is broken" });
+    const excess = surface((replay, atpp) => Math.max(...limits.map((l) => values[l.of](replay, atpp) - l.limit - TOLERANCE)));
+    traces.push(tinted(excess, faded(colour("veil"), VEIL)));
+    key.push({ patch: faded(colour("veil"), VEIL + 0.15), text: "a limit is broken" });
   }
   const banded = shares && limits.find((l) => l.of === state.shown);
   if (banded)
-    traces.push(zones({ x: shares.replay, y: shares.logAtpp.map(Math.exp), z: banded.share }, BAND, faded(banded.line, 0), faded(banded.line, 0.18)));
+    traces.push(tinted({
+      x: shares.replay, y: shares.logAtpp.map(Math.exp),
+      z: banded.share.map((row) => row.map((share) => Math.min(share - BAND[0], BAND[1] - share))),
+    }, faded(banded.line, 0.2)));
   if (filled)
     traces.push({
       type: "contour", ...filled, ncontours: 12, hoverinfo: "skip", showscale: false,
@@ -540,7 +540,7 @@ function showKey(entries) {
     const set = (node, attributes) => Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value));
     set(icon, { width: 22, height: 22, "aria-hidden": "true" });
     if (entry.mark) set(part, { points: SHAPES[entry.mark], fill: colour("mark-edge"), stroke: colour("mark"), "stroke-width": 1.5 });
-    else if (entry.patch) set(part, { x: 1, y: 4, width: 20, height: 14, fill: entry.patch });
+    else if (entry.patch) set(part, { x: 1, y: 4, width: 20, height: 14, fill: entry.patch, stroke: colour("line") });
     else set(part, { x1: 0, x2: 22, y1: 11, y2: 11, stroke: entry.line, "stroke-width": 3, "stroke-dasharray": PATTERNS[entry.dash] });
     icon.append(part);
     const item = document.createElement("li");
@@ -569,9 +569,9 @@ function drawSlices() {
       },
     ];
   };
-  const level = (y, tint, text) => ({
+  const level = (y, tint, text, place = 0) => ({
     shape: { type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: tint, width: 1.2, dash: "dot" } },
-    label: { xref: "paper", x: 0.01, y, yanchor: "bottom", xanchor: "left", showarrow: false, text, font: { size: 11, color: tint } },
+    label: { xref: "paper", x: 0.01 + 0.16 * place, y, yanchor: "bottom", xanchor: "left", showarrow: false, text, font: { size: 11, color: tint } },
   });
   const here = { type: "line", yref: "paper", y0: 0, y1: 1, x0: atpp, x1: atpp, line: { color: colour("ink"), width: 1 } };
   const plot = (id, traces, levels, title) =>
@@ -595,7 +595,7 @@ function drawSlices() {
     plot(
       "slice-forgetting",
       others.flatMap((each) => curve(each, `forgetting of ${each.domain}`, domainColour(each.domain), domainDash(each.domain))),
-      others.filter((each) => state.forgetting[each.domain] !== null).map((each) => level(state.forgetting[each.domain], domainColour(each.domain), `limit ${each.domain}`)),
+      others.filter((each) => state.forgetting[each.domain] !== null).map((each, i) => level(state.forgetting[each.domain], domainColour(each.domain), `limit ${each.domain}`, i)),
       "forgetting (nats)",
     );
   byId("slice-title").textContent = `Along tokens, at replay ${plain(replay, 3)}`;
