@@ -41,6 +41,7 @@ def driver(tmp_path_factory):
 def page(driver):
     """The page as it was configured."""
     look(driver, 1280, 1000)
+    driver.execute_script("scrollTo(0, 0)")  # nothing to be clicked lies below the verdict there
     driver.find_element("id", "reset").click()
     settle(driver)
     return driver

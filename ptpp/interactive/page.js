@@ -154,7 +154,9 @@ function count() {
       if (step.done) {
         found.shares = step.value;
         chooseRobust();
-        show();
+        showVerdict();
+        showTable();
+        drawSoon(drawMap);
         return;
       }
     }
@@ -223,8 +225,21 @@ function show() {
   showControls();
   showVerdict();
   showTable();
-  drawMap();
-  drawSlices();
+  drawSoon(drawMap);
+  drawSoon(drawSlices);
+}
+
+// Plots are drawn once per frame, however fast a slider moves.
+const toDraw = new Set();
+
+function drawSoon(plot) {
+  if (toDraw.size === 0)
+    requestAnimationFrame(() => {
+      const plots = [...toDraw];
+      toDraw.clear();
+      plots.forEach((draw) => draw());
+    });
+  toDraw.add(plot);
 }
 
 function describe(point) {
@@ -678,7 +693,7 @@ function start() {
   });
   byId("shown").addEventListener("change", (event) => {
     state.shown = event.target.value;
-    drawMap();
+    drawSoon(drawMap);
   });
   byId("reset").addEventListener("click", () => set(structuredClone(configured)));
   byId("inside").addEventListener("click", () => {
@@ -694,6 +709,7 @@ function start() {
     });
   });
   update();
+  drawMap(); // now, since a click can be waited for only where there is a plot
   byId("map").on("plotly_click", (event) => {
     const { x, y } = event.points[0];
     set({ replay: x, atpp: y });
@@ -713,7 +729,9 @@ window.planner = {
   state,
   found,
   set,
-  settled: () => found.point.refused || Number.isNaN(found.point.limit) || found.robust !== null,
+  settled: () =>
+    toDraw.size === 0 &&
+    (found.point.refused || Number.isNaN(found.point.limit) || found.robust !== null),
   value(fit, draw, model, replay, atpp) {
     const chosen = data.fits[fit];
     return predictor(chosen, draw === null ? chosen.params : chosen.draws[draw], model)(replay, atpp);
