@@ -265,7 +265,7 @@ def planned_fits(suffix="json"):
 
 def page_parts():
     """What the interactive planner is made of beside Python, whose changes no digest sees."""
-    names = ["page.html", "page.css", "search.js", "page.js"]
+    names = ["page.html", "page.css", "search.js", "draw.js", "page.js"]
     return [str(BASE / "ptpp" / "interactive" / name) for name in names]
 
 

@@ -6,7 +6,7 @@ from ptpp import jobs
 
 with jobs.logged(snakemake.log[0]):
     from ptpp.files import write_text
-    from ptpp.interactive import planner_page
+    from ptpp.interactive import REPORT_LIMIT, planner_page
     from ptpp.laws.record import Fit
     from ptpp.laws.uncertainty import Draws
     from ptpp.plan import PlanRequest
@@ -20,4 +20,6 @@ with jobs.logged(snakemake.log[0]):
     request = PlanRequest.of(snakemake.params.request)
     page = planner_page(request, fits, (headline["law"], headline["protocol"]))
     write_text(snakemake.output[0], page)
-    jobs.log.info("%d fits, %.1f MB", len(fits), len(page) / 1e6)
+    jobs.log.info("%d fits, %.2f MB", len(fits), len(page) / 1e6)
+    if len(page) > REPORT_LIMIT:
+        jobs.log.warning("too large for the report in Chromium; open %s", snakemake.output[0])

@@ -6,11 +6,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from laws_grid import TARGET_PARAMS
+from laws_grid import FORGETTING_PARAMS, TARGET_PARAMS
 from pages import REQUEST, every_law, fitted, forgetting
 
 from ptpp.errors import InputError
-from ptpp.interactive import javascript, planner_page
+from ptpp.interactive import REPORT_LIMIT, javascript, planner_page
 from ptpp.interactive.page import PARTS
 from ptpp.laws import LAWS, Law, Parameter
 
@@ -39,8 +39,21 @@ def test_the_page_asks_nothing_of_a_server(elements):
     assert not re.search(r"url\(|@import", (PARTS / "page.css").read_text())
 
 
+def test_the_page_of_a_usual_run_is_small_enough_for_the_report():
+    protocols = ("early_to_late", "with_anchors")
+    laws = ("dcpt", "floor", "gated", "gated_floor", "forgetting")
+    params = {**TARGET_PARAMS, **FORGETTING_PARAMS}
+    fits = [
+        fitted(LAWS[law], params, domain, protocol, draws=200)
+        for protocol in protocols
+        for law in laws
+        for domain in (("en", "ar") if LAWS[law].offset else ("fr",))
+    ]
+    assert len(planner_page(REQUEST, fits, HEADLINE).encode()) < 0.6 * REPORT_LIMIT
+
+
 def test_texts_of_a_declared_law_stay_texts(elements):
-    assert [tag for tag, _ in elements].count("script") == 5
+    assert [tag for tag, _ in elements].count("script") == 6
 
 
 def test_every_law_of_the_zoo_has_a_javascript_that_reads_all_its_parameters():
@@ -123,7 +136,7 @@ def test_text_and_lines_stand_out_from_what_is_behind_them(scheme):
     for ink, paper in [*texts, ("ink", "fill-high"), ("ink", "fill-low")]:
         assert contrast(c[ink], c[paper]) >= 4.5, (ink, paper)
     fills = [c[name] for name in ("paper", "fill-low", "fill-high")]
-    veil = float(re.search(r"VEIL = ([\d.]+);", (PARTS / "page.js").read_text()).group(1))
+    veil = float(re.search(r"VEIL = ([\d.]+);", (PARTS / "draw.js").read_text()).group(1))
     fills += [mixed(fill, c["veil"], veil) for fill in fills]
     for line in ("target", "domain-1", "domain-2", "domain-3", "mark"):
         assert min(contrast(c[line], fill) for fill in fills) >= 3, line

@@ -155,7 +155,7 @@ def test_numbers_can_be_typed_and_nonsense_changes_nothing(page):
 
 
 def test_a_click_on_the_map_tells_what_is_there(page):
-    place = page.find_element("css selector", "#map .nsewdrag")
+    place = page.find_element("css selector", "#map .pointer")
     ActionChains(page).move_to_element(place).click().perform()
     settle(page)
     replay, atpp = page.execute_script("return [planner.state.replay, planner.state.atpp]")
@@ -203,7 +203,7 @@ def test_every_control_has_a_name_and_is_reached_by_tab(page):
 
 def test_a_phone_shows_it_all_without_scrolling_sideways(page):
     look(page, 360, 740)
-    beyond = """return [...document.querySelectorAll("#map svg.main-svg, fieldset, select, .row")]
+    beyond = """return [...document.querySelectorAll("#map svg, fieldset, select, .row")]
         .filter((each) => each.getBoundingClientRect().right > 360).length"""
     WebDriverWait(page, 10).until(
         lambda p: p.execute_script(beyond) == 0
@@ -212,7 +212,7 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(page):
 
 
 def test_dark_mode_changes_page_and_plots(page):
-    ink = "return getComputedStyle(document.querySelector('#map .xtitle')).fill"
+    ink = "return getComputedStyle(document.querySelector('#map .across')).fill"
     light = page.execute_script(ink)
     look(page, 1280, 1000, "dark")
     settle(page)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
-from plotly.offline import get_plotlyjs
+from mpld3.urls import D3_LOCAL
 
 from ptpp.errors import InputError
 from ptpp.interactive.formula import javascript
@@ -22,6 +22,8 @@ from ptpp.plan import PlanRequest
 
 PARTS = Path(__file__).parent
 ROBUST_LEVEL = 0.9  # the share of draws in which a robust plan keeps its limits, at first
+# Bytes. Snakemake's report shows a page by a data URL, of which Chromium opens 2 MiB in base64.
+REPORT_LIMIT = 1_500_000
 Fitted = tuple[Fit, Draws]
 
 
@@ -67,10 +69,11 @@ def planner_page(request: PlanRequest, fits: Sequence[Fitted], headline: tuple[s
     )
     return template.render(
         style=_part("page.css"),
-        library=get_plotlyjs(),
+        library=Path(D3_LOCAL).read_text(encoding="utf-8"),
         data=_inert(json.dumps(data, allow_nan=False)),
         formulas=f"const FORMULAS = {{\n{formulas}\n}};",
         search=_part("search.js"),
+        drawing=_part("draw.js"),
         script=_part("page.js"),
     )
 
