@@ -60,5 +60,6 @@ if __name__ == "__main__":
         driver.find_element("id", "inside").click()
         driver.find_element("id", "within-number").clear()
         driver.find_element("id", "within-number").send_keys("0.2\n")
+        driver.execute_script("document.activeElement.blur()")
         settle(driver)
         driver.save_screenshot(str(picture))

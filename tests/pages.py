@@ -72,13 +72,14 @@ def fitted(law, params, domain, protocol="with_anchors", draws=24, seed=0, sprea
         band_name="",
         band=np.empty(0),
         band_params=np.empty((0, len(values))),
-        resamples="",
+        resamples="with controls" if law.offset else "without",
         seed=seed,
     )
 
 
-def forgetting(domain, seed, **changed):
-    return fitted(LAWS["forgetting"], {**FORGETTING_PARAMS, **changed}, domain, seed=seed)
+def forgetting(domain, seed, draws=24, **changed):
+    params = {**FORGETTING_PARAMS, **changed}
+    return fitted(LAWS["forgetting"], params, domain, draws=draws, seed=seed)
 
 
 def every_law():

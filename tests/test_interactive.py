@@ -11,7 +11,7 @@ from pages import REQUEST, every_law, fitted, forgetting
 
 from ptpp.errors import InputError
 from ptpp.interactive import REPORT_LIMIT, javascript, planner_page
-from ptpp.interactive.page import PARTS
+from ptpp.interactive.page import PARTS, paired_rows
 from ptpp.laws import LAWS, Law, Parameter
 
 HEADLINE = ("gated_floor", "with_anchors")
@@ -88,10 +88,6 @@ def test_a_formula_that_javascript_does_not_have_is_told_in_one_line():
     [
         (lambda fits: fits[1:], "no fit of the law 'gated_floor'"),
         (lambda fits: [(fits[0][0], fits[1][1]), *fits[1:]], "the draws are of the parameters"),
-        (
-            lambda fits: [*fits, fitted(LAWS["dcpt"], TARGET_PARAMS, "fr", draws=7)],
-            "24 draws of the law gated_floor, but 7 of dcpt for fr",
-        ),
         (lambda fits: [fitted(LAWS["gated_floor"], TARGET_PARAMS, "fr", draws=0)], "no draws"),
         (
             lambda fits: [*fits, fitted(LAWS["checkpoint_informed"], TARGET_PARAMS, "fr")],
@@ -104,6 +100,15 @@ def test_what_does_not_fit_together_is_refused_in_one_line(change, said):
     with pytest.raises(InputError, match=said) as caught:
         planner_page(replace(REQUEST, base_loss=None), change(fits), HEADLINE)
     assert "\n" not in str(caught.value)
+
+
+def test_draws_of_the_same_runs_stay_side_by_side_and_others_are_taken_as_independent():
+    target = fitted(LAWS["gated_floor"], TARGET_PARAMS, "fr")[1]
+    en, ar = forgetting("en", 1)[1], forgetting("ar", 2, draws=20)[1]
+    rows = paired_rows([target, en, ar])
+    assert rows[0] == list(range(20))
+    assert rows[1] == rows[2] != rows[0] and sorted(rows[1]) == rows[0]
+    assert paired_rows([en, ar])[1] == rows[0]
 
 
 def colours(scheme):

@@ -3,6 +3,7 @@
 Skipped, and said so, where there is no Chromium.
 """
 
+import base64
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from ptpp.interactive import planner_page
+from ptpp.interactive.page import paired_rows
 from ptpp.laws import predict, predict_draws
 from ptpp.laws.declared import law_of
 from ptpp.plan import make_plan
@@ -106,30 +108,50 @@ def test_a_request_that_cannot_be_met_misses_by_as_much_as_in_python(page):
     assert "No point keeps every limit" in text(page, "verdict")
 
 
-def share_kept(limit, replay, atpp):
+def share_kept(limits, replay, atpp):
     """In how many of the paired draws all limits hold, by Python, at points of one shape."""
     table = rows(REQUEST.n_params, REQUEST.ptpp, np.ravel(replay), np.ravel(atpp))
+    names = ["gated_floor", *REQUEST.forgetting_limits]
+    order = dict(zip(names, paired_rows([MEMBER[name] for name in names]), strict=True))
     target = TARGETS_BY_NAME["gated_floor"]
-    kept = predict_draws(target, MEMBER["gated_floor"].params, table) <= limit + 1e-7
+    kept = predict_draws(target, MEMBER["gated_floor"].params, table) <= limits[:, None] + 1e-7
     for domain, most in REQUEST.forgetting_limits.items():
-        values = predict_draws(FORGETTING[domain], MEMBER[domain].params, table)
-        kept &= values <= most + 1e-7
+        params = MEMBER[domain].params[order[domain]]
+        kept &= predict_draws(FORGETTING[domain], params, table) <= most + 1e-7
     return kept.mean(axis=0).reshape(np.shape(atpp))
 
 
-@pytest.mark.parametrize("level", [0.6, 0.9])
-def test_the_robust_plan_holds_in_enough_draws_and_nothing_cheaper_does(page, level):
-    page.execute_script("planner.set({level: arguments[0]})", level)
-    robust, limit = found(page, "robust"), found(page, "point.limit")
-    assert robust["feasible"]
+@pytest.mark.parametrize(("mode", "level"), [("within", 0.6), ("within", 0.9), ("target", 0.8)])
+def test_the_robust_plan_holds_in_enough_draws_and_nothing_cheaper_does(page, mode, level):
+    page.execute_script("planner.set({mode: arguments[0], level: arguments[1]})", mode, level)
+    page.execute_script("planner.set({target: 3.5})")
+    robust, limits = found(page, "robust"), found(page, "draws.map((draw) => draw.limit)")
+    limits = np.array(limits)
+    assert robust["feasible"] and (mode == "within" or (limits == 3.5).all())
     point = np.array([robust["replay"]]), np.array([robust["atpp"]])
-    assert share_kept(limit, *point)[0] >= level - 1e-12
-    assert robust["share"] == pytest.approx(share_kept(limit, *point)[0], abs=1e-12)
+    assert share_kept(limits, *point)[0] >= level - 1e-12
+    assert robust["share"] == pytest.approx(share_kept(limits, *point)[0], abs=1e-12)
     replay, atpp = np.meshgrid(
         np.linspace(0, 0.95, 200), np.geomspace(REQUEST.min_atpp, robust["atpp"] * 0.995, 200)
     )
-    assert (share_kept(limit, replay, atpp) < level).all()
-    assert robust["atpp"] >= found(page, "point.atpp") * (1 - 1e-9)
+    assert (share_kept(limits, replay, atpp) < level).all()
+
+
+def test_near_the_best_means_near_each_draws_own_best(page):
+    limits = found(page, "draws.map((draw) => draw.limit)")
+    names = ["gated_floor", *REQUEST.forgetting_limits]
+    order = paired_rows([MEMBER[name] for name in names])
+    for draw in (0, 11):
+        values = [
+            MEMBER[name].params[place[draw]] for name, place in zip(names, order, strict=True)
+        ]
+        records = [TARGETS_BY_NAME["gated_floor"], *(FORGETTING[name] for name in names[1:])]
+        target, en, ar = (
+            replace(r, params=dict(zip(r.params, v.tolist(), strict=True)))
+            for r, v in zip(records, values, strict=True)
+        )
+        plan = make_plan(REQUEST, target, {"en": en, "ar": ar}, resolution=60)
+        assert limits[draw] == pytest.approx(plan.target_loss_limit, abs=1e-4)
 
 
 def test_sliders_move_by_keyboard(page):
@@ -219,6 +241,25 @@ def test_dark_mode_changes_page_and_plots(page):
     assert page.execute_script(ink) != light
     paper = page.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert paper == "rgb(20, 23, 26)"
+
+
+def test_a_report_can_show_it_in_a_frame_by_a_data_url(driver, page):
+    document = planner_page(REQUEST, FITS, ("gated_floor", "with_anchors")).encode()
+    url = "data:text/html;charset=utf8;base64," + base64.b64encode(document).decode()
+    driver.switch_to.new_window("tab")
+    try:
+        driver.execute_script(
+            """const frame = document.createElement("iframe");
+            frame.src = arguments[0];
+            document.body.append(frame)""",
+            url,
+        )
+        driver.switch_to.frame(driver.find_element("tag name", "iframe"))
+        settle(driver)
+        assert "Cheapest plan" in driver.page_source
+    finally:
+        driver.close()
+        driver.switch_to.window(driver.window_handles[0])
 
 
 def test_it_loads_nothing_and_complains_of_nothing(page):

@@ -135,7 +135,7 @@ function drawMap() {
   if (banded) {
     const within = banded.share.flat().map((share) => Math.min(share - BAND[0], BAND[1] - share));
     area(plot, above(plot, within, [0])[0], banded.tint, 0.2);
-    key.push({ patch: banded.tint, opacity: 0.4, text: `5 to 95 % of draws keep ${banded.name}` });
+    key.push({ patch: banded.tint, opacity: 0.4, text: `5 to 95 % of draws keep ${banded.own ?? banded.name}` });
   }
   if (filled) drawLevels(plot, filled);
   for (const l of limits) {
@@ -166,7 +166,7 @@ function drawMap() {
   }
   listen(plot, "map", (replay, atpp) => {
     const losses = [["loss", values.target], ...forgettingFits().map((fit) => [`forgetting ${fit.domain}`, values[fit.domain]])];
-    return [`replay ${plain(replay, 3)}, ATPP ${plain(atpp, 3)}`, ...losses.map(([name, value]) => `${name} ${plain(value(replay, atpp))}`)];
+    return [`replay ${ratio(replay)}, ATPP ${plain(atpp, 3)}`, ...losses.map(([name, value]) => `${name} ${plain(value(replay, atpp))}`)];
   }, (replay, atpp) => set({ replay, atpp }));
   byId("map").setAttribute("aria-label", `Map over replay and ATPP. ${byId("point-verdict").textContent} ${byId("robust-verdict").textContent}`);
   showKey(key);
@@ -176,6 +176,7 @@ function drawMap() {
 function limitsShown() {
   const { space, shares, point } = found;
   const target = { name: `target loss ${plain(point.limit)}`, of: "target", limit: point.limit, tint: colour("target"), dash: "solid", share: shares?.target };
+  if (state.mode === "within") target.own = "their own limit of target loss";
   return [
     ...(Number.isNaN(point.limit) ? [] : [target]),
     ...space.forgetting.map((f, i) => ({
@@ -280,7 +281,7 @@ function drawSlices() {
     dash: domainDash(each.domain), limit: state.forgetting[each.domain] ?? NaN,
   }));
   if (curves.length) drawSlice("slice-forgetting", curves, "forgetting (nats/token)", replay, atpp);
-  byId("slice-title").textContent = `Along tokens, at replay ${plain(replay, 3)}`;
+  byId("slice-title").textContent = `Along tokens, at replay ${ratio(replay)}`;
   const words = curves.map((curve) => `${curve.fit.domain} ${DASH_WORDS[curve.dash]}`).join(", ");
   byId("slice-note").textContent =
     `Lines: the fitted laws${words && ` (forgetting: ${words})`}. Bands: 5th to 95th percentile of the draws. Vertical line: your point, or else the plan. Thin dotted lines: limits.`;
@@ -316,5 +317,5 @@ function drawSlice(id, curves, title, replay, atpp) {
   });
   plot.inside.append("line").attr("x1", plot.x(atpp)).attr("x2", plot.x(atpp)).attr("y1", plot.y.range()[0]).attr("y2", plot.y.range()[1]).attr("stroke", colour("ink"));
   listen(plot, id, (at) => [`ATPP ${plain(at, 3)}`, ...curves.map((curve) => `${curve.name} ${plain(curve.value(replay, at))}`)], null);
-  byId(id).setAttribute("aria-label", `${title} against ATPP at replay ${plain(replay, 3)}, with the band of the draws.`);
+  byId(id).setAttribute("aria-label", `${title} against ATPP at replay ${ratio(replay)}, with the band of the draws.`);
 }

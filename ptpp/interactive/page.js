@@ -23,6 +23,11 @@ function plain(value, digits = 4) {
   return String(Number(value.toPrecision(digits)));
 }
 
+// A replay ratio; a search ends near 0, not on it.
+function ratio(replay) {
+  return String(Number(replay.toFixed(4)));
+}
+
 function percent(share) {
   return `${Number((100 * share).toFixed(1))} %`;
 }
@@ -114,8 +119,15 @@ function spaceOf(pick) {
   };
 }
 
+// Row i of the target law's draws goes with row rows[i] of a forgetting law's.
 function drawsOf() {
-  return targetFit().draws.map((_, i) => spaceOf((fit) => fit.draws[i]));
+  const { pairs, draws } = targetFit();
+  const numbers = Object.values(pairs)[0] ?? draws;
+  return numbers.map((_, i) => spaceOf((fit) => fit.draws[fit.forgets ? pairs[fit.domain][i] : i]));
+}
+
+function loss() {
+  return { target: state.mode === "target" ? state.target : null, within: state.within };
 }
 
 const found = { space: null, draws: null, point: null, shares: null, robust: null, progress: 0 };
@@ -128,22 +140,23 @@ function update() {
   found.empty = !(found.space.low < found.space.high);
   found.point = found.empty
     ? { refused: true, feasible: false, limit: NaN }
-    : pointPlan(found.space, {
-        target: state.mode === "target" ? state.target : null,
-        within: state.within,
-      });
+    : pointPlan(found.space, loss());
   finish(found.point);
   found.draws = found.empty ? [] : drawsOf();
   clearTimeout(waiting);
-  if (!found.point.refused && !Number.isNaN(found.point.limit))
-    waiting = setTimeout(() => count(), PAUSE);
+  if (!found.point.refused) waiting = setTimeout(count, PAUSE);
   show();
+}
+
+function* counting() {
+  yield* giveLimits(found.draws, loss());
+  return yield* shareMap(found.space, found.draws, SHARE_GRID);
 }
 
 // The count of draws takes a second or so; it goes on in short pieces, so that sliders stay quick.
 function count() {
   const mine = waiting;
-  const steps = shareMap(found.space, found.draws, found.point.limit, SHARE_GRID);
+  const steps = counting();
   const piece = () => {
     if (mine !== waiting) return;
     const until = performance.now() + 30;
@@ -165,8 +178,8 @@ function count() {
 
 function chooseRobust() {
   if (found.shares === null) return;
-  const { space, draws, point, shares } = found;
-  found.robust = robustPlan(space, draws, point.limit, state.level, shares, point);
+  const { space, draws, shares } = found;
+  found.robust = robustPlan(space, draws, state.level, shares);
   finish(found.robust);
 }
 
@@ -242,7 +255,7 @@ function drawSoon(plot) {
 
 function describe(point) {
   return (
-    `replay ${plain(point.replay, 3)}, ATPP ${plain(point.atpp)}: ` +
+    `replay ${ratio(point.replay)}, ATPP ${plain(point.atpp)}: ` +
     `${plain(point.atpp * state.n_params)} tokens, ${plain(flopsOf(state.n_params, point.atpp))} FLOPs`
   );
 }
@@ -264,13 +277,14 @@ function showVerdict() {
   else
     say("point-verdict", "No point keeps every limit.", `The nearest misses by ${plain(point.shortfall, 3)} nats/token, at ${describe(point)}. In the way: ${[...point.binding, ...point.edges].join(", ")}.`);
   const title = `Robust plan (${percent(state.level)} of draws):`;
-  if (point.refused || Number.isNaN(point.limit)) say("robust-verdict", title, "none.");
+  if (point.refused) say("robust-verdict", title, "none.");
   else if (robust === null) say("robust-verdict", title, "counting draws …");
   else if (robust.feasible) {
     const more = point.feasible ? robust.atpp / point.atpp : NaN;
     say("robust-verdict", title, `${describe(robust)}${Number.isNaN(more) ? "" : ` (${plain(more, 3)} times the compute of the cheapest)`}.`);
-  } else
-    say("robust-verdict", title, `none. At best ${percent(robust.share)} of the draws keep every limit at once, near replay ${plain(robust.replay, 3)}, ATPP ${plain(robust.atpp, 3)}.`);
+  } else if (robust.share === 0) say("robust-verdict", title, "none. No draw keeps every limit at once anywhere.");
+  else
+    say("robust-verdict", title, `none. At best ${percent(robust.share)} of the draws keep every limit at once, near replay ${ratio(robust.replay)}, ATPP ${plain(robust.atpp, 3)}.`);
   const outside = beyond(point);
   byId("extrapolation").hidden = outside.length === 0;
   byId("extrapolation").replaceChildren(
@@ -326,7 +340,7 @@ function showTable() {
     columns.unshift([found.point.feasible ? "Cheapest plan" : "Nearest miss", found.point]);
   for (const column of columns) column[2] = valuesAt(column[1].replay, column[1].atpp);
   const rows = [
-    ["Replay", (point) => [plain(point.replay, 4)]],
+    ["Replay", (point) => [ratio(point.replay)]],
     ["ATPP, tokens/parameter", (point) => [plain(point.atpp)]],
     ["Tokens", (point) => [plain(point.atpp * state.n_params)]],
     ["Compute, FLOPs", (point) => [plain(flopsOf(state.n_params, point.atpp))]],
@@ -336,10 +350,10 @@ function showTable() {
       (_, values) => measured(values.forgetting[i], state.forgetting[fit.domain]),
     ]),
   ];
-  if (!Number.isNaN(found.point.limit))
+  if (found.shares !== null)
     rows.push([
       "Draws that keep every limit",
-      (point) => [percent(shareOfDraws(found.draws, found.point.limit, point.replay, point.logAtpp))],
+      (point) => [percent(shareOfDraws(found.draws, point.replay, point.logAtpp))],
     ]);
   const head = document.createElement("tr");
   head.append(...["", ...columns.map(([name]) => name)].map((name) => {
@@ -479,8 +493,7 @@ window.planner = {
   found,
   set,
   settled: () =>
-    toDraw.size === 0 &&
-    (found.point.refused || Number.isNaN(found.point.limit) || found.robust !== null),
+    toDraw.size === 0 && (found.point.refused || found.robust !== null),
   value(fit, draw, model, replay, atpp) {
     const chosen = data.fits[fit];
     return predictor(chosen, draw === null ? chosen.params : chosen.draws[draw], model)(replay, atpp);

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, StrictUndefined
 from mpld3.urls import D3_LOCAL
 
@@ -32,8 +33,7 @@ def planner_page(request: PlanRequest, fits: Sequence[Fitted], headline: tuple[s
 
     `fits`: target fits and forgetting fits, of any protocols, each with its draws. `headline`: the
     law and protocol shown first. Raises InputError where the headline is not among the fits, where
-    draws do not belong to their fit, where there are not as many draws of one law as of another of
-    its protocol, or where a law needs a base loss that the request does not state.
+    draws do not belong to their fit, or where a law needs a base loss that the request lacks.
     """
     laws = {record.law: law_of(record) for record, _ in fits}
     for record, draws in fits:
@@ -44,7 +44,7 @@ def planner_page(request: PlanRequest, fits: Sequence[Fitted], headline: tuple[s
         raise InputError(
             f"plan: no fit of the law {headline[0]!r} under {headline[1]!r}; there are {found}"
         )
-    _check_pairs(fits)
+    forgetting = [fitted for fitted in fits if laws[fitted[0].law].offset]
     data = {
         "request": {
             "n_params": request.n_params,
@@ -61,7 +61,11 @@ def planner_page(request: PlanRequest, fits: Sequence[Fitted], headline: tuple[s
             "level": ROBUST_LEVEL,
         },
         "headline": ".".join(headline),
-        "fits": [_embedded(record, draws, laws[record.law]) for record, draws in fits],
+        "fits": [
+            _embedded(record, draws, laws[record.law])
+            | {"pairs": {} if laws[record.law].offset else _pairs(record, draws, forgetting)}
+            for record, draws in fits
+        ],
     }
     formulas = ",\n".join(f"{json.dumps(name)}: {javascript(law)}" for name, law in laws.items())
     template = Environment(undefined=StrictUndefined, autoescape=False).from_string(
@@ -110,16 +114,26 @@ def _check(record: Fit, draws: Draws, law: Law, request: PlanRequest) -> None:
         raise InputError(f"{where}: it reads base_loss; state plan.base_loss or leave the law out")
 
 
-def _check_pairs(fits: Sequence[Fitted]) -> None:
-    """Draws are paired by their number, so there have to be as many of every law."""
-    counts: dict[str, tuple[str, int]] = {}
-    for record, draws in fits:
-        law, count = counts.setdefault(record.protocol, (record.law, len(draws.params)))
-        if count != len(draws.params):
-            raise InputError(
-                f"protocol {record.protocol}: {count} draws of the law {law}, but "
-                f"{len(draws.params)} of {record.law} for {record.domain}; accepted are as many"
-            )
+def paired_rows(draws: Sequence[Draws]) -> list[list[int]]:
+    """Which row of each of `draws` goes with which, so that the i-th rows are one draw of all.
+
+    Draws of the same resamples keep their order. Others, as of a target law and of forgetting laws,
+    whose rows include the replay 1 controls, are put in an order of their own by a fixed seed, that
+    is, taken as independent. Where numbers differ, the first ones are used.
+    """
+    count = min(len(one.params) for one in draws)
+    order = {draws[0].resamples: np.arange(count)}
+    for one in draws:
+        generator = np.random.default_rng([0, len(order)])
+        order.setdefault(one.resamples, generator.permutation(count))
+    return [order[one.resamples].tolist() for one in draws]
+
+
+def _pairs(record: Fit, draws: Draws, forgetting: Sequence[Fitted]) -> dict[str, list[int]]:
+    """For a target fit: the rows of each domain's forgetting draws that go with its own."""
+    others = {r.domain: d for r, d in forgetting if r.protocol == record.protocol}
+    rows = paired_rows([draws, *others.values()])[1:]
+    return dict(zip(others, rows, strict=True))
 
 
 def _part(name: str) -> str:
