@@ -18,6 +18,7 @@ include: "rules/laws.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/plan.smk"
+include: "rules/page.smk"
 
 
 # Seconds of work each: a cluster job would cost more than it does.
@@ -37,6 +38,7 @@ localrules:
     anchor_sweep,
     plan,
     plan_regret,
+    planner_page,
     figure_pretraining,
     figure_adaptation,
     figure_forgetting,

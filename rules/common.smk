@@ -76,6 +76,7 @@ def final_outputs():
         f"{RESULTS}/observations.csv",
         *([] if config["observations"] else [f"{RESULTS}/costs.csv"]),
         f"{RESULTS}/plan/plan.csv",
+        f"{RESULTS}/plan/planner.html",
         *(f"{RESULTS}/figures/{name}.png" for name in FIGURES),
         *law_outputs(),
     ]
@@ -292,6 +293,12 @@ def headline_fits(suffix):
 def planned_fits(suffix):
     """A plan knows no checkpoint's base loss, which the law informed by it needs."""
     return fits(suffix, without=["checkpoint_informed"])
+
+
+def page_parts():
+    """What the interactive planner is made of beside Python, whose changes no digest sees."""
+    names = ["page.html", "page.css", "search.js", "draw.js", "page.js"]
+    return [str(BASE / "ptpp" / "interactive" / name) for name in names]
 
 
 def declaration(wildcards):

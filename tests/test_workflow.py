@@ -80,6 +80,7 @@ TRAINING = {"tokenizer", "tokens", "pretrain", "adapt"}
 
 def test_a_complete_run_leaves_every_promised_file(results):
     expected = ["observations.csv", "costs.csv", "anchors.csv", "plan/plan.csv", "report.html"]
+    expected += ["plan/planner.html"]
     expected += [f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")]
     expected += [f"tables/{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")]
     expected += [f"plan/{name}.{suffix}" for name in PLANS for suffix in ("csv", "md", "tex")]

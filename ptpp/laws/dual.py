@@ -66,8 +66,10 @@ Operand = Dual | ArrayLike
 
 
 def value_of(x: Operand) -> NDArray:
-    """The value, without slopes."""
-    return x.value if isinstance(x, Dual) else np.asarray(x)
+    """The value, without slopes; what answers to numpy's functions itself stays what it is."""
+    if isinstance(x, Dual):
+        return x.value
+    return x if hasattr(x, "__array_function__") else np.asarray(x)
 
 
 def exp(x: Operand) -> Operand:

@@ -165,20 +165,23 @@ def law_values(law: Law, record: Fit, params: NDArray, rows: Mapping[str, NDArra
 
 
 def paired(draws: Sequence[Draws]) -> list[NDArray]:
-    """The draws' parameters (m, p), each, so that row i of all of them is one draw of the world.
+    """The draws' parameters (m, p), each, so that row i of all of them is one draw of the world."""
+    return [one.params[rows] for one, rows in zip(draws, paired_rows(draws), strict=True)]
 
-    Draws that share their resamples (`Draws.resamples`) keep their order: what runs they have in
-    common moves them together. The target law and the forgetting laws are fitted to different sets
-    of runs (only the latter include the replay 1 controls), and their resamples differ: such draws
-    are put in an order of their own, drawn once by a fixed seed, that is, taken as independent.
-    Where numbers of draws differ, the first ones are used.
+
+def paired_rows(draws: Sequence[Draws]) -> list[list[int]]:
+    """Which row of each of `draws` goes with which, so that the i-th rows are one draw of all.
+
+    Draws of the same resamples keep their order. Others, as of a target law and of forgetting laws,
+    whose rows include the replay 1 controls, are put in an order of their own by a fixed seed, that
+    is, taken as independent. Where numbers differ, the first ones are used.
     """
     count = min(len(one.params) for one in draws)
     order = {draws[0].resamples: np.arange(count)}
     for one in draws:
         generator = np.random.default_rng([_PAIRING_SEED, len(order)])
         order.setdefault(one.resamples, generator.permutation(count))
-    return [one.params[order[one.resamples]] for one in draws]
+    return [order[one.resamples].tolist() for one in draws]
 
 
 def _point_params(record: Fit) -> NDArray:

@@ -1,0 +1,127 @@
+"""A law's formula as JavaScript, derived from the formula itself.
+
+The formulas of `ptpp.laws` are Python functions of parameters and inputs. They are evaluated here
+on symbols in place of arrays, as the solver evaluates them on numbers that carry derivatives: every
+operation is noted down and then written as JavaScript. So there is one formula for Python and for a
+page, for the zoo's laws and for declared ones, and the operations and their order are the same.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from ptpp.errors import InputError
+from ptpp.laws.law import Law, Point
+
+# numpy's functions that formulas may use, and what they are in JavaScript.
+_OPERATIONS = {
+    np.add: "{} + {}",
+    np.subtract: "{} - {}",
+    np.multiply: "{} * {}",
+    np.true_divide: "{} / {}",
+    np.power: "Math.pow({}, {})",
+    np.negative: "-{}",
+    np.absolute: "Math.abs({})",
+    np.less: "{} < {}",
+    np.where: "{} ? {} : {}",
+    np.exp: "Math.exp({})",
+    np.expm1: "Math.expm1({})",
+    np.log: "Math.log({})",
+    np.log1p: "Math.log1p({})",
+    np.sqrt: "Math.sqrt({})",
+}
+# What is known once a model is chosen, and what changes over a plan's space.
+_OF_MODEL = ("n_params", "ptpp", "base_loss")
+_OF_POINT = {
+    "replay": "replay",
+    "share": "(1 - replay)",
+    "atpp": "atpp",
+    "adapt_tokens": "(atpp * model.n_params)",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Symbol(NDArrayOperatorsMixin):
+    """A number that a page will know: `text` with `parts` put into it.
+
+    `varies`: it depends on replay or ATPP and so has to be evaluated at every point.
+    """
+
+    text: str
+    parts: tuple["Symbol", ...] = ()
+    varies: bool = False
+
+    def __array_ufunc__(self, function, method, *operands, **_) -> "Symbol":
+        if method != "__call__":
+            return NotImplemented
+        return _operation(function, operands)
+
+    def __array_function__(self, function, types, operands, keywords) -> object:
+        if function is np.result_type:
+            return float
+        return _operation(function, operands)
+
+
+def javascript(law: Law) -> str:
+    """A JavaScript function of `law`, as text.
+
+    It takes parameters (an array in the order of `law.names`, natural units), the reference point
+    and the model (objects of numbers by name), and returns a function of replay and ATPP whose
+    value is the law's, nats per token. Raises InputError for a formula that cannot be written so.
+    """
+    parameters = {name: Symbol(f"p[{j}]") for j, name in enumerate(law.names)}
+    inputs = {name: Symbol(f"model.{name}") for name in _OF_MODEL}
+    inputs |= {name: Symbol(text, varies=True) for name, text in _OF_POINT.items()}
+    reference = {name: Symbol(f"reference.{name}") for name in law.centred}
+    try:
+        value = law.formula(SimpleNamespace(**parameters), Point(inputs, reference))
+    except TypeError as error:
+        raise InputError(f"law {law.name}: cannot be written as JavaScript ({error})") from None
+    return _written(_symbol(value))
+
+
+def _operation(function: Callable, operands: tuple) -> Symbol:
+    if function not in _OPERATIONS:
+        raise TypeError(f"it uses numpy.{function.__name__}")
+    parts = tuple(_symbol(operand) for operand in operands)
+    return Symbol(_OPERATIONS[function], parts, any(part.varies for part in parts))
+
+
+def _symbol(operand: object) -> Symbol:
+    if isinstance(operand, Symbol):
+        return operand
+    number = np.asarray(operand, dtype=float)
+    if number.size != 1:
+        raise TypeError(f"it holds an array of {number.size} numbers")
+    return Symbol(f"({number.item()!r})")
+
+
+def _written(value: Symbol) -> str:
+    """Every operation as a constant of its own, each written once and before it is used."""
+    lines: dict[bool, list[str]] = {False: [], True: []}
+    names: dict[str, str] = {}
+
+    def name_of(symbol: Symbol) -> str:
+        text = symbol.text.format(*[name_of(part) for part in symbol.parts])
+        if not symbol.parts:
+            return text
+        if text not in names:
+            names[text] = f"t{len(names)}"
+            lines[symbol.varies].append(f"const {names[text]} = {text};")
+        return names[text]
+
+    result = name_of(value)
+    return "\n".join(
+        [
+            "(p, reference, model) => {",
+            *(f"  {line}" for line in lines[False]),
+            "  return (replay, atpp) => {",
+            *(f"    {line}" for line in lines[True]),
+            f"    return {result};",
+            "  };",
+            "}",
+        ]
+    )

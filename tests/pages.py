@@ -1,0 +1,90 @@
+"""Fits and draws with known parameters for the interactive planner."""
+
+import numpy as np
+from laws_grid import FORGETTING_PARAMS, REFERENCE, TARGET_PARAMS
+
+from ptpp.laws import LAWS, Fit, declared_law
+from ptpp.laws.uncertainty import Draws
+from ptpp.planning import PlanRequest
+
+REQUEST = PlanRequest(
+    n_params=80_000,
+    ptpp=279,
+    forgetting_limits={"en": 0.5, "ar": 0.6},
+    max_atpp=16,
+    min_atpp=0.5,
+    target_within=0.2,
+    base_loss=3.4,
+)
+RANGES = {
+    "n_params": (16832.0, 87360.0),
+    "ptpp": (15.0, 279.0),
+    "share": (0.5, 1.0),
+    "replay": (0.0, 1.0),
+    "atpp": (1.0, 16.0),
+    "adapt_tokens": (16832.0, 1397760.0),
+    "base_loss": (3.0, 4.0),
+}
+DECLARED = {
+    "name": "mine",
+    "title": "</script><script>document.title = 'broken'</script><!--",
+    "expression": "a + exp(b)*n^-0.3 + sqrt(c*c)*d**-.2*p^k - log(1 + s/10) + .02*replay/2e0",
+    "parameters": {
+        "a": {"low": 0, "high": 5},
+        "b": {"low": -5, "high": 3},
+        "c": {"low": 0, "high": 3, "scale": "linear"},
+        "k": {"low": -1, "high": 1},
+    },
+}
+DECLARED_PARAMS = {"a": 1.8, "b": -0.2, "c": 0.9, "k": -0.05}
+
+
+def fitted(law, params, domain, protocol="with_anchors", draws=24, seed=0, spread=0.04):
+    """One fit, and draws that scatter about it by a relative `spread`."""
+    values = np.array([params[name] for name in law.names])
+    scatter = np.random.default_rng(seed).normal(1, spread, (draws, len(values)))
+    record = Fit(
+        law=law.name,
+        protocol=protocol,
+        domain=domain,
+        params=dict(zip(law.names, values.tolist(), strict=True)),
+        fixed=(),
+        reference={name: REFERENCE[name] for name in law.centred},
+        at_bounds=(),
+        objective=0.1,
+        n_rows=100,
+        share_1e6=1.0,
+        share_1e3=1.0,
+        converged=True,
+        ranges={name: RANGES[name] for name in law.inputs},
+        warnings=(),
+        settings={"delta": 1e-3},
+        data_sha256="0" * 64,
+        versions={},
+        declaration=law.declaration,
+    )
+    return record, Draws(
+        names=law.names,
+        params=values * scatter,
+        objectives=np.ones(draws),
+        residuals=np.zeros(100),
+        drawn=(),
+        band_name="",
+        band=np.empty(0),
+        band_params=np.empty((0, len(values))),
+        resamples="with controls" if law.offset else "without",
+        seed=seed,
+    )
+
+
+def forgetting(domain, seed, draws=24, **changed):
+    params = {**FORGETTING_PARAMS, **changed}
+    return fitted(LAWS["forgetting"], params, domain, draws=draws, seed=seed)
+
+
+def every_law():
+    """A target fit by each law of the zoo and by a declared one, and two forgetting fits."""
+    zoo = [law for law in LAWS.values() if not law.offset]
+    targets = [fitted(law, TARGET_PARAMS, "fr", seed=i) for i, law in enumerate(zoo)]
+    mine = fitted(declared_law(DECLARED, "mine"), DECLARED_PARAMS, "fr", seed=50)
+    return [*targets, mine, forgetting("en", 60), forgetting("ar", 61, F=0.3, mu=0.6)]
