@@ -48,7 +48,7 @@ def test_every_loop_finds_our_losses(loops, task, name):
     ticks = []
     theirs = loops.LOOPS[name](task, lambda: ticks.append(name))
     assert len(ticks) == STEPS
-    # The first step sees the weights, the others what AdamW, clipping and the schedule made of them.
+    # The first step sees the weights; the others what AdamW, clipping and schedule made of them.
     assert theirs == pytest.approx(loops.ours(task), rel=1e-5)
     assert theirs[0] != pytest.approx(theirs[-1], rel=1e-5)
 
