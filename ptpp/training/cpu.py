@@ -10,6 +10,7 @@ import math
 
 import torch
 
+from ptpp.training.sizes import Shape
 from ptpp.training.weights import Weights
 
 aten = torch.ops.aten
@@ -35,12 +36,13 @@ def use_fast_float32() -> bool:
 
 
 class Layer:
-    """Memory for what one block computes forward and needs again backward."""
+    """Memory for what one block computes forward and needs again backward, and views of it."""
 
-    def __init__(self, empty, n: int, d: int, heads: tuple[int, int, int]):
-        rows, length, size = heads  # rows: sequences x heads
+    def __init__(self, empty, batch: int, shape: Shape):
+        n, d, length = batch * shape.context, shape.width, shape.context
+        rows, size = batch * shape.heads, d // shape.heads  # rows of attention: sequences x heads
         self.qkv = empty(n, 3 * d)
-        self.split = empty(3, rows, length, size)
+        split = empty(3, rows, length, size)
         self.attention = empty(rows, length, length)
         self.mixed_heads = empty(rows, length, size)
         self.mixed = empty(n, d)
@@ -49,6 +51,20 @@ class Layer:
         self.activated = empty(n, 4 * d)
         self.out = empty(n, d)
         self.norm_1 = self.norm_2 = ()
+        # The same memory under other shapes, made once: at small widths new views cost a tenth.
+        self.qkv_by_head, self.split = by_head(self.qkv, split, batch, shape)
+        self.mixed_by_head, self.mixed_split = by_head(self.mixed, self.mixed_heads, batch, shape)
+        self.q, self.k, self.v = split
+        self.q_t, self.k_t, self.v_t = split.mT
+        self.attention_t = self.attention.mT
+        self.mixed_t, self.activated_t = self.mixed.t(), self.activated.t()
+
+
+def by_head(rows, heads, batch: int, shape: Shape):
+    """Views of (n, k d) and (k, sequences x heads, length, d / heads) that can be copied across."""
+    sizes = (batch, shape.context, -1, shape.heads, shape.width // shape.heads)
+    by_row = rows.view(sizes).permute(2, 0, 3, 1, 4)
+    return by_row, heads.view(by_row.shape)
 
 
 class Arena:
@@ -83,16 +99,24 @@ class Buffers:
         empty = arena.empty
 
         self.embedded = empty(n, d)
-        self.layers = [Layer(empty, n, d, heads) for _ in range(shape.depth)]
+        self.layers = [Layer(empty, batch, shape) for _ in range(shape.depth)]
         self.logits = empty(n, shape.vocab_size)
+        self.logits_t = self.logits.t()
         self.norm_f = ()
         # Backward: gradients of the residual stream and of what feeds it.
         self.d_stream, self.d_normed, self.d_mixed = empty(n, d), empty(n, d), empty(n, d)
         self.d_activated, self.d_fc = empty(n, 4 * d), empty(n, 4 * d)
         self.d_qkv = empty(n, 3 * d)
-        self.d_split = empty(3, *heads)
+        d_split = empty(3, *heads)
         self.d_mixed_heads = empty(*heads)
         self.d_attention = empty(heads[0], heads[1], heads[1])
+        self.d_attention_t = self.d_attention.mT
+        self.d_q, self.d_k, self.d_v = d_split
+        self.d_qk = d_split[:2]
+        self.d_qkv_by_head, self.d_split = by_head(self.d_qkv, d_split, batch, shape)
+        self.d_mixed_by_head, self.d_mixed_split = by_head(
+            self.d_mixed, self.d_mixed_heads, batch, shape
+        )
 
 
 class HandWritten:
@@ -103,6 +127,7 @@ class HandWritten:
         self.arena = Arena(weights.flat.dtype)
         self.buffers: dict[int, Buffers] = {}
         p, g = weights.parameters, weights.gradients
+        self.transposed = {name: view.t() for name, view in p.items() if view.ndim == 2}
         self.blocks = []
         for layer in range(weights.shape.depth):
             prefix = f"h.{layer}."
@@ -113,7 +138,7 @@ class HandWritten:
                         for name, view in views.items()
                         if name.startswith(prefix)
                     }
-                    for views in (p, g)
+                    for views in (p, g, self.transposed)
                 )
             )
         length = weights.shape.context
@@ -140,27 +165,24 @@ class HandWritten:
 
     def _forward(self, tokens: torch.Tensor):
         shape, p = self.weights.shape, self.weights.parameters
-        batch, (length, heads, d) = len(tokens), (shape.context, shape.heads, shape.width)
+        batch, (length, d) = len(tokens), (shape.context, shape.width)
         if batch not in self.buffers:
             self.buffers[batch] = Buffers(self.weights, batch, self.arena)
         b = self.buffers[batch]
         inputs, targets = tokens[:, :-1].reshape(-1), tokens[:, 1:].reshape(-1)
         x = torch.index_select(p["wte.weight"], 0, inputs, out=b.embedded)
         x.view(batch, length, d).add_(p["wpe.weight"])
-        for layer, (w, _) in zip(b.layers, self.blocks, strict=True):
+        for layer, (w, _, _) in zip(b.layers, self.blocks, strict=True):
             layer.norm_1 = _norm(x, w, "ln_1")
             torch.addmm(
                 w["attn.c_attn.bias"], layer.norm_1[0], w["attn.c_attn.weight"], out=layer.qkv
             )
-            packed = layer.qkv.view(batch, length, 3, heads, d // heads).permute(2, 0, 3, 1, 4)
-            layer.split.view(packed.shape).copy_(packed)
-            q, k, v = layer.split
-            scores = torch.bmm(q, k.mT, out=layer.attention)
+            layer.split.copy_(layer.qkv_by_head)
+            scores = torch.bmm(layer.q, layer.k_t, out=layer.attention)
             torch.add(self.mask, scores, alpha=self.scale, out=scores)
             aten._softmax.out(scores, -1, False, out=scores)
-            torch.bmm(scores, v, out=layer.mixed_heads)
-            unpacked = layer.mixed_heads.view(batch, heads, length, d // heads).transpose(1, 2)
-            layer.mixed.view(unpacked.shape).copy_(unpacked)
+            torch.bmm(scores, layer.v, out=layer.mixed_heads)
+            layer.mixed_by_head.copy_(layer.mixed_split)
             torch.addmm(
                 w["attn.c_proj.bias"],
                 layer.mixed,
@@ -176,51 +198,47 @@ class HandWritten:
             )
             x = layer.out.add_(x)
         b.norm_f = _norm(x, p, "ln_f")
-        torch.mm(b.norm_f[0], p["wte.weight"].t(), out=b.logits)
+        torch.mm(b.norm_f[0], self.transposed["wte.weight"], out=b.logits)
         return b, inputs, targets
 
     def _backward(self, b: Buffers, inputs: torch.Tensor) -> None:
         shape, p, g = self.weights.shape, self.weights.parameters, self.weights.gradients
-        length, heads, d = shape.context, shape.heads, shape.width
+        length, d = shape.context, shape.width
         batch = len(inputs) // length
         # Logit gradients lack the 1/n of the mean; it enters with the first products.
-        torch.mm(b.logits.t(), b.norm_f[0], out=g["wte.weight"]).mul_(1 / len(inputs))
+        torch.mm(b.logits_t, b.norm_f[0], out=g["wte.weight"]).mul_(1 / len(inputs))
         torch.mm(b.logits, p["wte.weight"], out=b.d_normed).mul_(1 / len(inputs))
         dx = _norm_backward(b.d_normed, b.layers[-1].out, b.norm_f, p, g, "ln_f")
         b.d_stream.copy_(dx)
         dx = b.d_stream
         streams = [b.embedded] + [layer.out for layer in b.layers[:-1]]
-        for layer, (w, dw), x in zip(
+        for layer, (w, dw, wt), x in zip(
             reversed(b.layers), reversed(self.blocks), reversed(streams), strict=True
         ):
-            torch.mm(layer.activated.t(), dx, out=dw["mlp.c_proj.weight"])
+            torch.mm(layer.activated_t, dx, out=dw["mlp.c_proj.weight"])
             torch.sum(dx, 0, out=dw["mlp.c_proj.bias"])
-            torch.mm(dx, w["mlp.c_proj.weight"].t(), out=b.d_activated)
+            torch.mm(dx, wt["mlp.c_proj.weight"], out=b.d_activated)
             aten.gelu_backward.grad_input(b.d_activated, layer.fc, grad_input=b.d_fc)
             torch.mm(layer.norm_2[0].t(), b.d_fc, out=dw["mlp.c_fc.weight"])
             torch.sum(b.d_fc, 0, out=dw["mlp.c_fc.bias"])
-            torch.mm(b.d_fc, w["mlp.c_fc.weight"].t(), out=b.d_normed)
+            torch.mm(b.d_fc, wt["mlp.c_fc.weight"], out=b.d_normed)
             dx.add_(_norm_backward(b.d_normed, layer.after_attention, layer.norm_2, w, dw, "ln_2"))
-            torch.mm(layer.mixed.t(), dx, out=dw["attn.c_proj.weight"])
+            torch.mm(layer.mixed_t, dx, out=dw["attn.c_proj.weight"])
             torch.sum(dx, 0, out=dw["attn.c_proj.bias"])
-            torch.mm(dx, w["attn.c_proj.weight"].t(), out=b.d_mixed)
-            packed = b.d_mixed.view(batch, length, heads, d // heads).transpose(1, 2)
-            b.d_mixed_heads.view(packed.shape).copy_(packed)
-            q, k, v = layer.split
-            d_qk = b.d_split[:2]
-            torch.bmm(layer.attention.mT, b.d_mixed_heads, out=b.d_split[2])
-            torch.bmm(b.d_mixed_heads, v.mT, out=b.d_attention)
+            torch.mm(dx, wt["attn.c_proj.weight"], out=b.d_mixed)
+            b.d_mixed_split.copy_(b.d_mixed_by_head)
+            torch.bmm(layer.attention_t, b.d_mixed_heads, out=b.d_v)
+            torch.bmm(b.d_mixed_heads, layer.v_t, out=b.d_attention)
             aten._softmax_backward_data.out(
                 b.d_attention, layer.attention, -1, b.logits.dtype, grad_input=b.d_attention
             )
-            torch.bmm(b.d_attention, k, out=d_qk[0])
-            torch.bmm(b.d_attention.mT, q, out=d_qk[1])
-            d_qk.mul_(self.scale)
-            unpacked = b.d_split.view(3, batch, heads, length, d // heads).permute(1, 3, 0, 2, 4)
-            b.d_qkv.view(unpacked.shape).copy_(unpacked)
+            torch.bmm(b.d_attention, layer.k, out=b.d_q)
+            torch.bmm(b.d_attention_t, layer.q, out=b.d_k)
+            b.d_qk.mul_(self.scale)
+            b.d_qkv_by_head.copy_(b.d_split)
             torch.mm(layer.norm_1[0].t(), b.d_qkv, out=dw["attn.c_attn.weight"])
             torch.sum(b.d_qkv, 0, out=dw["attn.c_attn.bias"])
-            torch.mm(b.d_qkv, w["attn.c_attn.weight"].t(), out=b.d_normed)
+            torch.mm(b.d_qkv, wt["attn.c_attn.weight"], out=b.d_normed)
             dx.add_(_norm_backward(b.d_normed, x, layer.norm_1, w, dw, "ln_1"))
         g["wte.weight"].index_add_(0, inputs, dx)
         torch.sum(dx.view(batch, length, d), 0, out=g["wpe.weight"])
