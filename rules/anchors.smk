@@ -5,6 +5,7 @@ rule anchors:
         f"{RESULTS}/anchors.csv",
     log:
         f"{LOGS}/anchors.log",
+    priority: 30
     conda:
         "../envs/ptpp.yaml"
     params:

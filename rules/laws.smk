@@ -12,6 +12,7 @@ rule fit:
         verdicts=f"{RESULTS}/fits/{{law}}.{{protocol}}.{{domain}}.verdicts.csv",
     log:
         f"{LOGS}/fits/{{law}}.{{protocol}}.{{domain}}.log",
+    priority: 20
     conda:
         "../envs/ptpp.yaml"
     params:

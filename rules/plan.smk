@@ -65,6 +65,7 @@ rule plan:
         next_measurement_tex=f"{RESULTS}/plan/next_measurement.tex",
     log:
         f"{LOGS}/plan.log",
+    priority: 20  # with the fits it waits for, so that the longest chain after training ends first
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -95,6 +96,7 @@ rule plan_regret:
         cases=f"{RESULTS}/tables/plan_regret_cases.csv",
     log:
         f"{LOGS}/plan_regret.log",
+    priority: 20
     conda:
         "../envs/ptpp.yaml"
     params:

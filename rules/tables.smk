@@ -184,6 +184,7 @@ rule anchor_sweep:
         anchor_sweep_tex=f"{RESULTS}/tables/anchor_sweep.tex",
     log:
         f"{LOGS}/anchor_sweep.log",
+    priority: 10
     conda:
         "../envs/ptpp.yaml"
     params:
