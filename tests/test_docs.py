@@ -1,0 +1,96 @@
+"""Every command of the README and the docs runs; docs/plan.md has a test file of its own."""
+
+import re
+import shlex
+
+import pytest
+from conftest import ROOT
+from laws_grid import observations
+
+from ptpp.cli import main
+from ptpp.observations import write_observations
+
+PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {ROOT / "docs" / "plan.md"})
+STARTS = ("pip ", "snakemake ", "python ", "pytest", "ruff ", "head ")
+WORKFLOW = (
+    *("Snakefile", "config.yaml", "rules", "scripts", "schemas", "ptpp", "scales", "report"),
+    *("resources", "profiles"),
+)
+# Commands that are run elsewhere, and where.
+ELSEWHERE = {
+    "pip install -r requirements.txt": ".ci/run",
+    "pytest": ".ci/run",
+    "ruff format .": ".ci/run (as a check)",
+    "ruff check .": ".ci/run",
+    "snakefmt Snakefile rules": ".ci/run (as a check)",
+    "pytest -n 2": ".ci/run runs the same tests",
+    "pytest tests/test_laws_forms.py": ".ci/run runs the same tests",
+    "pytest -m long": "tests/test_training_kill.py, by hand before a release",
+    "head -3 resources/observations/laptop-real.csv": "shows a file",
+    "python benchmarks/training.py results/laptop --sweep": "tests/test_benchmark_training.py",
+    "python -m ptpp.corpora.statistics english french arabic my_text.jsonl.xz": (
+        "tests/test_corpora_statistics.py"
+    ),
+}
+
+
+def commands(page):
+    """Commands in fenced or indented blocks, comments and optional parts left out."""
+    found = []
+    for line in page.read_text().splitlines():
+        line = re.sub(r"\s+#.*| \[.*?\]", "", line.strip())
+        parts = line.split(" && ")
+        if all(part.startswith(STARTS) or part == "snakefmt Snakefile rules" for part in parts):
+            found += parts
+    return found
+
+
+COMMANDS = sorted({command for page in PAGES for command in commands(page)} - set(ELSEWHERE))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The workflow with a table of the user's own and the fit that the pages make from it."""
+    folder = tmp_path_factory.mktemp("docs")
+    for name in WORKFLOW:
+        (folder / name).symlink_to(ROOT / name)
+    table = observations(noise=0.01)
+    write_observations(table, folder / "my_losses.csv")
+    write_observations(table[table.domain == "fr"], folder / "TABLE.csv")
+    fit = ["fit", str(folder / "TABLE.csv"), "--law", "gated_floor", "--starts", "4"]
+    assert main([*fit, "--bootstrap", "20", "--out", str(folder / "fit.json")]) == 0
+    (folder / "mine.yaml").write_text("adaptation: {replay: [0, 0.05, 0.1, 0.25, 0.5, 0.75]}\n")
+    return folder
+
+
+def test_the_pages_hold_commands_of_every_kind():
+    text = "\n".join(COMMANDS)
+    for part in ("snakemake --cores 2", "--configfile", "ptpp fit", "ptpp plan", "ptpp predict"):
+        assert part in text
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m ptpp ")])
+def test_a_command_without_the_workflow_runs(command, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    arguments = shlex.split(command)[3:]
+    if arguments[0] in ("fit", "plan"):
+        arguments += ["--starts", "4", "--bootstrap", "20"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("snakemake ")])
+def test_the_workflow_knows_what_a_command_asks_for(command, folder, snakemake):
+    if "laptop-real.yaml" in command and not (ROOT / "corpora").exists():
+        pytest.skip("the text of the real-text scale is not here")
+    if (ROOT / "corpora").exists() and not (folder / "corpora").exists():
+        (folder / "corpora").symlink_to(ROOT / "corpora")
+    if "scales/mine.yaml" in command:
+        pytest.skip("stands for a file of the user's own")
+    done = snakemake(folder, *shlex.split(command)[3:], "--dry-run")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_no_command_is_left_out():
+    kinds = ("python -m ptpp ", "snakemake ", "python benchmarks/learning_rate.py ")
+    assert not [command for command in COMMANDS if not command.startswith(kinds)]
