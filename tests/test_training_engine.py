@@ -11,6 +11,7 @@ from ptpp.training.backend import backend_for
 from ptpp.training.data import BlockOrder, Mixture
 from ptpp.training.engine import Diverged, Milestone, rate_multiplier, sequences_trained, train
 from ptpp.training.evaluation import held_out_losses
+from ptpp.training.model import Autograd
 from ptpp.training.optimiser import Settings
 from ptpp.training.sizes import Shape
 from ptpp.training.state import StateFolder, previous
@@ -162,6 +163,26 @@ def test_evaluation_is_the_mean_over_all_blocks(text):
     blocks = {"x": BlockOrder(text, SHAPE.context, (0,)).blocks(0, 3000 // SHAPE.context)}
     alone = [backend.loss(torch.from_numpy(row[None])) for row in blocks["x"]]
     assert held_out_losses(backend, blocks)["x"] == pytest.approx(np.mean(alone), rel=1e-6)
+
+
+@pytest.mark.parametrize("look_every", [1, 5])
+def test_the_module_for_gpus_learns_the_same(text, tmp_path, look_every):
+    expected, curve, *_ = run(text, tmp_path / "hand-written")
+    weights = Weights(SHAPE)
+    initialise(weights, 0)
+    backend = Autograd(weights)
+    mixture = Mixture({"x": BlockOrder(text, SHAPE.context, (0,))}, {"x": 1.0})
+    blocks = {"x": mixture.batch(0, 16)}
+    records, again = train(
+        backend, mixture, SETTINGS, MILESTONES, lambda _: held_out_losses(backend, blocks),
+        StateFolder(tmp_path / "module", "f"), "test", look_every=look_every,
+    )  # fmt: skip
+    for ours, theirs in zip(records, expected, strict=True):
+        assert ours["x"] == pytest.approx(theirs["x"], rel=1e-3)
+    assert [at for at, _ in again.points] == [at for at, _ in curve.points]
+    assert [loss for _, loss in again.points] == pytest.approx(
+        [loss for _, loss in curve.points], rel=1e-3
+    )
 
 
 def test_asked_to_stop_it_saves_and_goes_on_from_that_very_step(text, tmp_path):
