@@ -1,6 +1,6 @@
 """Held-out base loss of every size over a grid of learning rates, behind the default rate.
 
-    python benchmarks/learning_rate.py results/laptop --out benchmarks/learning_rate.csv
+    python benchmarks/learning_rate.py results/laptop --out learning_rate.csv
 
 Needs the token stores of that run (`snakemake --cores 2 results/laptop/tokens/en.train.bin ...`).
 The rate is that of `pretraining.base_width`; it transfers to other widths by the optimiser's rule.
@@ -28,6 +28,8 @@ from ptpp.training.runs import Run, prepare, settings_for
 from ptpp.training.state import StateFolder
 from ptpp.training.text import Text
 from ptpp.training.weights import Weights, initialise
+
+RATES = [0.005, 0.007, 0.01, 0.012, 0.014, 0.02]
 
 
 def main() -> None:
