@@ -39,11 +39,21 @@ rule costs:
     input:
         cost_tables(),
     output:
-        f"{RESULTS}/costs.csv",
+        costs=f"{RESULTS}/costs.csv",
+        summary=report(
+            f"{RESULTS}/tables/costs.csv",
+            caption="../report/costs.rst",
+            category="5 Cost",
+            labels={"what": "what the sweep took"},
+        ),
+        summary_md=f"{RESULTS}/tables/costs.md",
+        summary_tex=f"{RESULTS}/tables/costs.tex",
     log:
         f"{LOGS}/costs.log",
     conda:
         "../envs/ptpp.yaml"
+    params:
+        code=code_digest("ptpp.costs", "ptpp.tables"),
     script:
         "../scripts/costs.py"
 

@@ -1,11 +1,16 @@
-"""Gather what every training run took."""
+"""Gather what every training run took, and sum it up."""
+
+from pathlib import Path
 
 from ptpp import jobs
 
 with jobs.logged(snakemake.log[0]):
     import pandas as pd
 
-    from ptpp.tables import write_csv
+    from ptpp.costs import cost_summary
+    from ptpp.tables import write_csv, write_table
 
     costs = pd.concat([pd.read_csv(path) for path in snakemake.input], ignore_index=True)
-    write_csv(costs, snakemake.output[0])
+    write_csv(costs, snakemake.output.costs)
+    write_table(cost_summary(costs), Path(snakemake.output.summary).with_suffix(""))
+    jobs.log.info("\n%s", Path(snakemake.output.summary_md).read_text())

@@ -69,7 +69,7 @@ FIGURES = (
 )
 TABLES = (
     *("scores", "score_intervals", "coverage", "comparison", "cross_validation"),
-    *("identifiability", "kappa_bands", "anchor_sweep", "seed_noise", "plan_regret"),
+    *("identifiability", "kappa_bands", "anchor_sweep", "seed_noise", "plan_regret", "costs"),
 )
 PLANS = (
     *("plan", "robust", "least_loss", "relaxations"),

@@ -1,0 +1,40 @@
+"""What the sweep took: tokens, FLOPs and time, by size and kind of run."""
+
+import pandas as pd
+
+COLUMNS = ("run", "size", "seed", "device", "tokens", "flops", "seconds", "peak_memory_mib")
+
+
+def cost_summary(costs: pd.DataFrame) -> pd.DataFrame:
+    """Sums over runs, a row per size and kind of run, and the total last.
+
+    `costs` has the columns `COLUMNS`, a row per run; a run named with a replay ratio is a CPT
+    trajectory, another one a pre-training stage. Returns columns size, kind, runs, tokens, flops
+    (6 N D, branches included), hours of job time, share_of_flops, tokens_per_second and
+    peak_memory_mib (the largest).
+    """
+    kind = costs["run"].str.contains(".replay", regex=False)
+    kind = kind.map({True: "adaptation", False: "pre-training"})
+    rows = [
+        {"size": size, "kind": name} | _sums(costs[(costs["size"] == size) & (kind == name)])
+        for size in costs["size"].unique()
+        for name in ("pre-training", "adaptation")
+        if ((costs["size"] == size) & (kind == name)).any()
+    ]
+    table = pd.DataFrame(rows)
+    total = pd.DataFrame([{"size": "all", "kind": "all"} | _sums(costs)])
+    table = pd.concat([table, total], ignore_index=True)
+    share = table["flops"] / costs["flops"].sum()
+    table.insert(table.columns.get_loc("flops") + 1, "share_of_flops", share)
+    return table
+
+
+def _sums(part: pd.DataFrame) -> dict:
+    return {
+        "runs": len(part),
+        "tokens": int(part["tokens"].sum()),
+        "flops": part["flops"].sum(),
+        "hours": part["seconds"].sum() / 3600,
+        "tokens_per_second": part["tokens"].sum() / part["seconds"].sum(),
+        "peak_memory_mib": int(part["peak_memory_mib"].max()),
+    }
