@@ -244,8 +244,8 @@ def job(arguments, config: Mapping) -> dict:
             for name in ("checkpoint", "trunk", "zero_shot", "curve", "cost", "state", "finished")
         }
         if spec["ptpp"] is None:
-            unused = out.pop("finished")
-            pretrain_stage(run, spec["atpp"][0], settings, text, None, unused, **out)
+            no_tokenizer = Path(folder)
+            pretrain_stage(run, spec["atpp"][0], settings, text, None, no_tokenizer, **out)
             cost, rows = out["cost"], out["zero_shot"]
         else:
             cost, rows = out["cost"], out["curve"]

@@ -28,6 +28,7 @@ rule pretrain:
         optimiser=pretraining_optimiser(),
         text=text_spec(),
         state=f"{RESULTS}/.state/pretrain.{{model}}.ptpp{{ptpp}}",
+        finished=f"{RESULTS}/.state/finished/pretrain.{{model}}.ptpp{{ptpp}}",
         code=code_digest("ptpp.training.pretraining"),
     script:
         "../scripts/pretrain.py"

@@ -23,6 +23,7 @@ with jobs.logged(snakemake.log[0]), jobs.stoppable() as stopping:
         curve=snakemake.output.curve,
         cost=snakemake.output.cost,
         state=params.state,
+        finished=params.finished,
         save_every_s=snakemake.resources.save_every,
         stopping=stopping,
     )

@@ -675,7 +675,8 @@ rule pretrain:
     threads: 1
     resources: save_every=1_000_000
     params:
-        model={model}, ptpp={ptpp}, optimiser={optimiser}, text={text}, state=".state/w8", code="",
+        model={model}, ptpp={ptpp}, optimiser={optimiser}, text={text}, state=".state/w8",
+        finished=".state/finished/w8", code="",
     script: "{root}/scripts/pretrain.py"
 """
 

@@ -1,6 +1,6 @@
 """Training killed at any moment and started again ends in the same files, byte for byte.
 
-The long version (some minutes):  pytest -m long tests/test_training_kill.py
+The long version (more kills):  pytest -m long tests/test_training_kill.py
 """
 
 import random

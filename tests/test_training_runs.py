@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import shutil
 from itertools import islice
 
 import pytest
@@ -68,6 +69,7 @@ def pretrained(folder, text, stores, ptpp=2.0, previous=None, **optimiser):
         "curve": folder / f"{ptpp:g}.curve.csv",
         "cost": folder / f"{ptpp:g}.cost.csv",
         "state": folder / ".state",
+        "finished": folder / f"finished.{ptpp:g}",
     }
     settings = settings_for(OPTIMISER | optimiser, run(), 128)
     pretrain_stage(run(), ptpp, settings, text, previous, stores / "tokenizer", **out)
@@ -138,6 +140,36 @@ def test_a_trajectory_measures_every_budget_on_every_domain(tmp_path, text, stor
         assert abs(tokens - float(row["atpp"]) * n) <= 32
         assert float(row["flops"]) == 6 * n * tokens
         assert float(row["loss"]) > 0 and float(row["bits_per_byte"]) > 0
+
+
+def test_a_finished_stage_is_put_back_when_its_outputs_were_deleted(tmp_path, text, stores, caplog):
+    out = pretrained(tmp_path, text, stores)
+    names = ("trunk", "zero_shot", "curve", "cost")
+    before = {name: out[name].read_bytes() for name in names}
+    weights = (out["checkpoint"] / "model.safetensors").read_bytes()
+    for name in names:
+        out[name].unlink()
+    shutil.rmtree(out["checkpoint"])
+    with caplog.at_level(logging.INFO, logger="ptpp"):
+        pretrained(tmp_path, text, stores)
+    assert "w8 pre-training to PTPP 2: trained before" in caplog.text
+    assert {name: out[name].read_bytes() for name in names} == before
+    assert (out["checkpoint"] / "model.safetensors").read_bytes() == weights
+    assert not list(tmp_path.glob(".*.????????*")), "nothing half-written is left"
+
+
+def test_what_was_finished_otherwise_or_is_damaged_is_trained(tmp_path, text, stores, caplog):
+    out = pretrained(tmp_path, text, stores)
+    trunk = out["trunk"].read_bytes()
+    with caplog.at_level(logging.INFO, logger="ptpp"):
+        pretrained(tmp_path, text, stores, weight_decay=0.5)
+    assert out["trunk"].read_bytes() != trunk
+    kept = out["finished"] / "trunk"
+    kept.write_bytes(kept.read_bytes()[:-1] + b"x")
+    with caplog.at_level(logging.INFO, logger="ptpp"):
+        pretrained(tmp_path, text, stores, weight_decay=0.5)
+    assert "trained before" not in caplog.text
+    assert "damaged" in caplog.text and "trained again" in caplog.text
 
 
 def test_one_process_or_one_for_each_replay_ratio_measure_the_same(tmp_path, text, stores):

@@ -166,6 +166,7 @@ class Jobs:
             curve=self.folder / f"curve{ptpp:g}.csv",
             cost=self.folder / f"cost{ptpp:g}.csv",
             state=self.pretrain_state(ptpp),
+            finished=self.finished / f"pretrain{ptpp:g}",
             save_every_s=self.save_every_s,
             stopping=stopping,
         )

@@ -1,5 +1,6 @@
 """Pre-training: from one stage's trunk to the next stage's checkpoint."""
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -14,10 +15,13 @@ from ptpp.training.backend import backend_for
 from ptpp.training.checkpoint import save_checkpoint
 from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
 from ptpp.training.evaluation import held_out_losses
+from ptpp.training.finished import keep, restore
 from ptpp.training.runs import Run, cost_of, rows_of, write_rows
 from ptpp.training.state import StateFolder, fingerprint, load_tensors, save_tensors
 from ptpp.training.text import Text, warn_of_repeats
 from ptpp.training.weights import Weights, initialise
+
+log = logging.getLogger("ptpp")
 
 
 def pretrain_stage(
@@ -33,17 +37,26 @@ def pretrain_stage(
     curve: str | Path,
     cost: str | Path,
     state: str | Path,
+    finished: str | Path,
     save_every_s: float = 30.0,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train one model from the previous stage's trunk (or from scratch) to `ptpp`.
 
     Writes the decayed checkpoint, the trunk to go on from, the checkpoint's held-out losses as
-    zero-shot observations (ATPP 0), the trunk's training curve and what it cost. Raises Diverged
-    when a loss is not finite or the base loss ends no better than a uniform guess, Interrupted when
-    `stopping` turns true.
+    zero-shot observations (ATPP 0), the trunk's training curve and what it cost; the folder
+    `finished` keeps links to them, from which a stage that was trained before is put back. Raises
+    Diverged when a loss is not finite or the base loss ends no better than a uniform guess,
+    Interrupted when `stopping` turns true.
     """
     started = time.monotonic()
+    outputs = {
+        "checkpoint": checkpoint,
+        "trunk": trunk,
+        "zero_shot": zero_shot,
+        "curve": curve,
+        "cost": cost,
+    }
     weights = Weights(run.shape, run.device)
     initialise(weights, run.seed)
     start, points = 0, []
@@ -78,10 +91,15 @@ def pretrain_stage(
 
     identity = [asdict(run), ptpp, asdict(settings), text.identity(), torch.__version__]
     identity.append(sha256(previous_trunk) if previous_trunk is not None else "")
-    folder = StateFolder(state, fingerprint(identity))
+    digest = fingerprint(identity)
+    folder = StateFolder(state, digest)
     with folder.locked():
-        for path in (checkpoint, trunk, zero_shot, curve, cost):
+        for path in outputs.values():
             remove_leftovers(path)
+        if restore(finished, digest, outputs):
+            log.info("%s: trained before", what)
+            folder.remove()
+            return
         records, made = train(
             backend,
             mixture,
@@ -103,4 +121,5 @@ def pretrain_stage(
         write_rows([who | {"tokens": tokens, "loss": loss} for tokens, loss in points], curve)
         tokens = sequences_trained([milestone], start) * context
         write_rows([cost_of(run, f"{run.model}.ptpp{ptpp:g}", tokens, started)], cost)
+        keep(finished, digest, outputs)
         folder.remove()

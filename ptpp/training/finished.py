@@ -1,0 +1,74 @@
+"""Finished work that outlives its outputs: kept by hard links, under the digest of what made it.
+
+Snakemake deletes the outputs of a job whose end it did not see, as when it was killed and the job
+went on. A stage of pre-training is too dear for that: its files stay linked here, cost no room
+while the outputs exist, and are put back instead of trained again. One set is kept per job.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ptpp.errors import InputError
+from ptpp.files import read_json, replacing, replacing_directory, sha256, write_json
+
+log = logging.getLogger("ptpp")
+
+RECORD = "kept.json"
+
+
+def keep(folder: str | Path, digest: str, outputs: Mapping[str, str | Path]) -> None:
+    """Link `outputs` (name -> file or directory) into `folder`, replacing what it held."""
+    with replacing_directory(folder) as temporary:
+        sums = {}
+        for name, path in outputs.items():
+            for file, inside in _files(Path(path)):
+                to = temporary / name / inside if inside else temporary / name
+                to.parent.mkdir(parents=True, exist_ok=True)
+                _link(file, to)
+                sums[str(to.relative_to(temporary))] = sha256(file)
+        write_json(temporary / RECORD, {"digest": digest, "files": sums})
+
+
+def restore(folder: str | Path, digest: str, outputs: Mapping[str, str | Path]) -> bool:
+    """Put `outputs` back from `folder`; False when it does not hold them whole for `digest`."""
+    folder = Path(folder)
+    if not (folder / RECORD).exists():
+        return False
+    try:
+        record = read_json(folder / RECORD)
+        if record["digest"] != digest:
+            return False
+        if any(sha256(folder / name) != found for name, found in record["files"].items()):
+            raise InputError(f"{folder}: not what was kept there")
+    except (InputError, OSError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s: damaged (%s); trained again", folder, error)
+        return False
+    for name, path in outputs.items():
+        if (folder / name).is_dir():
+            with replacing_directory(path) as temporary:
+                for file, inside in _files(folder / name):
+                    _link(file, temporary / inside)
+        else:
+            with replacing(path) as temporary:
+                temporary.unlink()
+                _link(folder / name, temporary)
+    return True
+
+
+def _files(path: Path) -> Iterator[tuple[Path, str]]:
+    """Files at or directly in `path`, with their names inside it."""
+    if path.is_dir():
+        for file in sorted(path.iterdir()):
+            yield file, file.name
+    else:
+        yield path, ""
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # other file systems, or none that links
+        shutil.copyfile(source, target)
