@@ -14,7 +14,7 @@ from ptpp.observations import write_observations
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "plan.md").read_text()
-TABLE = "results/laptop-real/observations.csv"
+TABLE = "resources/observations/laptop-real.csv"
 COMMANDS = re.findall(r"^    (python -m ptpp .+|snakemake .+)$", PAGE, re.MULTILINE)
 WORKFLOW = ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "ptpp", "scales", "report")
 

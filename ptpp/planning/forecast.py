@@ -119,18 +119,21 @@ class Forecast:
         return tuple(sorted("replay" if name == "share" else name for name in outside))
 
     def rows(self, replay: NDArray, log_atpp: NDArray) -> dict[str, NDArray]:
-        """Points of any one shape as columns that laws can predict from."""
-        replay, log_atpp = np.broadcast_arrays(replay, log_atpp)
+        """Points as columns that laws can predict from, shaped to be broadcast together.
+
+        What all points share has one element: a law's terms in it are then computed once.
+        """
+        one = (1,) * np.broadcast(replay, log_atpp).ndim
         atpp = np.exp(log_atpp)
         columns = {
-            "n_params": np.full(atpp.shape, float(self.request.n_params)),
-            "ptpp": np.full(atpp.shape, float(self.request.ptpp)),
+            "n_params": np.full(one, float(self.request.n_params)),
+            "ptpp": np.full(one, float(self.request.ptpp)),
             "replay": replay,
             "atpp": atpp,
             "adapt_tokens": atpp * self.request.n_params,
         }
         if self.request.base_loss is not None:
-            columns["base_loss"] = np.full(atpp.shape, self.request.base_loss)
+            columns["base_loss"] = np.full(one, self.request.base_loss)
         return columns
 
     def _values(self, record: Fit, params: NDArray, replay: NDArray, log_atpp: NDArray) -> NDArray:
@@ -139,7 +142,8 @@ class Forecast:
         values = law_values(law_of(record), record, params, rows)
         if len(params) == 1 and not np.isfinite(values).all():
             bad = np.argmin(np.isfinite(values).ravel())
-            where = ", ".join(f"{k} = {v.ravel()[bad]:g}" for k, v in rows.items())
+            every = {k: np.broadcast_to(v, values.shape).ravel() for k, v in rows.items()}
+            where = ", ".join(f"{k} = {v[bad]:g}" for k, v in every.items())
             raise InputError(
                 f"law {record.law}: not finite at {where}; accepted are inputs at which it has a "
                 "value"
@@ -150,17 +154,17 @@ class Forecast:
 def law_values(law: Law, record: Fit, params: NDArray, rows: Mapping[str, NDArray]) -> NDArray:
     """The law's values (m, ...), nats, by `params` (m, p) in natural units at rows (g, ...).
 
+    The columns of `rows` have the same number of axes and are broadcast together.
     Raises InputError where a column is missing or outside the law's domain.
     """
     inputs = law_inputs(law, rows)
-    axes = next(iter(inputs.values())).ndim - 1
-    columns = params.T.reshape(params.shape[1], -1, *(1,) * axes)
+    shape = np.broadcast_shapes(*map(np.shape, rows.values()))
+    columns = params.T.reshape(params.shape[1], -1, *(1,) * (len(shape) - 1))
     with np.errstate(all="ignore"):
         values = law.formula(
             SimpleNamespace(**dict(zip(law.names, columns, strict=True))),
             Point(inputs, record.reference),
         )
-    shape = next(iter(inputs.values())).shape
     return np.broadcast_to(value_of(values), (max(len(params), shape[0]), *shape[1:]))
 
 

@@ -120,18 +120,20 @@ def make_robust_plan(
     forgetting: Mapping[str, Fitted],
     mesh: Mesh = COARSE,
     goal: str = "least_compute",
+    reached: Found | None = None,
 ) -> Plan:
     """The best plan that meets all limits together in a share `request.confidence` of the draws.
 
     With `target_within`, each draw's target limit lies that far above its own least reachable loss:
-    what is asked is to be near the best, wherever that is. Raises InputError as `make_plan` does,
-    and where a fit has no draws.
+    what is asked is to be near the best, wherever that is. `reached`: `least_losses` of the same
+    request, fits and mesh, if known. Raises InputError as `make_plan` does, and where a fit has no
+    draws.
     """
     forecast = Forecast.of_draws(request, target, forgetting)
     records = {domain: one.record for domain, one in forgetting.items()}
     point = Forecast.of(request, target.record, records)
     _check_falling(point)
-    limits = _target_limit(forecast, mesh, goal)
+    limits = _target_limit(forecast, mesh, goal, reached)
     found = _best(forecast, limits, mesh, goal, request.confidence)
     limit = limits if request.target_loss is not None else _target_limit(point, Mesh(), goal)
     plan = _judged(_plan(point, limit, found, goal, request.confidence), forecast, limits)
@@ -145,15 +147,20 @@ def with_intervals(
     target: Fitted,
     forgetting: Mapping[str, Fitted],
     mesh: Mesh = COARSE,
+    reached: Found | None = None,
 ) -> Plan:
     """A point plan with what the draws say of it: intervals, and how often it meets the limits.
 
     Every draw's own best plan is searched too; the ends of their replay, ATPP, compute and loss are
-    the interval of the plan itself. Raises InputError where a fit has no draws.
+    the interval of the plan itself. `reached`: as for `make_robust_plan`. Raises InputError where a
+    fit has no draws.
     """
     forecast = Forecast.of_draws(request, target, forgetting)
-    limits = _target_limit(forecast, mesh, plan.goal)
-    own = _best(forecast, limits, mesh, plan.goal)
+    limits = _target_limit(forecast, mesh, plan.goal, reached)
+    if plan.goal == "least_loss" and reached is not None:
+        own = reached
+    else:
+        own = _best(forecast, limits, mesh, plan.goal)
     allowed = own.allowed
     judged = _judged(plan, forecast, limits)
     atpp = np.exp(own.log_atpp[allowed])
@@ -172,6 +179,7 @@ def relaxations(
     forgetting: Mapping[str, Fit] | Mapping[str, Fitted],
     mesh: Mesh | None = None,
     goal: str = "least_compute",
+    reached: Found | None = None,
 ) -> list[Relaxation]:
     """For each limit alone, the least relaxation that makes an infeasible plan feasible.
 
@@ -179,6 +187,7 @@ def relaxations(
     are `Fitted`. ATPP and compute are searched up to a thousand times their limits. Where the
     target loss was asked for as `target_within`, its relaxation is that distance, and the other
     limits are relaxed with the target limits as they were: a new request would compute them anew.
+    `reached`: as for `make_robust_plan`, where `target` and `forgetting` are `Fitted`.
     """
     if isinstance(target, Fitted):
         forecast = Forecast.of_draws(request, target, forgetting)
@@ -186,7 +195,7 @@ def relaxations(
     else:
         forecast = Forecast.of(request, target, forgetting)
         mesh, confidence = mesh or Mesh(), None
-    limit = _target_limit(forecast, mesh, goal)
+    limit = _target_limit(forecast, mesh, goal, reached)
     found = []
     for name in forecast.names:
         if name == "target_loss" and goal == "least_loss":
@@ -208,6 +217,21 @@ def relaxations(
     else:
         found.append(Relaxation(name, request.max_atpp, atpp))
     return found
+
+
+def least_losses(
+    request: PlanRequest,
+    target: Fitted,
+    forgetting: Mapping[str, Fitted],
+    mesh: Mesh = COARSE,
+) -> Found:
+    """Where each draw's target loss is least under the limits on forgetting, ATPP and compute.
+
+    Every question to the draws about one law starts from it: searched once, it can be handed to
+    all. Raises InputError where a fit has no draws or a limited domain no fit.
+    """
+    forecast = Forecast.of_draws(request, target, forgetting)
+    return least_value(forecast, "target_loss", np.zeros(1), mesh)
 
 
 def forgetting_fits(fits: Sequence[Fit], protocol: str) -> dict[str, Fit]:
@@ -291,7 +315,9 @@ def _check_falling(forecast: Forecast) -> None:
         )
 
 
-def _target_limit(forecast: Forecast, mesh: Mesh, goal: str) -> NDArray:
+def _target_limit(
+    forecast: Forecast, mesh: Mesh, goal: str, reached: Found | None = None
+) -> NDArray:
     """The target loss's limit for each draw (m,), or (1,); NaN where there is none."""
     request = forecast.request
     if goal not in GOALS:
@@ -300,7 +326,7 @@ def _target_limit(forecast: Forecast, mesh: Mesh, goal: str) -> NDArray:
         return np.array([np.nan])
     if request.target_loss is not None:
         return np.array([request.target_loss])
-    best = least_value(forecast, "target_loss", np.zeros(1), mesh)
+    best = reached or least_value(forecast, "target_loss", np.zeros(1), mesh)
     return np.where(best.allowed, best.cost + request.target_within, np.nan)
 
 

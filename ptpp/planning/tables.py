@@ -11,6 +11,7 @@ from ptpp.planning.front import pareto_front
 from ptpp.planning.measurement import Seen, candidate_cells, next_measurements
 from ptpp.planning.plans import (
     Plan,
+    least_losses,
     make_plan,
     make_robust_plan,
     plan_table,
@@ -39,16 +40,18 @@ def plan_tables(
     for target, others in split_fitted(fitted):
         records = {domain: one.record for domain, one in others.items()}
         point = make_plan(request, target.record, records)
-        points.append(with_intervals(point, request, target, others))
-        robust.append(make_robust_plan(request, target, others))
+        reached = least_losses(request, target, others)
+        points.append(with_intervals(point, request, target, others, reached=reached))
+        robust.append(make_robust_plan(request, target, others, reached=reached))
         if not points[-1].feasible:
             found = relaxations(request, target.record, records)
             relaxed += [_labelled(point, "point", vars(one)) for one in found]
         if not robust[-1].feasible:
-            found = relaxations(request, target, others)
+            found = relaxations(request, target, others, reached=reached)
             relaxed += [_labelled(point, "robust", vars(one)) for one in found]
         best = make_plan(request, target.record, records, goal="least_loss")
-        least.append(("point", with_intervals(best, request, target, others)))
+        best = with_intervals(best, request, target, others, reached=reached)
+        least.append(("point", best))
         least.append(("robust", make_robust_plan(request, target, others, goal="least_loss")))
     kinds, plans = zip(*least, strict=True) if least else ((), ())
     table = plan_table(plans)
