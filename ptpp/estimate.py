@@ -73,16 +73,16 @@ def estimate_text(table: pd.DataFrame, section: Mapping) -> str:
     `section` is the config's `cost`.
     """
     device, total = device_of(section), table.iloc[-1]
-    saved = table[table["size"] == "all"].set_index("what")["saved"]
+    saved = 100 * table[table["size"] == "all"].set_index("what")["saved"]
     return (
         to_text(table.drop(columns="unshared_tokens").astype({"tokens": float}))
         + f"\nDevice {section['device']}: {device.peak:.4g} FLOP/s x {device.utilisation:g}, and "
         f"{device.seconds_per_token:g} s a token ({device.source}).\n"
-        f"In all {total.device_hours:.4g} device-hours. On several devices at once no less than the "
-        f"longest job's {total.longest_job_hours:.4g},\nor the stages of one size in a row.\n"
-        f"Shared trunks spare {saved['pre-training']:.0%} of the tokens of pre-training (against a "
-        f"run per stage)\nand {saved['adaptation']:.0%} of those of adaptation (against a run per "
-        "ATPP).\n"
+        f"In all {total.device_hours:.4g} device-hours. The longest job takes "
+        f"{total.longest_job_hours:.4g}, and a model's stages wait for each other.\n"
+        f"Shared trunks spare {saved['pre-training']:.0f} % of the tokens of pre-training (against "
+        f"a run per stage)\nand {saved['adaptation']:.0f} % of those of adaptation (against a run "
+        "per ATPP).\n"
         "Jobs train or prepare text; hours leave out text, fits and the start of processes.\n"
     )
 
@@ -110,7 +110,7 @@ def _pretraining(size: Mapping, shape: Shape, config: Mapping, device: Device) -
         line = _line(
             *("pre-training", ptpp, size, count, shape, device),
             runs=1,
-            jobs=1,
+            runs_per_job=1,
             sequences=sequences_trained([milestone], start),
             unshared=milestone.end,
             evaluated=_evaluated(config, shape.context),
@@ -132,7 +132,7 @@ def _adaptation(size: Mapping, shape: Shape, config: Mapping, device: Device) ->
         _line(
             *("adaptation", ptpp, size, count, shape, device),
             runs=runs,
-            jobs=math.ceil(runs / (config["replays_per_job"] or runs)),
+            runs_per_job=min(config["replays_per_job"] or runs, runs),
             sequences=sequences_trained(milestones),
             unshared=sum(milestone.end for milestone in milestones),
             evaluated=len(milestones) * _evaluated(config, shape.context),
@@ -162,13 +162,13 @@ def _line(
     shape: Shape,
     device: Device,
     runs: int,
-    jobs: int,
+    runs_per_job: int,
     sequences: int,
     unshared: int,
     evaluated: int,
     stays: int,
 ) -> Line:
-    """All seeds of one size at one stage; the last four are of a single run, `stays` in bytes."""
+    """All seeds of one size at one stage; the last four of a single run, `stays` bytes."""
     seeds, tokens = len(size["seeds"]), sequences * shape.context
     hours = device.seconds(shape, tokens, evaluated) / 3600
     return Line(
@@ -176,13 +176,13 @@ def _line(
         f"{ptpp:g}",
         size["name"],
         count,
-        jobs=seeds * jobs,
+        jobs=seeds * math.ceil(runs / runs_per_job),
         runs=seeds * runs,
         tokens=seeds * runs * tokens,
         unshared_tokens=seeds * runs * unshared * shape.context,
         flops=seeds * runs * training_flops(count, tokens),
         device_hours=seeds * runs * hours,
-        longest_job_hours=math.ceil(runs / jobs) * hours,
+        longest_job_hours=runs_per_job * hours,
         disk_gb=seeds * stays / 1e9,
     )
 
