@@ -11,6 +11,7 @@ report: "report/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/corpus.smk"
+include: "rules/cost.smk"
 include: "rules/pretrain.smk"
 include: "rules/adapt.smk"
 include: "rules/anchors.smk"
@@ -25,6 +26,8 @@ include: "rules/page.smk"
 localrules:
     all,
     report,
+    cost,
+    cost_estimate,
     costs,
     observations,
     anchors,

@@ -68,6 +68,17 @@ def to_latex(frame: pd.DataFrame) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
+def to_text(frame: pd.DataFrame) -> str:
+    """A table for the terminal: aligned columns, numbers to the right, four significant digits."""
+    columns = []
+    for name in frame:
+        cells = [str(name), *(_rounded(value) for value in frame[name])]
+        width = max(map(len, cells))
+        right = _is_numeric(frame[name])
+        columns.append([cell.rjust(width) if right else cell.ljust(width) for cell in cells])
+    return "".join("  ".join(row).rstrip() + "\n" for row in zip(*columns, strict=True))
+
+
 def _rows(frame: pd.DataFrame) -> list[list[object]]:
     """Row by row, each value of its column's own type."""
     return [list(row) for row in zip(*(frame[c] for c in frame), strict=True)]
@@ -81,7 +92,7 @@ def _rounded(value: object) -> str:
     """Text with four significant digits; powers of ten only from a million on and below 1e-4."""
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return "–"
     if isinstance(value, int | np.integer):
         return str(value)

@@ -195,6 +195,12 @@ def adaptation_priority(wildcards):
     return model_size(wildcards)
 
 
+def cost_request():
+    """What the cost of an experiment follows from."""
+    keys = ["observations", "corpora", "tokenizer", "models", "pretraining", "adaptation"]
+    return {key: config[key] for key in [*keys, "replays_per_job", "cost"]}
+
+
 def previous_trunk(wildcards):
     """Each stage goes on from the trunk of the stage before it."""
     names = list(STAGES)

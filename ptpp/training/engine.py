@@ -18,7 +18,7 @@ from ptpp.progress import Progress
 from ptpp.training import optimiser
 from ptpp.training.backend import Backend
 from ptpp.training.data import Mixture
-from ptpp.training.optimiser import Settings
+from ptpp.training.schedule import Milestone, Settings, sequences_done, sequences_trained
 from ptpp.training.state import StateFolder
 
 log = logging.getLogger("ptpp")
@@ -26,23 +26,6 @@ log = logging.getLogger("ptpp")
 
 class Diverged(InputError):
     """Training left the rails; the message names the cell. Such a run never enters a table."""
-
-
-@dataclass(frozen=True)
-class Milestone:
-    """A budget at which the decayed model is looked at, in tokens per parameter and sequences."""
-
-    budget: float
-    branch: int
-    end: int
-
-    @classmethod
-    def at(cls, budget: float, n_params: int, context: int, settings: Settings) -> "Milestone":
-        """The milestone after `budget` tokens per parameter, decay included."""
-        end = max(1, round(budget * n_params / context))
-        # Whole batches, so that a branch point never changes the trunk that passes through it.
-        stable = math.floor((1 - settings.decay_fraction) * end / settings.batch)
-        return cls(budget, stable * settings.batch, end)
 
 
 @dataclass
@@ -104,7 +87,7 @@ def train(
         records, position, branching = meta["records"], meta["position"], meta["branching"]
         curve = Curve([tuple(point) for point in meta["points"]], *meta["window"])
         log.info("%s: goes on from its saved state (%d sequences)", what, position)
-    done = _sequences_done(milestones, start, len(records), position, branching)
+    done = sequences_done(milestones, start, len(records), position, branching)
     total = sequences_trained(milestones, start)
     progress = Progress(what, total * context, done * context)
     saved = time.monotonic()
@@ -162,22 +145,3 @@ def train(
             weights.restore(trunk, "trunk")
             trunk, branching, position = {}, False, max(milestone.branch, start)
     return records, curve
-
-
-def sequences_trained(milestones: Sequence[Milestone], start: int = 0) -> int:
-    """Sequences that training from `start` through all milestones takes, branches included."""
-    return _sequences_done(milestones, start, len(milestones), 0, False)
-
-
-def _sequences_done(
-    milestones: Sequence[Milestone], start: int, finished: int, position: int, branching: bool
-) -> int:
-    """Sequences trained so far, trunk and branches, for the progress line."""
-    trunk = max([start] + [m.branch for m in milestones[:finished]])
-    decays = sum(m.end - m.branch for m in milestones[:finished])
-    if finished < len(milestones):
-        if branching:
-            branch = max(trunk, milestones[finished].branch)
-            return branch - start + decays + position - branch
-        trunk = max(trunk, position)
-    return trunk - start + decays

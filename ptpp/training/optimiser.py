@@ -1,24 +1,9 @@
 """AdamW with clipping over flat weights, and the rule that carries a rate across widths."""
 
-from dataclasses import dataclass
-
 import torch
 
+from ptpp.training.schedule import Settings
 from ptpp.training.weights import Weights
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the optimiser does, in sequences; learning rates hold at `base_width`."""
-
-    learning_rate: float
-    base_width: int
-    batch: int  # sequences a step
-    warmup: int  # sequences
-    decay_fraction: float
-    weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.95)
-    clip: float = 1.0
 
 
 def group_settings(settings: Settings, width: int) -> dict[str, tuple[float, float]]:

@@ -15,7 +15,7 @@ from ptpp.errors import InputError
 from ptpp.files import replacing
 from ptpp.training.cpu import use_fast_float32
 from ptpp.training.evaluation import bits_per_byte
-from ptpp.training.optimiser import Settings
+from ptpp.training.schedule import Settings
 from ptpp.training.sizes import Shape, shape_of, training_flops
 from ptpp.training.text import Text
 
@@ -53,16 +53,7 @@ class Run:
 
 def settings_for(optimiser: Mapping, run: Run, batch_tokens: int) -> Settings:
     """Engine settings from a `pretraining` or `adaptation` section, token counts in sequences."""
-    return Settings(
-        learning_rate=optimiser["learning_rate"],
-        base_width=optimiser["base_width"],
-        batch=batch_tokens // run.shape.context,
-        warmup=round(optimiser["warmup"] * run.n_params / run.shape.context),
-        decay_fraction=optimiser["decay_fraction"] if optimiser["schedule"] == "wsd" else 1.0,
-        weight_decay=optimiser["weight_decay"],
-        betas=tuple(optimiser["betas"]),
-        clip=optimiser["clip"],
-    )
+    return Settings.of(optimiser, batch_tokens, run.n_params, run.shape.context)
 
 
 def pick_device(wanted: str) -> str:

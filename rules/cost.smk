@@ -1,0 +1,26 @@
+# Before anything starts: what the configured experiment will take.
+rule cost_estimate:
+    output:
+        csv=f"{RESULTS}/tables/cost_estimate.csv",
+        md=f"{RESULTS}/tables/cost_estimate.md",
+        tex=f"{RESULTS}/tables/cost_estimate.tex",
+        text=f"{RESULTS}/tables/cost_estimate.txt",
+    log:
+        f"{LOGS}/cost_estimate.log",
+    conda:
+        "../envs/ptpp.yaml"
+    params:
+        config=cost_request(),
+        code=code_digest("ptpp.estimate", "ptpp.tables"),
+    script:
+        "../scripts/cost_estimate.py"
+
+
+# Without an output it always runs, and so always prints.
+rule cost:
+    input:
+        f"{RESULTS}/tables/cost_estimate.txt",
+    log:
+        f"{LOGS}/cost.log",
+    shell:
+        "cat {input} 2> {log}"

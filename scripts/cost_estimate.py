@@ -1,0 +1,14 @@
+"""What the configured experiment will take, as CSV, Markdown, LaTeX and plain text."""
+
+from pathlib import Path
+
+from ptpp import jobs
+
+with jobs.logged(snakemake.log[0]):
+    from ptpp.estimate import cost_estimate, estimate_text
+    from ptpp.files import write_text
+    from ptpp.tables import write_table
+
+    table = cost_estimate(snakemake.params.config)
+    write_table(table, Path(snakemake.output.csv).with_suffix(""))
+    write_text(snakemake.output.text, estimate_text(table, snakemake.params.config["cost"]))
