@@ -142,7 +142,7 @@ def configure(folder: Path, names: list[str], cpus: int, gpus: int) -> None:
         port=port,
         user=getpass.getuser(),
         folder=folder,
-        # What stands for "listen on all addresses" must not be said where the name is none of lo.
+        # Daemons listen where the machine's name resolves to: of use only if that is 127.0.0.1.
         loopback="NoCtldInAddrAny,NoInAddrAny" if known_as_loopback else "",
         nodes="\n".join(nodes),
         names=",".join(names),

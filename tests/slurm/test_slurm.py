@@ -30,6 +30,8 @@ pytestmark = [
 ]
 TABLE = "results/cluster/observations.csv"
 CONFIG = ["--configfile", "scales/smoke.yaml", "change.yaml"]
+PAGES = [ROOT / "docs" / "slurm.md", ROOT / "docs" / "tutorials" / "cluster.md"]
+OF_SLURM = ("sinfo", "squeue", "scontrol", "scancel", "grep")
 CHANGE = {
     "scale": "cluster",
     "save_every": 0.2,
@@ -50,7 +52,7 @@ CHANGE = {
     "adaptation": {"replay": [0.5], "controls": [], "atpp": [1, 20]},
     "held_out": {"ptpp": 60, "anchors": {"count": 1}},
 }
-# Every job of the story; whatever is a job of Snakemake's own machine is not among them.
+# Every training of the story, as the comment of its SLURM job names it.
 TRAINING = {
     f"rule_{rule}_wildcards_{model}_{ptpp}{rest}"
     for rule, rest in (("pretrain", ""), ("adapt", "_0.5"))
@@ -60,10 +62,7 @@ TRAINING = {
 
 
 def profile():
-    """The project's profile, asking more often, with a minute for adaptation and GPUs to train on.
-
-    Only the cluster's own partitions, devices and speed differ.
-    """
+    """The project's profile, asking more often, with GPUs to pre-train on and a minute to adapt."""
     settings = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
     settings["slurm-init-seconds-before-status-checks"] = 1
     settings["max-status-checks-per-second"] = 1
@@ -209,7 +208,6 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory):
-    # As a user starts it: none of a surrounding test run's settings reach the jobs.
     with cluster(tmp_path_factory.mktemp("slurm")) as environment:
         folder = Folder(tmp_path_factory.mktemp("submitted"), environment)
         try:
@@ -313,3 +311,21 @@ def test_a_job_that_meets_its_time_limit_is_given_more_and_goes_on(story):
 def test_a_job_that_asks_for_a_gpu_sees_one_and_no_other_job_does(story):
     assert story.cancelled.environment["CUDA_VISIBLE_DEVICES"] in ("0", "1")
     assert "CUDA_VISIBLE_DEVICES" not in story.hung.environment
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_says_of_slurm_itself_runs(story, page):
+    blocks = re.findall(r"^```\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    commands = [line for line in lines if line.startswith(OF_SLURM)]
+    assert commands
+    for command in commands:
+        done = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {command}"],
+            cwd=story.folder.path,
+            env=story.folder.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
