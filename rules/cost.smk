@@ -22,5 +22,7 @@ rule cost:
         f"{RESULTS}/tables/cost_estimate.txt",
     log:
         f"{LOGS}/cost.log",
+    conda:
+        "../envs/ptpp.yaml"
     shell:
         "cat {input} 2> {log}"
