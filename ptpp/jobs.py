@@ -63,15 +63,14 @@ def out_of_memory(error: Exception) -> bool:
 def stoppable() -> Iterator[Callable[[], bool]]:
     """Yield a function that tells whether SIGTERM or SIGINT has asked the job to end.
 
-    Clusters send SIGTERM some time before they kill, so that work can be saved. A second signal
-    ends the job at once.
+    Clusters send SIGTERM some time before they kill, so that work can be saved; SLURM may send it
+    twice at a time limit, to the job and through srun, so only a second SIGINT ends the job at once.
     """
     asked = []
 
     def note(number, frame):
         asked.append(number)
-        for each in before:
-            signal.signal(each, before[each])
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
 
     before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
     for each in before:
