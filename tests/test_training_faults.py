@@ -587,12 +587,12 @@ def test_a_job_that_is_asked_to_stop_saves_and_goes_on_from_exactly_there(
     assert work.results() == alone.results()
 
 
-def test_a_second_signal_ends_a_job_at_once(work):
+def test_a_second_ctrl_c_ends_a_job_at_once(work):
     child = Child(work, halts_at="branch").halted()
     child.signal(signal.SIGINT)
     time.sleep(0.05)
-    child.signal(signal.SIGTERM)
-    assert child.end() == -signal.SIGTERM, "while it still stood where it halts"
+    child.signal(signal.SIGINT)
+    assert child.end() != 0, "while it still stood where it halts"
     assert work.results() == {}
 
 
