@@ -64,7 +64,7 @@ def stoppable() -> Iterator[Callable[[], bool]]:
     """Yield a function that tells whether SIGTERM or SIGINT has asked the job to end.
 
     Clusters send SIGTERM some time before they kill, so that work can be saved. SLURM may send it
-    twice at a time limit, to the job and through srun, so only a second SIGINT ends a job at once.
+    twice, so only a second SIGINT (Ctrl-C) ends the job at once.
     """
     asked = []
 
