@@ -70,7 +70,7 @@ def stoppable() -> Iterator[Callable[[], bool]]:
 
     def note(number, frame):
         asked.append(number)
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
     for each in before:
