@@ -38,3 +38,19 @@ def snakemake():
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def llama_directory(tmp_path_factory):
+    """A tokenizer of Llama's type, of 600 ids; see own_models."""
+    from own_models import save_llama_tokenizer
+
+    return save_llama_tokenizer(tmp_path_factory.mktemp("llama") / "tokenizer")
+
+
+@pytest.fixture
+def llama_tokenizer(llama_directory):
+    """The same, and the id that separates documents."""
+    from ptpp.corpora.tokenizer import load_tokenizer, separator_id
+
+    return load_tokenizer(llama_directory), separator_id(llama_directory)

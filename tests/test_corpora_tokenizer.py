@@ -1,17 +1,23 @@
 """One vocabulary for three languages: lossless, reproducible, readable by transformers."""
 
+import json
 import os
+import shutil
 from itertools import chain, islice, repeat
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
 
 from ptpp.corpora.synthetic import generate
 from ptpp.corpora.tokenizer import (
     SEPARATOR,
     SEPARATOR_ID,
+    check_same_tokenizer,
     load_tokenizer,
+    separator_id,
+    take_tokenizer,
     tokenizer_digest,
     tokenizer_threads,
     train_tokenizer,
@@ -107,11 +113,99 @@ def test_missing_and_damaged_tokenizers_are_named(tmp_path):
         load_tokenizer(tmp_path)
 
 
-def test_a_foreign_tokenizer_without_our_separator_is_refused(directory, tmp_path):
-    text = (directory / "tokenizer.json").read_text().replace(SEPARATOR, "<sep>")
-    (tmp_path / "tokenizer.json").write_text(text)
-    with pytest.raises(InputError, match="special token"):
-        load_tokenizer(tmp_path)
+def test_the_separator_ends_documents_and_where_there_is_none_begins_them(directory, tmp_path):
+    assert separator_id(directory) == SEPARATOR_ID
+    shutil.copytree(directory, tmp_path / "t")
+    config = tmp_path / "t" / "tokenizer_config.json"
+    for record, found in [
+        ({"eos_token": "a", "bos_token": "b"}, "a"),
+        ({"eos_token": None, "bos_token": {"content": "b"}}, "b"),
+    ]:
+        config.write_text(json.dumps(record))
+        expected = load_tokenizer(directory).token_to_id(found)
+        assert separator_id(tmp_path / "t") == expected
+    for record, told in [
+        ({}, "no eos_token and no bos_token"),
+        ({"eos_token": "<nowhere>"}, "'<nowhere>' is not in the vocabulary"),
+    ]:
+        config.write_text(json.dumps(record))
+        with pytest.raises(InputError, match=told):
+            separator_id(tmp_path / "t")
+
+
+def test_a_tokenizer_saved_with_a_limit_cuts_nothing(directory, tmp_path):
+    tokenizer = load_tokenizer(directory)
+    tokenizer.enable_truncation(3)
+    tokenizer.enable_padding(length=8)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    text = "a text of more than three tokens"
+    whole = load_tokenizer(directory).encode(text).ids
+    assert load_tokenizer(tmp_path).encode(text).ids == whole
+    assert len(whole) > 8
+
+
+def test_a_given_tokenizer_is_taken_over_as_transformers_reads_it(llama_directory, tmp_path):
+    from transformers import AutoTokenizer
+
+    text = "Un été </s> où 中文, et puis  rien."
+    digest = take_tokenizer(str(llama_directory), None, 600, tmp_path / "t")
+    assert digest == tokenizer_digest(tmp_path / "t")
+    assert sorted(os.listdir(tmp_path / "t")) == ["tokenizer.json", "tokenizer_config.json"]
+    theirs, again = (AutoTokenizer.from_pretrained(d) for d in (llama_directory, tmp_path / "t"))
+    taken = load_tokenizer(tmp_path / "t")
+    assert taken.encode(text, add_special_tokens=False).ids == theirs(text).input_ids[1:]
+    assert again(text).input_ids == theirs(text).input_ids
+    assert separator_id(tmp_path / "t") == theirs.eos_token_id == 2
+    check_same_tokenizer(llama_directory, tmp_path / "t")
+
+
+def test_another_tokenizer_in_a_checkpoint_is_refused(llama_directory, directory, tmp_path):
+    take_tokenizer(str(directory), None, 400, tmp_path / "t")
+    check_same_tokenizer(directory, tmp_path / "t")
+    check_same_tokenizer(tmp_path, tmp_path / "t")  # it brings none
+    with pytest.raises(InputError, match=r"its model is not that of the experiment's tokenizer"):
+        check_same_tokenizer(llama_directory, tmp_path / "t")
+
+
+def test_given_tokenizers_that_cannot_serve_are_told_in_one_line(llama_directory, tmp_path):
+    def refused(told, change=lambda folder: None, vocab_size=600):
+        folder = tmp_path / "changed"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(llama_directory, folder)
+        change(folder)
+        with pytest.raises(InputError, match=told) as caught:
+            take_tokenizer(str(folder), None, vocab_size, tmp_path / "t")
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "t").exists()
+
+    def edited(folder, **changes):
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    refused(r"tokenizer.vocab_size: 599, but the tokenizer of .* has 600 ids", vocab_size=599)
+    refused("accepted are fast tokenizers", lambda f: (f / "tokenizer.json").unlink())
+    refused("no eos_token and no bos_token", lambda f: edited(f, eos_token=None, bos_token=None))
+    remote = {"tokenizer_class": "Mine", "auto_map": {"AutoTokenizer": ["mine.Mine", "mine.Mine"]}}
+    (tmp_path / "mine.py").write_text("raise SystemExit('code of the checkpoint was run')")
+
+    def with_code(folder):
+        shutil.copy(tmp_path / "mine.py", folder)
+        edited(folder, **remote)
+
+    refused("no tokenizer to be used", with_code)
+
+
+def test_a_tokenizer_that_reads_its_separator_in_text_is_refused(tmp_path):
+    """A unigram model takes any piece of its vocabulary, control pieces too."""
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = [("<unk>", 0.0), ("</s>", 0.0), *((letter, -2.0) for letter in "ab</s>")]
+    given = Tokenizer(models.Unigram(pieces, unk_id=0))
+    PreTrainedTokenizerFast(
+        tokenizer_object=given, eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(tmp_path / "given")
+    with pytest.raises(InputError, match="takes '</s>' in a text for the end of a document"):
+        take_tokenizer(str(tmp_path / "given"), None, 20, tmp_path / "t")
 
 
 def test_thread_settings_hold_inside_the_block_only(monkeypatch):

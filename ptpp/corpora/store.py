@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from ptpp import files
-from ptpp.corpora.tokenizer import SEPARATOR_ID, digest, tokenizer_threads
+from ptpp.corpora.tokenizer import SEPARATOR_ID, digest, ids_of, tokenizer_threads
 from ptpp.errors import InputError
 
 _DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
@@ -23,10 +23,12 @@ class StoreInfo:
     """What the sidecar records.
 
     tokens: all ids in the array, one separator after every whole document included.
-    bytes: UTF-8 bytes of the text those tokens stand for; separators count as none.
+    bytes: UTF-8 bytes of the text those tokens stand for, to the end of the character in which a
+    document was cut; separators count as none.
     documents: documents begun; the last may be cut short.
     excluded: documents left out because they stand in the other split.
-    tokenizer, source: SHA-256 digests; dtype: "uint16" or "uint32", little-endian.
+    tokenizer, source: SHA-256 digests; separator: the id between documents.
+    dtype: "uint16" or "uint32", little-endian.
     content: digest of the array (`files.content_digest`) and of the fields above, by which a
     changed store is noticed.
     """
@@ -37,6 +39,7 @@ class StoreInfo:
     excluded: int
     tokenizer: str
     source: str
+    separator: int
     dtype: str
     content: str
 
@@ -57,19 +60,20 @@ def write_store(
     source: str,
     exclude: Set[bytes] = frozenset(),
     threads: int = 1,
+    separator: int = SEPARATOR_ID,
 ) -> StoreInfo:
     """Encode documents into `path` and its sidecar, until the texts or `max_tokens` end.
 
     exclude: hashes (`document_hashes`) of documents to leave out, i.e. of the other split.
     source: digest of where the texts come from, kept in the sidecar.
+    separator: the id written after every document (`ptpp.corpora.tokenizer.separator_id`).
 
-    A document's own "<|endoftext|>" is encoded as ordinary text, so ids of value 0 are separators
-    and nothing else. Raises InputError when no token comes out.
+    What a document spells like a special token ("<|endoftext|>") is encoded as ordinary text, so
+    separators stand between documents and nowhere else. Raises InputError when no token comes out.
     """
     if max_tokens is not None and max_tokens < 1:
         raise InputError(f"max_tokens {max_tokens}: expected at least 1, or none for no limit")
-    dtype = "uint16" if tokenizer.get_vocab_size() <= 1 << 16 else "uint32"
-    lengths = _byte_lengths(tokenizer)
+    dtype = "uint16" if ids_of(tokenizer) <= 1 << 16 else "uint32"
     limit = math.inf if max_tokens is None else max_tokens
     tokens = size = count = excluded = 0
     tokenizer.encode_special_tokens = True
@@ -78,19 +82,23 @@ def write_store(
             for batch, skipped in _batches(texts, exclude):
                 excluded += skipped
                 encoded = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-                ends = tokens + np.cumsum([len(one) + 1 for one in encoded], dtype=np.int64)
-                ids = np.fromiter(_with_separators(encoded), dtype=_DTYPES[dtype])
+                ends = np.cumsum([len(one) + 1 for one in encoded], dtype=np.int64)
+                ids = np.fromiter(_with_separators(encoded, separator), dtype=_DTYPES[dtype])
                 kept = ids[: min(len(ids), limit - tokens)]
                 stream.write(kept.tobytes())
-                size += int(lengths[kept].sum())
-                count += int(np.searchsorted(ends, tokens + len(kept))) + 1 if len(kept) else 0
+                begun = int(np.searchsorted(ends, len(kept))) + 1 if len(kept) else 0
+                size += sum(len(text.encode("utf-8")) for text in batch[: begun - 1])
+                if begun:
+                    left = int(ends[begun - 1]) - len(kept)  # tokens of the last that are cut off
+                    size += _bytes_kept(tokenizer, batch[begun - 1], encoded[begun - 1], left)
+                count += begun
                 tokens += len(kept)
                 if tokens >= limit:
                     break
         if not tokens:
             raise InputError(f"{path}: the corpus holds no text ({excluded} documents excluded)")
         _sidecar(path).unlink(missing_ok=True)  # never an old sidecar beside a new array
-    info = StoreInfo(tokens, size, count, excluded, digest(tokenizer), source, dtype, content="")
+    info = StoreInfo(tokens, size, count, excluded, digest(tokenizer), source, separator, dtype, "")
     info = replace(info, content=_content(path, info))
     files.write_json(_sidecar(path), asdict(info))
     return info
@@ -160,19 +168,17 @@ def _batches(texts: Iterable[str], exclude: Set[bytes]) -> Iterator[tuple[list[s
         yield batch, skipped
 
 
-def _with_separators(encoded: list) -> Iterator[int]:
+def _with_separators(encoded: list, separator: int) -> Iterator[int]:
     for one in encoded:
         yield from one.ids
-        yield SEPARATOR_ID
+        yield separator
 
 
-def _byte_lengths(tokenizer: Tokenizer) -> np.ndarray:
-    """UTF-8 bytes each id stands for, shape (vocabulary,).
-
-    In a byte-level vocabulary every character of a token's name is one byte of text.
-    """
-    lengths = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
-    for name, index in tokenizer.get_vocab().items():
-        lengths[index] = len(name)
-    lengths[SEPARATOR_ID] = 0
-    return lengths
+def _bytes_kept(tokenizer: Tokenizer, text: str, encoded: Encoding, left: int) -> int:
+    """UTF-8 bytes of a document without its last `left` tokens, its separator counted as one."""
+    if left <= 1:
+        return len(text.encode("utf-8"))
+    # Only this one is encoded with offsets, which cost time.
+    offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+    end = offsets[len(encoded) - left][1]
+    return len(text[:end].encode("utf-8"))
