@@ -9,6 +9,10 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from ptpp.errors import InputError
+from ptpp.given import check_name, model_files, tokenizer_files
+from ptpp.training.sizes import shape_of
+
+STAGE_TOLERANCE = 0.02  # of a checkpoint's tokens per parameter
 
 SCHEMA = Path(__file__).parent.parent / "schemas" / "config.schema.yaml"
 
@@ -33,15 +37,19 @@ def check_config(config: Mapping) -> None:
     _check_languages(config["corpora"], config["plan"], trained)
     _check_sizes(config["models"])
     _check_limits(config["plan"])
+    if not trained and config["held_out"]["ptpp"] is None:
+        raise InputError("config: held_out.ptpp: null measures only, but a finished table is given")
     if trained:
-        _check_stages(config["pretraining"]["ptpp"], config["held_out"]["ptpp"])
+        for size in config["models"]["sizes"]:
+            _check_checkpoints(size, config["pretraining"]["ptpp"])
+        _check_stages(config)
         _check_evaluation(config["corpora"], config["models"]["context"])
     _ascending("adaptation.atpp", config["adaptation"]["atpp"])
     own = [Path(path).stem for path in config["laws"]["declared"]]
     _distinct("laws.target and laws.declared", [*config["laws"]["target"], *own])
     _one_of("plan.law", config["plan"]["law"], [*config["laws"]["target"], *own])
     _one_of("plan.protocol", config["plan"]["protocol"], config["laws"]["protocols"])
-    if config["observations"] is None:
+    if trained and config["held_out"]["ptpp"] is not None:
         _check_anchors(config)
 
 
@@ -63,15 +71,57 @@ def check_files(config: Mapping) -> None:
     for key, path in named:
         if not Path(path).is_file():
             raise InputError(f"config: {key}: {path}: no such file")
+    if config["observations"] is None:
+        _check_given(config)
+
+
+def is_given(size: Mapping) -> bool:
+    """Whether a size has checkpoints of the user's own instead of a shape to be trained."""
+    return "checkpoints" in size
+
+
+def stages_of(size: Mapping, config: Mapping) -> list[float]:
+    """The stages a size has: those of its checkpoints, or all that are trained."""
+    stages = config["pretraining"]["ptpp"]
+    if not is_given(size):
+        return list(stages)
+    theirs = {checkpoint["ptpp"] for checkpoint in size["checkpoints"]}
+    return [ptpp for ptpp in stages if ptpp in theirs]
+
+
+def n_params_of(size: Mapping, config: Mapping) -> int:
+    """N of a size, by `models.count`: as declared, or by its shape."""
+    if is_given(size):
+        return size["n_params"]
+    models = config["models"]
+    shape = shape_of(size, models["context"], config["tokenizer"]["vocab_size"])
+    return shape.count(models["count"])
+
+
+def given_tokenizer(config: Mapping) -> dict | None:
+    """`model` and `revision` of the tokenizer to take over; None when one is trained.
+
+    Without a name it is that of the first checkpoint of the user's own.
+    """
+    section = config["tokenizer"]
+    if section["model"] is not None:
+        return {"model": section["model"], "revision": section["revision"]}
+    for size in filter(is_given, config["models"]["sizes"]):
+        first = size["checkpoints"][0]
+        return {"model": first["model"], "revision": first.get("revision")}
+    return None
 
 
 def anchor_sizes(config: Mapping) -> list[str]:
-    """Names of the sizes anchors are taken from: as configured, or all but the widest."""
+    """Names of the sizes anchors are taken from.
+
+    As configured, or all that have the held-out stage but the largest of them.
+    """
     chosen = config["held_out"]["anchors"]["sizes"]
     if chosen is not None:
         return list(chosen)
-    sizes = config["models"]["sizes"]
-    largest = max(sizes, key=lambda size: (size["width"], size["depth"]))
+    sizes = _held_out_sizes(config)
+    largest = max(sizes, key=lambda size: n_params_of(size, config), default=None)
     return [size["name"] for size in sizes if size is not largest]
 
 
@@ -193,7 +243,7 @@ def _check_sizes(models: Mapping) -> None:
     _distinct("models.sizes", named)
     for size in models["sizes"]:
         where = f"config: models.sizes: {size['name']}"
-        if size["width"] % size["heads"]:
+        if not is_given(size) and size["width"] % size["heads"]:
             raise InputError(
                 f"{where}: width {size['width']} is not a multiple of heads {size['heads']}"
             )
@@ -204,35 +254,93 @@ def _check_sizes(models: Mapping) -> None:
             )
 
 
-def _check_stages(stages: list, held_out: float) -> None:
+def _check_checkpoints(size: Mapping, stages: list) -> None:
+    """Each is a stage of its own, reached after the tokens that its PTPP says."""
+    if not is_given(size):
+        return
+    where = f"config: models.sizes: {size['name']}: checkpoints"
+    _distinct(where.removeprefix("config: "), [f"{c['ptpp']:g}" for c in size["checkpoints"]])
+    seen: dict[tuple, float] = {}
+    for checkpoint in size["checkpoints"]:
+        ptpp, tokens = checkpoint["ptpp"], checkpoint["tokens"]
+        if ptpp not in stages:
+            raise InputError(
+                f"{where}: ptpp {ptpp:g} is not among pretraining.ptpp; accepted: {_listed(stages)}"
+            )
+        found = tokens / size["n_params"]
+        if abs(found / ptpp - 1) > STAGE_TOLERANCE:
+            raise InputError(
+                f"{where}: ptpp {ptpp:g}: tokens {tokens} are {found:.4g} per parameter "
+                f"(n_params {size['n_params']}); accepted is {ptpp:g} within {STAGE_TOLERANCE:.0%}"
+            )
+        name = (checkpoint["model"], checkpoint.get("revision"))
+        if name in seen:
+            raise InputError(
+                f"{where}: ptpp {ptpp:g} names the model of ptpp {seen[name]:g}, {name[0]}"
+            )
+        seen[name] = ptpp
+
+
+def _check_given(config: Mapping) -> None:
+    """Models and tokenizers of the user's own: names, and the files of those on this machine."""
+    for size in filter(is_given, config["models"]["sizes"]):
+        for checkpoint in size["checkpoints"]:
+            key = f"config: models.sizes: {size['name']}: ptpp {checkpoint['ptpp']:g}"
+            check_name(checkpoint["model"], checkpoint.get("revision"), key)
+            if Path(checkpoint["model"]).is_dir():
+                model_files(checkpoint["model"])
+    section = config["tokenizer"]
+    if section["model"] is None and section["revision"] is not None:
+        raise InputError("config: tokenizer.revision: is given, but no tokenizer.model")
+    tokenizer = given_tokenizer(config)
+    if tokenizer is not None:
+        check_name(tokenizer["model"], tokenizer["revision"], "config: tokenizer.model")
+        if Path(tokenizer["model"]).is_dir():
+            tokenizer_files(tokenizer["model"])
+
+
+def _check_stages(config: Mapping) -> None:
+    stages, held_out = config["pretraining"]["ptpp"], config["held_out"]["ptpp"]
     _ascending("pretraining.ptpp", stages)
+    for ptpp in stages:
+        if not any(ptpp in stages_of(size, config) for size in config["models"]["sizes"]):
+            raise InputError(f"config: pretraining.ptpp: no size has a checkpoint at {ptpp:g}")
+    if held_out is None:
+        return
     if held_out not in stages:
         raise InputError(
             f"config: held_out.ptpp: {held_out:g} is not among pretraining.ptpp; "
-            f"accepted: {_listed(stages)}"
+            f"accepted: {_listed(stages)}, or null to measure only"
         )
     if stages.index(held_out) < 2:
         raise InputError(
             f"config: held_out.ptpp: {held_out:g} has {stages.index(held_out)} earlier stages in "
-            f"pretraining.ptpp {stages}; laws of PTPP are fitted on two or more"
+            f"pretraining.ptpp {stages}; laws of PTPP are fitted on two or more; null measures only"
         )
 
 
+def _held_out_sizes(config: Mapping) -> list[Mapping]:
+    held_out = config["held_out"]["ptpp"]
+    return [size for size in config["models"]["sizes"] if held_out in stages_of(size, config)]
+
+
 def _check_anchors(config: Mapping) -> None:
-    names = [size["name"] for size in config["models"]["sizes"]]
+    names = [size["name"] for size in _held_out_sizes(config)]
     sizes = anchor_sizes(config)
     for name in sizes:
         if name not in names:
+            known = name in [size["name"] for size in config["models"]["sizes"]]
+            what = "has no checkpoint at the held-out stage" if known else "is no size"
             raise InputError(
-                f"config: held_out.anchors.sizes: {name!r} is no size; accepted: {_listed(names)}"
+                f"config: held_out.anchors.sizes: {name!r} {what}; accepted: {_listed(names)}"
             )
     adaptation = config["adaptation"]
     cells = len(sizes) * len(adaptation["replay"]) * len(adaptation["atpp"])
     count = config["held_out"]["anchors"]["count"]
     if not sizes:
         raise InputError(
-            "config: held_out.anchors.sizes: there is only one size; name it there to take anchors "
-            "from it"
+            "config: held_out.anchors.sizes: only one size has the held-out stage; name it there "
+            "to take anchors from it"
         )
     if count > cells:
         raise InputError(

@@ -9,16 +9,16 @@ def cost_summary(costs: pd.DataFrame) -> pd.DataFrame:
     """Sums over runs, a row per size and kind of run, and the total last.
 
     `costs` has the columns `COLUMNS`, a row per run; a run named with a replay ratio is a CPT
-    trajectory, another one a pre-training stage. Returns columns size, kind, runs, tokens, flops
+    trajectory, one named "adopted" a checkpoint of the user's own that was measured, another one a
+    pre-training stage. Returns columns size, kind, runs, tokens, flops
     (6 N D, branches included), hours of job time, share_of_flops, tokens_per_second and
     peak_memory_mib (the largest).
     """
-    kind = costs["run"].str.contains(".replay", regex=False)
-    kind = kind.map({True: "adaptation", False: "pre-training"})
+    kind = costs["run"].map(_kind)
     rows = [
         {"size": size, "kind": name} | _sums(costs[(costs["size"] == size) & (kind == name)])
         for size in costs["size"].unique()
-        for name in ("pre-training", "adaptation")
+        for name in ("pre-training", "adoption", "adaptation")
         if ((costs["size"] == size) & (kind == name)).any()
     ]
     table = pd.DataFrame(rows)
@@ -27,6 +27,12 @@ def cost_summary(costs: pd.DataFrame) -> pd.DataFrame:
     share = table["flops"] / costs["flops"].sum()
     table.insert(table.columns.get_loc("flops") + 1, "share_of_flops", share)
     return table
+
+
+def _kind(run: str) -> str:
+    if ".replay" in run:
+        return "adaptation"
+    return "adoption" if run.endswith(".adopted") else "pre-training"
 
 
 def _sums(part: pd.DataFrame) -> dict:

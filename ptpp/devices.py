@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ptpp.errors import InputError
-from ptpp.training.sizes import Shape, shape_of
+from ptpp.training.sizes import Given, Shape, shape_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Device:
     seconds_per_token: float
     source: str
 
-    def seconds(self, shape: Shape, trained: int, evaluated: int = 0) -> float:
+    def seconds(self, shape: Shape | Given, trained: int, evaluated: int = 0) -> float:
         """Seconds for `trained` tokens forward and backward and `evaluated` tokens forward.
 
         A forward pass is a third of a training step.
@@ -34,13 +34,13 @@ class Device:
         return tokens * (self.seconds_per_token + flops / (self.peak * self.utilisation))
 
 
-def step_flops_per_token(shape: Shape) -> float:
-    """6 N + 12 depth x width x context: attention counted, causal or not.
+def step_flops_per_token(shape: Shape | Given) -> float:
+    """6 N + 12 depth x width x context: attention counted, causal or not, where the shape is known.
 
     The convention of Chowdhery et al. 2022 (PaLM, arXiv 2204.02311, appendix B), in which
     utilisations are usually told.
     """
-    return 6.0 * shape.n_params + 12.0 * shape.depth * shape.width * shape.context
+    return 6.0 * shape.n_params + shape.attention_flops_per_token
 
 
 # Peaks of GPUs: NVIDIA's data sheets, bfloat16, halved where those count sparsity. Nothing was
@@ -71,15 +71,15 @@ def calibrated(costs: pd.DataFrame, config: Mapping, peak: float) -> Device:
     """The device on which the pre-training runs of `costs` took the seconds they did.
 
     `costs` is a finished `costs.csv` of the scale `config`. Least squares of relative errors, a
-    point per size: its tokens per second over all stages. Two sizes at least. Adaptation runs are
-    left out, so that they can check the result.
+    point per size: its tokens per second over all stages. Two trained sizes at least. Adaptation
+    runs are left out, so that they can check the result.
     """
     models = config["models"]
     rows = []
     pretraining = costs[~costs["run"].str.contains(".replay", regex=False)]
     sums = pretraining.groupby("size")[["tokens", "seconds"]].sum()
     for size in models["sizes"]:
-        if size["name"] in sums.index:
+        if size["name"] in sums.index and "checkpoints" not in size:
             shape = shape_of(size, models["context"], config["tokenizer"]["vocab_size"])
             tokens, seconds = sums.loc[size["name"]]
             rows.append([tokens / seconds, step_flops_per_token(shape) * tokens / seconds])

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
+from ptpp.config import is_given, stages_of
 from ptpp.devices import Device, device_of
 from ptpp.errors import InputError
 from ptpp.tables import to_text
 from ptpp.training.schedule import Milestone, Settings, sequences_trained
-from ptpp.training.sizes import Shape, shape_of, training_flops
+from ptpp.training.sizes import Given, Shape, shape_of, training_flops
 
 CHECKPOINT_BYTES = 4  # per parameter: float32 weights
 TRUNK_BYTES = 12  # per parameter: weights and AdamW's two moments
@@ -40,24 +41,27 @@ def cost_estimate(config: Mapping) -> pd.DataFrame:
     `config` is a checked configuration. Returns the columns of `Line` and saved, the share of
     unshared_tokens that shared trunks spare. flops are 6 N D as in `costs.csv`; device_hours are
     hours of one device by `ptpp.devices`, evaluation included, starts of processes not; disk_gb
-    (1e9 bytes) is what stays. Raises InputError when the configuration trains nothing.
+    (1e9 bytes) is what stays. Checkpoints of the user's own are stages without training, and their
+    N is as declared. Raises InputError when the configuration trains nothing.
     """
     if config["observations"] is not None:
         raise InputError("observations: a finished table is given, so nothing is trained")
     device = device_of(config["cost"])
-    context, vocab_size = config["models"]["context"], config["tokenizer"]["vocab_size"]
-    shapes = [shape_of(size, context, vocab_size) for size in config["models"]["sizes"]]
+    shapes = [_shape(size, config) for size in config["models"]["sizes"]]
     sizes = list(zip(config["models"]["sizes"], shapes, strict=True))
-    pretraining = [line for one in sizes for line in _pretraining(*one, config, device)]
+    trained, given = ([one for one in sizes if is_given(one[0]) is own] for own in (False, True))
+    pretraining = [line for one in trained for line in _pretraining(*one, config, device)]
+    adoption = [line for one in given for line in _adoption(*one, config, device)]
     adaptation = [line for one in sizes for line in _adaptation(*one, config, device)]
     text = _text(config)
     lines = [
         text,
         *(part for ptpp in _names(config) for part in pretraining if part.ptpp == ptpp),
-        _sum("pre-training", pretraining),
+        *([_sum("pre-training", pretraining)] if pretraining else []),
+        *(part for ptpp in _names(config) for part in adoption if part.ptpp == ptpp),
         *(part for ptpp in _names(config) for part in adaptation if part.ptpp == ptpp),
         _sum("adaptation", adaptation),
-        _sum("all", [text, *pretraining, *adaptation]),
+        _sum("all", [text, *pretraining, *adoption, *adaptation]),
     ]
     table = pd.DataFrame([asdict(line) for line in lines])
     table["n_params"] = table["n_params"].astype("Int64")
@@ -80,11 +84,18 @@ def estimate_text(table: pd.DataFrame, section: Mapping) -> str:
         f"{device.seconds_per_token:g} s a token ({device.source}).\n"
         f"In all {total.device_hours:.4g} device-hours. The longest job takes "
         f"{total.longest_job_hours:.4g}, and a model's stages wait for each other.\n"
-        f"Shared trunks spare {saved['pre-training']:.0f} % of the tokens of pre-training (against "
-        f"a run per stage)\nand {saved['adaptation']:.0f} % of those of adaptation (against a run "
-        "per ATPP).\n"
+        f"Shared trunks spare {saved.get('pre-training', 0):.0f} % of the tokens of pre-training "
+        f"(against a run per stage)\nand {saved['adaptation']:.0f} % of those of adaptation (against "
+        "a run per ATPP).\n"
         "Jobs train or prepare text; hours leave out text, fits and the start of processes.\n"
     )
+
+
+def _shape(size: Mapping, config: Mapping) -> Shape | Given:
+    context, vocab_size = config["models"]["context"], config["tokenizer"]["vocab_size"]
+    if is_given(size):
+        return Given(size["n_params"], size["n_params"], context, vocab_size)
+    return shape_of(size, context, vocab_size)
 
 
 def _names(config: Mapping) -> list[str]:
@@ -98,6 +109,22 @@ def _text(config: Mapping) -> Line:
     tokens = sum(language["train_tokens"] + language["valid_tokens"] for language in languages)
     jobs = 1 + 2 * len(languages)
     return Line("text", "", "", None, jobs, 0, 0, 0, 0.0, 0.0, 0.0, tokens * width / 1e9)
+
+
+def _adoption(size: Mapping, shape: Given, config: Mapping, device: Device) -> list[Line]:
+    """Checkpoints of the user's own are measured, and linked or copied."""
+    return [
+        _line(
+            *("adoption", ptpp, size, shape.n_params, shape, device),
+            runs=1,
+            runs_per_job=1,
+            sequences=0,
+            unshared=0,
+            evaluated=_evaluated(config, shape.context),
+            stays=CHECKPOINT_BYTES * shape.n_params,
+        )
+        for ptpp in stages_of(size, config)
+    ]
 
 
 def _pretraining(size: Mapping, shape: Shape, config: Mapping, device: Device) -> list[Line]:
@@ -121,7 +148,7 @@ def _pretraining(size: Mapping, shape: Shape, config: Mapping, device: Device) -
     return lines
 
 
-def _adaptation(size: Mapping, shape: Shape, config: Mapping, device: Device) -> list[Line]:
+def _adaptation(size: Mapping, shape: Shape | Given, config: Mapping, device: Device) -> list[Line]:
     """Every stage is adapted at every replay ratio, all ATPP off one trajectory."""
     section = config["adaptation"]
     count = shape.count(config["models"]["count"])
@@ -138,7 +165,7 @@ def _adaptation(size: Mapping, shape: Shape, config: Mapping, device: Device) ->
             evaluated=len(milestones) * _evaluated(config, shape.context),
             stays=0,  # losses alone
         )
-        for ptpp in config["pretraining"]["ptpp"]
+        for ptpp in stages_of(size, config)
     ]
 
 
@@ -159,7 +186,7 @@ def _line(
     ptpp: float,
     size: Mapping,
     count: int,
-    shape: Shape,
+    shape: Shape | Given,
     device: Device,
     runs: int,
     runs_per_job: int,

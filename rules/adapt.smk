@@ -26,7 +26,7 @@ rule adapt:
         ptpp=stage,
         replays=replay_ratios,
         atpp=list(config["adaptation"]["atpp"]),
-        optimiser=adaptation_optimiser(),
+        optimiser=adaptation_optimiser,
         text=text_spec(),
         state=f"{RESULTS}/.state/adapt.{{model}}.ptpp{{ptpp}}",
         finished=f"{RESULTS}/.state/finished",

@@ -18,8 +18,18 @@ os.environ.update(
 )
 
 from ptpp.code_digest import code_digest
-from ptpp.config import anchor_sizes, check_config, check_files, without_nulls
+from ptpp.config import (
+    anchor_sizes,
+    check_config,
+    check_files,
+    given_tokenizer,
+    is_given,
+    n_params_of,
+    stages_of,
+    without_nulls,
+)
 from ptpp.errors import InputError
+from ptpp.given import model_files, tokenizer_files
 
 without_nulls(config)
 try:
@@ -46,7 +56,15 @@ MODELS = {
     for name, size in SIZES.items()
     for place, seed in enumerate(size["seeds"])
 }
-FIGURES = ["adaptation", "forgetting", "plan"]
+TRAINED = [model for model, (size, _) in MODELS.items() if not is_given(SIZES[size])]
+GIVEN = [model for model in MODELS if model not in TRAINED]
+# Models of the user's own need not have every stage.
+CHECKPOINTS = [
+    (model, f"{ptpp:g}")
+    for model, (size, _) in MODELS.items()
+    for ptpp in stages_of(SIZES[size], config)
+]
+FIGURES = ["adaptation", "forgetting"] + ([] if HELD_OUT is None else ["plan"])
 LAW_FIGURES = [
     "calibration",
     "residuals",
@@ -55,8 +73,13 @@ LAW_FIGURES = [
     "profile",
     "anchor_sweep",
 ]
-if config["observations"] is None:
+if config["observations"] is None and TRAINED:
     FIGURES.insert(0, "pretraining")
+
+
+def one_of(names):
+    """A wildcard's pattern that accepts these names; without names, nothing."""
+    return "|".join(names) or "(?!)"
 
 
 wildcard_constraints:
@@ -71,15 +94,15 @@ wildcard_constraints:
 
 
 def final_outputs():
-    """What a complete run leaves for its readers."""
-    return [
+    """What a complete run leaves for its readers; without a held-out stage, measurements."""
+    measured = [
         f"{RESULTS}/observations.csv",
         *([] if config["observations"] else [f"{RESULTS}/costs.csv"]),
-        f"{RESULTS}/plan/plan.csv",
-        f"{RESULTS}/plan/planner.html",
         *(f"{RESULTS}/figures/{name}.png" for name in FIGURES),
-        *law_outputs(),
     ]
+    if HELD_OUT is None:
+        return [*measured, f"{RESULTS}/tables/seed_noise.csv"]
+    return [*measured, f"{RESULTS}/plan/plan.csv", f"{RESULTS}/plan/planner.html", *law_outputs()]
 
 
 def law_outputs():
@@ -110,6 +133,21 @@ def source_files(*languages):
     ]
 
 
+def tokenizer_specs():
+    """The text a tokenizer is trained on: none where one is given."""
+    if given_tokenizer(config):
+        return {}
+    return {language: text_source(language) for language in LANGUAGES}
+
+
+def tokenizer_sources():
+    """Files that the tokenizer is made from; one of the Hub has none here."""
+    given = given_tokenizer(config)
+    if given is None:
+        return source_files(*LANGUAGES)
+    return tokenizer_files(given["model"]) if Path(given["model"]).is_dir() else []
+
+
 def corpus_spec(wildcards):
     return text_source(wildcards.language)
 
@@ -136,9 +174,9 @@ def stores(split, languages):
 def model_spec(wildcards):
     """Who is trained, in plain values that Snakemake can compare between runs."""
     size, seed = MODELS[wildcards.model]
-    shape = {key: SIZES[size][key] for key in ("name", "width", "depth", "heads", "batch_tokens")}
+    shape = ("n_params",) if is_given(SIZES[size]) else ("width", "depth", "heads")
     return {
-        "size": shape,
+        "size": {key: SIZES[size][key] for key in ("name", *shape, "batch_tokens")},
         "seed": seed,
         "context": config["models"]["context"],
         "vocab_size": config["tokenizer"]["vocab_size"],
@@ -156,13 +194,15 @@ def pretraining_optimiser():
     return {key: value for key, value in config["pretraining"].items() if key != "ptpp"}
 
 
-def adaptation_optimiser():
-    """CPT starts from the pre-training peak rate times `rewarm`."""
+def adaptation_optimiser(wildcards):
+    """CPT starts from the pre-training peak rate times `rewarm`; a given model has its own."""
     section, before = config["adaptation"], config["pretraining"]
+    size = SIZES[MODELS[wildcards.model][0]]
+    rate = size["learning_rate"] if is_given(size) else before["learning_rate"]
     keys = ("schedule", "decay_fraction", "warmup", "weight_decay", "betas", "clip")
     return {key: section[key] for key in keys} | {
         "base_width": before["base_width"],
-        "learning_rate": before["learning_rate"] * section["rewarm"],
+        "learning_rate": rate * section["rewarm"],
     }
 
 
@@ -180,19 +220,29 @@ def replay_groups():
     return ["+".join(names[k : k + size]) for k in range(0, len(names), size)]
 
 
-def model_size(wildcards):
-    size = SIZES[MODELS[wildcards.model][0]]
-    return size["depth"] * size["width"] ** 2
+def given_checkpoint(wildcards):
+    """The checkpoint of the user's own that stands for a stage, as configured."""
+    entries = SIZES[MODELS[wildcards.model][0]]["checkpoints"]
+    return dict(next(entry for entry in entries if f"{entry['ptpp']:g}" == wildcards.ptpp))
+
+
+def given_files(wildcards):
+    """Files of a checkpoint of the user's own; one of the Hub has none here."""
+    model = Path(given_checkpoint(wildcards)["model"])
+    if not model.is_dir():
+        return []
+    brought = tokenizer_files(model) if (model / "tokenizer.json").is_file() else []
+    return sorted({*model_files(model), *brought})
 
 
 def pretraining_priority(wildcards):
     """The longest chain first: what the largest model still has to do decides when all ends."""
-    return 1_000_000 + model_size(wildcards)
+    return 1_000_000 + adaptation_priority(wildcards)
 
 
 def adaptation_priority(wildcards):
     """Large ones first, so that small ones fill the gaps at the end."""
-    return model_size(wildcards)
+    return n_params_of(SIZES[MODELS[wildcards.model][0]], config)
 
 
 def cost_request():
@@ -208,24 +258,35 @@ def previous_trunk(wildcards):
     return f"{RESULTS}/trunks/{wildcards.model}.ptpp{names[place - 1]}.safetensors" if place else []
 
 
-def run_tables(models=tuple(MODELS), stages=tuple(STAGES)):
+def run_tables(checkpoints=tuple(CHECKPOINTS)):
     """Measured losses of every checkpoint and of every CPT trajectory from it."""
-    return expand(
-        f"{RESULTS}/runs/{{model}}.ptpp{{ptpp}}.{{what}}.csv",
-        model=models,
-        ptpp=stages,
-        what=["zero_shot"] + [f"replay{group}" for group in replay_groups()],
-    )
+    return [
+        f"{RESULTS}/runs/{model}.ptpp{ptpp}.{what}.csv"
+        for model, ptpp in checkpoints
+        for what in ["zero_shot", *(f"replay{group}" for group in replay_groups())]
+    ]
 
 
 def cost_tables():
-    """What every training job took."""
-    return expand(
-        f"{RESULTS}/costs/{{model}}.ptpp{{ptpp}}.{{what}}.csv",
-        model=MODELS,
-        ptpp=STAGES,
-        what=["pretrain"] + [f"replay{group}" for group in replay_groups()],
-    )
+    """What every job took that trained or took over a checkpoint."""
+    return [
+        f"{RESULTS}/costs/{model}.ptpp{ptpp}.{what}.csv"
+        for model, ptpp in CHECKPOINTS
+        for what in [
+            "adopt" if model in GIVEN else "pretrain",
+            *(f"replay{group}" for group in replay_groups()),
+        ]
+    ]
+
+
+def held_out_stage():
+    """The name of the stage that laws must predict."""
+    if HELD_OUT is None:
+        raise WorkflowError(
+            "config: held_out.ptpp: null measures only; laws and plans need a held-out stage, or "
+            "`python -m ptpp fit` on the table"
+        )
+    return f"{HELD_OUT:g}"
 
 
 def observation_sources(wildcards):
@@ -235,11 +296,11 @@ def observation_sources(wildcards):
 
 def anchor_sources(wildcards):
     """Only the held-out runs of the sizes that anchors are taken from."""
+    stage = held_out_stage()
     if config["observations"]:
         return f"{RESULTS}/observations.csv"
     sizes = anchor_sizes(config)
-    models = [model for model, (size, _) in MODELS.items() if size in sizes]
-    return run_tables(models, [f"{HELD_OUT:g}"])
+    return run_tables([pair for pair in CHECKPOINTS if MODELS[pair[0]][0] in sizes and pair[1] == stage])
 
 
 def anchor_grid():
@@ -256,7 +317,7 @@ def anchor_grid():
 def last_curves():
     """The last stage's curve holds its trunk's whole way."""
     last = list(STAGES)[-1]
-    return [f"{RESULTS}/curves/{model}.ptpp{last}.csv" for model in MODELS]
+    return [f"{RESULTS}/curves/{model}.ptpp{last}.csv" for model in TRAINED]
 
 
 def measured_bases():
@@ -319,6 +380,7 @@ def law_sources():
 
 def fit_anchors(wildcards):
     """Only the protocol that may see anchors depends on them."""
+    held_out_stage()
     return f"{RESULTS}/anchors.csv" if wildcards.protocol == "with_anchors" else []
 
 

@@ -1,6 +1,6 @@
 rule tokenizer:
     input:
-        source_files(*LANGUAGES),
+        tokenizer_sources(),
     output:
         directory(f"{RESULTS}/tokenizer"),
     log:
@@ -13,7 +13,8 @@ rule tokenizer:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        specs={language: text_source(language) for language in LANGUAGES},
+        given=given_tokenizer(config),
+        specs=tokenizer_specs(),
         vocab_size=config["tokenizer"]["vocab_size"],
         bytes_per_language=config["tokenizer"]["bytes_per_language"],
         code=code_digest("ptpp.corpora.sources", "ptpp.corpora.tokenizer"),

@@ -14,6 +14,8 @@ rule pretrain:
         f"{LOGS}/pretrain/{{model}}.ptpp{{ptpp}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/pretrain/{{model}}.ptpp{{ptpp}}.tsv"
+    wildcard_constraints:
+        model=one_of(TRAINED),
     priority: pretraining_priority
     conda:
         "../envs/ptpp.yaml"

@@ -1,18 +1,19 @@
-"""Train one byte-level BPE on equal parts of every language's training text."""
+"""Train one byte-level BPE on equal parts of every language, or take over a given tokenizer."""
 
 from ptpp import jobs
 
 with jobs.logged(snakemake.log[0]):
     from ptpp.corpora.sources import documents
-    from ptpp.corpora.tokenizer import train_tokenizer
+    from ptpp.corpora.tokenizer import take_tokenizer, train_tokenizer
 
-    streams = {
-        language: documents(spec, "train") for language, spec in snakemake.params.specs.items()
-    }
-    train_tokenizer(
-        streams,
-        snakemake.params.vocab_size,
-        snakemake.params.bytes_per_language,
-        snakemake.output[0],
-        threads=snakemake.threads,
-    )
+    params = snakemake.params
+    if params.given:
+        take_tokenizer(**params.given, vocab_size=params.vocab_size, directory=snakemake.output[0])
+    else:
+        train_tokenizer(
+            {language: documents(spec, "train") for language, spec in params.specs.items()},
+            params.vocab_size,
+            params.bytes_per_language,
+            snakemake.output[0],
+            threads=snakemake.threads,
+        )

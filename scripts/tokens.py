@@ -7,7 +7,7 @@ from ptpp import jobs
 with jobs.logged(snakemake.log[0]):
     from ptpp.corpora.sources import documents, source_digest
     from ptpp.corpora.store import document_hashes, open_store, write_store
-    from ptpp.corpora.tokenizer import load_tokenizer
+    from ptpp.corpora.tokenizer import load_tokenizer, separator_id
 
     spec, split = snakemake.params.spec, snakemake.wildcards.split
     held_out = set()
@@ -22,6 +22,7 @@ with jobs.logged(snakemake.log[0]):
         source_digest(spec),
         exclude=held_out,
         threads=snakemake.threads,
+        separator=separator_id(snakemake.input.tokenizer),
     )
     jobs.log.info(
         "%s %s: %d tokens, %d bytes, %d documents, %d left out as held-out",

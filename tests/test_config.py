@@ -5,7 +5,15 @@ import copy
 import pytest
 import yaml
 
-from ptpp.config import anchor_sizes, check_config, check_files, without_nulls
+from ptpp.config import (
+    anchor_sizes,
+    check_config,
+    check_files,
+    given_tokenizer,
+    n_params_of,
+    stages_of,
+    without_nulls,
+)
 from ptpp.errors import InputError
 from ptpp.laws import LAWS, PROTOCOLS
 
@@ -106,8 +114,109 @@ def test_anchors_must_leave_cells_to_score(config):
     with pytest.raises(InputError, match="75 anchors leave no cell of the held-out stage"):
         check_config(every)
     alone = changed(config, "models.sizes", config["models"]["sizes"][:1])
-    with pytest.raises(InputError, match="there is only one size; name it there"):
+    with pytest.raises(InputError, match="only one size has the held-out stage; name it there"):
         check_config(alone)
+
+
+def given(**changes):
+    """A size with checkpoints of the user's own at the three default stages."""
+    checkpoints = [
+        {"ptpp": p, "model": f"org/name{p}", "revision": "a" * 40, "tokens": p * 1_000_000}
+        for p in (15, 31, 279)
+    ]
+    size = {"name": "mine", "n_params": 1_000_000, "learning_rate": 3e-4, "batch_tokens": 1024}
+    return size | {"seeds": [0], "checkpoints": checkpoints} | changes
+
+
+def test_sizes_of_one_s_own_stand_beside_those_that_are_trained(config):
+    mixed = changed(config, "models.sizes", [*config["models"]["sizes"], given()])
+    check_config(mixed)
+    check_files(mixed)  # the Hub is not asked
+    assert anchor_sizes(mixed) == ["w16", "w32", "w48"]
+    assert n_params_of(given(), mixed) == 1_000_000
+    assert n_params_of(mixed["models"]["sizes"][0], mixed) == 16_832
+    assert given_tokenizer(config) is None
+    assert given_tokenizer(mixed) == {"model": "org/name15", "revision": "a" * 40}
+    named = changed(mixed, "tokenizer.model", "org/t")
+    assert given_tokenizer(named) == {"model": "org/t", "revision": None}
+
+
+def test_a_size_of_one_s_own_may_lack_stages(config):
+    late = given(checkpoints=given()["checkpoints"][1:])
+    early = given(name="early", checkpoints=given()["checkpoints"][:2])
+    both = changed(config, "models.sizes", [late, early])
+    both["held_out"]["anchors"] = {"count": 3, "sizes": ["mine"], "seed": 0}
+    check_config(both)
+    assert stages_of(late, both) == [31, 279] and stages_of(early, both) == [15, 31]
+    with pytest.raises(InputError, match="only one size has the held-out stage"):
+        check_config(changed(both, "held_out.anchors.sizes", None))
+    with pytest.raises(InputError, match="'early' has no checkpoint at the held-out stage"):
+        check_config(changed(both, "held_out.anchors.sizes", ["early"]))
+    with pytest.raises(InputError, match="no size has a checkpoint at 15"):
+        check_config(changed(both, "models.sizes", [late]))
+
+
+def test_checkpoints_must_be_what_their_stage_says(config):
+    first, *others = given()["checkpoints"]
+
+    def told(**changes):
+        one = given(checkpoints=[first | changes, *others])
+        with pytest.raises(InputError) as caught:
+            check_config(changed(config, "models.sizes", [one]))
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    wrong = "ptpp 15: tokens 16000000 are 16 per parameter (n_params 1000000); accepted is 15"
+    assert wrong in told(tokens=16_000_000)
+    assert "ptpp 16 is not among pretraining.ptpp; accepted: 15, 31, 279" in told(ptpp=16)
+    assert "checkpoints: name '31' stands there twice" in told(ptpp=31)
+    assert "ptpp 31 names the model of ptpp 15, org/name31" in told(model="org/name31")
+    assert "unknown key 'token'; did you mean 'tokens'?" in told(token=1)
+    size = given()
+    del size["n_params"]
+    with pytest.raises(InputError, match=r"sizes\.0: key 'n_params' is missing"):
+        check_config(changed(config, "models.sizes", [size]))
+    with pytest.raises(InputError, match=r"sizes\.0: unknown key 'width'"):
+        check_config(changed(config, "models.sizes", [given(width=3)]))
+
+
+def test_models_of_one_s_own_are_directories_or_pinned_hub_ids(config, tmp_path):
+    def told(**changes):
+        one = given(checkpoints=[given()["checkpoints"][0] | changes])
+        with pytest.raises(InputError) as caught:
+            check_files(changed(config, "models.sizes", [one]))
+        return str(caught.value)
+
+    assert "models.sizes: mine: ptpp 15: modles/llama: no such directory" in told(
+        model="modles/llama", revision=None
+    )
+    for name in ("../up", "a/b/c", "/etc/passwd", "a/..b", "plain", "a/b?c", "a/b\n"):
+        assert "no such directory, and no Hub id" in told(model=name)
+    for revision in ("../x", "a b", "-x", "a//b"):
+        assert "accepted is a commit or a branch" in told(revision=revision)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    assert "is a directory, which has no revision" in told(model=str(folder))
+    here = {"model": str(folder), "revision": None}
+    assert "config.json: no such file" in told(**here)
+    (folder / "config.json").write_text("{}")
+    (folder / "pytorch_model.bin").write_text("")
+    assert "pytorch_model.bin is a pickle, which is never read" in told(**here)
+    (folder / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"w": "../x.safetensors"}}'
+    )
+    assert "names '../x.safetensors'; accepted are safetensors files beside it" in told(**here)
+    (folder / "model.safetensors.index.json").unlink()
+    (folder / "model.safetensors").write_text("")
+    assert "tokenizer.json: no such file; accepted are fast tokenizers" in told(**here)
+
+
+def test_without_a_held_out_stage_it_is_measured_only(config):
+    measured = changed(config, "held_out.ptpp", None)
+    measured["pretraining"]["ptpp"] = [15]
+    check_config(measured)
+    with pytest.raises(InputError, match="null measures only, but a finished table is given"):
+        check_config(changed(measured, "observations", "mine.csv"))
 
 
 def test_null_takes_an_entry_out(config):

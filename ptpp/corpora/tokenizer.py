@@ -120,8 +120,8 @@ def check_same_tokenizer(checkpoint: str | Path, directory: str | Path) -> None:
     for part in ("model", "normalizer", "pre_tokenizer", "added_tokens"):
         if theirs[part] != ours[part]:
             raise InputError(
-                f"{checkpoint}/tokenizer.json: its {part} is not that of the experiment's tokenizer "
-                f"({directory}); losses per token would not compare"
+                f"{checkpoint}/tokenizer.json: its {part} is not that of the experiment's "
+                f"tokenizer ({directory}); losses per token would not compare"
             )
 
 

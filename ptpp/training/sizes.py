@@ -34,6 +34,30 @@ class Shape:
         """Parameters outside the token and position embeddings."""
         return self.depth * (12 * self.width**2 + 13 * self.width) + 2 * self.width
 
+    @property
+    def attention_flops_per_token(self) -> float:
+        """12 depth x width x context, forward and backward, causal or not (PaLM, appendix B)."""
+        return 12.0 * self.depth * self.width * self.context
+
+    def count(self, rule: str) -> int:
+        """Parameters by the configured rule; this N defines PTPP and ATPP."""
+        return self.n_params if rule == "total" else self.n_params_non_embedding
+
+
+@dataclass(frozen=True)
+class Given:
+    """A model from elsewhere: its sizes, but nothing of what it is made of."""
+
+    n_params: int  # all parameters, tied ones once
+    n_params_non_embedding: int  # outside embeddings and the output layer
+    context: int  # tokens, of the experiment: at most the model's own longest
+    vocab_size: int
+
+    @property
+    def attention_flops_per_token(self) -> float:
+        """Not known, and left out."""
+        return 0.0
+
     def count(self, rule: str) -> int:
         """Parameters by the configured rule; this N defines PTPP and ATPP."""
         return self.n_params if rule == "total" else self.n_params_non_embedding
