@@ -59,6 +59,7 @@ def cost_estimate(config: Mapping) -> pd.DataFrame:
         *(part for ptpp in _names(config) for part in pretraining if part.ptpp == ptpp),
         *([_sum("pre-training", pretraining)] if pretraining else []),
         *(part for ptpp in _names(config) for part in adoption if part.ptpp == ptpp),
+        *([_sum("adoption", adoption)] if adoption else []),
         *(part for ptpp in _names(config) for part in adaptation if part.ptpp == ptpp),
         _sum("adaptation", adaptation),
         _sum("all", [text, *pretraining, *adoption, *adaptation]),
@@ -84,10 +85,18 @@ def estimate_text(table: pd.DataFrame, section: Mapping) -> str:
         f"{device.seconds_per_token:g} s a token ({device.source}).\n"
         f"In all {total.device_hours:.4g} device-hours. The longest job takes "
         f"{total.longest_job_hours:.4g}, and a model's stages wait for each other.\n"
-        f"Shared trunks spare {saved.get('pre-training', 0):.0f} % of the tokens of pre-training "
-        f"(against a run per stage)\nand {saved['adaptation']:.0f} % of those of adaptation (against "
-        "a run per ATPP).\n"
+        f"Shared trunks spare {_spared(saved)}.\n"
         "Jobs train or prepare text; hours leave out text, fits and the start of processes.\n"
+    )
+
+
+def _spared(saved: pd.Series) -> str:
+    adapted = f"{saved['adaptation']:.0f} % of"
+    if "pre-training" not in saved:
+        return f"{adapted} the tokens of adaptation (against a run per ATPP)"
+    return (
+        f"{saved['pre-training']:.0f} % of the tokens of pre-training (against a run per stage)\n"
+        f"and {adapted} those of adaptation (against a run per ATPP)"
     )
 
 
