@@ -1,4 +1,4 @@
-"""Training jobs from plain values: in this process, or by torchrun in several that share a model."""
+"""A training job from plain values: here, or by torchrun in several processes that share a model."""
 
 import json
 import logging
