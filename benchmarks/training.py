@@ -35,6 +35,7 @@ from ptpp.training.adaptation import adapt
 from ptpp.training.checkpoint import save_checkpoint
 from ptpp.training.data import adaptation_shares
 from ptpp.training.evaluation import held_out_losses
+from ptpp.training.group import ALONE
 from ptpp.training.pretraining import pretrain_stage
 from ptpp.training.runs import Run, prepare, settings_for, write_rows
 from ptpp.training.sizes import training_flops
@@ -222,7 +223,8 @@ class Trained:
     """A transformers model as what `held_out_losses` asks for."""
 
     def __init__(self, model: torch.nn.Module, run: Run):
-        self.model, self.weights = model, Weights(run.shape)
+        self.model, self.group, self.device = model, ALONE, torch.device("cpu")
+        self.context, self.vocab_size = run.shape.context, run.shape.vocab_size
 
     @torch.no_grad()
     def loss(self, tokens: torch.Tensor) -> float:

@@ -51,16 +51,15 @@ def ours(task: Task, tick: Tick = lambda: None) -> list[float]:
     prepare(threads=1)
     losses = []
 
-    class Watched:
-        def __init__(self, backend):
-            self.weights, self.backend = backend.weights, backend
+    backend = backend_for(load_checkpoint(task.checkpoint))
+    gradients = backend.gradients
 
-        def gradients(self, tokens):
-            tick()
-            losses.append(self.backend.gradients(tokens))
-            return losses[-1]
+    def watched(tokens):
+        tick()
+        losses.append(gradients(tokens))
+        return losses[-1]
 
-    backend = Watched(backend_for(load_checkpoint(task.checkpoint)))
+    backend.gradients = watched
     milestone = Milestone(0.0, 0, task.sequences)
     with tempfile.TemporaryDirectory() as folder:
         state = StateFolder(folder, "")

@@ -2,7 +2,17 @@
 
 import pandas as pd
 
-COLUMNS = ("run", "size", "seed", "device", "tokens", "flops", "seconds", "peak_memory_mib")
+COLUMNS = (
+    "run",
+    "size",
+    "seed",
+    "device",
+    "devices",
+    "tokens",
+    "flops",
+    "seconds",
+    "peak_memory_mib",
+)
 
 
 def cost_summary(costs: pd.DataFrame) -> pd.DataFrame:
@@ -10,8 +20,8 @@ def cost_summary(costs: pd.DataFrame) -> pd.DataFrame:
 
     `costs` has the columns `COLUMNS`, a row per run; a run named with a replay ratio is a CPT
     trajectory, one named "adopted" a checkpoint of the user's own that was measured, another one a
-    pre-training stage. Returns columns size, kind, runs, tokens, flops
-    (6 N D, branches included), hours of job time, share_of_flops, tokens_per_second and
+    pre-training stage. Returns columns size, kind, runs, tokens, flops (6 N D, branches included),
+    device_hours, share_of_flops, tokens_per_second (of one device) and
     peak_memory_mib (the largest).
     """
     kind = costs["run"].map(_kind)
@@ -36,11 +46,12 @@ def _kind(run: str) -> str:
 
 
 def _sums(part: pd.DataFrame) -> dict:
+    seconds = (part["seconds"] * part["devices"]).sum()
     return {
         "runs": len(part),
         "tokens": int(part["tokens"].sum()),
         "flops": part["flops"].sum(),
-        "hours": part["seconds"].sum() / 3600,
-        "tokens_per_second": part["tokens"].sum() / part["seconds"].sum(),
+        "device_hours": seconds / 3600,
+        "tokens_per_second": part["tokens"].sum() / seconds,
         "peak_memory_mib": int(part["peak_memory_mib"].max()),
     }

@@ -426,6 +426,15 @@ def growing(amount):
     return resource
 
 
+def size_value(key, default):
+    """What a size says of `key`, which it need not."""
+
+    def value(wildcards):
+        return SIZES[MODELS[wildcards.model][0]].get(key, default)
+
+    return value
+
+
 def write_report():
     """Snakemake's own report beside the results, once everything it shows exists."""
     if not all(Path(path).exists() for path in final_outputs()):

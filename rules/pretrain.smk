@@ -23,7 +23,10 @@ rule pretrain:
     resources:
         mem_mb=growing(2000),
         runtime=growing(240),
-        save_every=config["save_every"],  # here, since a changed resource reruns nothing
+        # Here, since a changed resource reruns nothing.
+        save_every=config["save_every"],
+        devices=size_value("devices", 1),
+        micro_batch_tokens=size_value("micro_batch_tokens", 0),
     params:
         model=model_spec,
         ptpp=stage,

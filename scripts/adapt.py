@@ -3,26 +3,28 @@
 from ptpp import jobs
 
 with jobs.logged(snakemake.log[0]), jobs.stoppable() as stopping:
-    from ptpp.training.adaptation import adapt
-    from ptpp.training.runs import Run, prepare, settings_for
-    from ptpp.training.text import Text
+    from ptpp.training.launch import train_job
 
-    prepare(snakemake.threads)
-    params = snakemake.params
-    run = Run.of(snakemake.wildcards.model, params.model, params.code)
-    adapt(
-        run,
-        params.ptpp,
-        params.replays,
-        params.atpp,
-        settings_for(params.optimiser, run, params.model["size"]["batch_tokens"]),
-        Text.open(snakemake.input.train, snakemake.input.valid, **params.text),
-        checkpoint=snakemake.input.checkpoint,
-        zero_shot=snakemake.input.zero_shot,
-        observations=snakemake.output.observations,
-        costs=snakemake.output.costs,
-        state=params.state,
-        finished=params.finished,
-        save_every_s=snakemake.resources.save_every,
-        stopping=stopping,
-    )
+    params, resources = snakemake.params, snakemake.resources
+    order = {
+        "job": "adapt",
+        "model": snakemake.wildcards.model,
+        "spec": params.model,
+        "code": params.code,
+        "ptpp": params.ptpp,
+        "replays": params.replays,
+        "atpp": params.atpp,
+        "optimiser": params.optimiser,
+        "text": params.text,
+        "train": list(snakemake.input.train),
+        "valid": list(snakemake.input.valid),
+        "checkpoint": snakemake.input.checkpoint,
+        "zero_shot": snakemake.input.zero_shot,
+        "observations": snakemake.output.observations,
+        "costs": snakemake.output.costs,
+        "state": params.state,
+        "finished": params.finished,
+        "save_every_s": resources.save_every,
+        "micro_batch_tokens": resources.micro_batch_tokens or None,
+    }
+    train_job(order, resources.devices, snakemake.threads, stopping)

@@ -3,27 +3,29 @@
 from ptpp import jobs
 
 with jobs.logged(snakemake.log[0]), jobs.stoppable() as stopping:
-    from ptpp.training.pretraining import pretrain_stage
-    from ptpp.training.runs import Run, prepare, settings_for
-    from ptpp.training.text import Text
+    from ptpp.training.launch import train_job
 
-    prepare(snakemake.threads)
-    params = snakemake.params
-    run = Run.of(snakemake.wildcards.model, params.model, params.code)
-    pretrain_stage(
-        run,
-        params.ptpp,
-        settings_for(params.optimiser, run, params.model["size"]["batch_tokens"]),
-        Text.open(snakemake.input.train, snakemake.input.valid, **params.text),
-        snakemake.input.previous or None,
-        tokenizer=snakemake.input.tokenizer,
-        checkpoint=snakemake.output.checkpoint,
-        trunk=snakemake.output.trunk,
-        zero_shot=snakemake.output.zero_shot,
-        curve=snakemake.output.curve,
-        cost=snakemake.output.cost,
-        state=params.state,
-        finished=params.finished,
-        save_every_s=snakemake.resources.save_every,
-        stopping=stopping,
-    )
+    params, resources = snakemake.params, snakemake.resources
+    order = {
+        "job": "pretrain",
+        "model": snakemake.wildcards.model,
+        "spec": params.model,
+        "code": params.code,
+        "ptpp": params.ptpp,
+        "optimiser": params.optimiser,
+        "text": params.text,
+        "train": list(snakemake.input.train),
+        "valid": list(snakemake.input.valid),
+        "previous_trunk": snakemake.input.previous or None,
+        "tokenizer": snakemake.input.tokenizer,
+        "checkpoint": snakemake.output.checkpoint,
+        "trunk": snakemake.output.trunk,
+        "zero_shot": snakemake.output.zero_shot,
+        "curve": snakemake.output.curve,
+        "cost": snakemake.output.cost,
+        "state": params.state,
+        "finished": params.finished,
+        "save_every_s": resources.save_every,
+        "micro_batch_tokens": resources.micro_batch_tokens or None,
+    }
+    train_job(order, resources.devices, snakemake.threads, stopping)

@@ -7,10 +7,10 @@ from ptpp.costs import COLUMNS, cost_summary
 
 COSTS = pd.DataFrame(
     [
-        ("w16.ptpp15", "w16", 0, "cpu", 1000, 6e7, 10.0, 300),
-        ("w16.ptpp15.replay0.5", "w16", 0, "cpu", 500, 3e7, 6.0, 320),
-        ("w16.ptpp15.replay0", "w16", 0, "cpu", 500, 3e7, 4.0, 310),
-        ("w8.ptpp15", "w8", 0, "cpu", 100, 6e5, 2.0, 290),
+        ("w16.ptpp15", "w16", 0, "cpu", 1, 1000, 6e7, 10.0, 300),
+        ("w16.ptpp15.replay0.5", "w16", 0, "cpu", 1, 500, 3e7, 6.0, 320),
+        ("w16.ptpp15.replay0", "w16", 0, "cpu", 1, 500, 3e7, 4.0, 310),
+        ("w8.ptpp15", "w8", 0, "cpu", 2, 100, 6e5, 1.0, 290),
     ],
     columns=list(COLUMNS),
 )
@@ -26,7 +26,7 @@ def test_a_row_per_size_and_kind_in_the_order_of_the_sweep_and_a_total():
     ]
     assert table["runs"].tolist() == [1, 2, 1, 4]
     assert table["tokens"].iloc[-1] == table["tokens"].iloc[:-1].sum() == 2100
-    assert table["hours"].iloc[-1] == pytest.approx(22 / 3600)
+    assert table["device_hours"].iloc[-1] == pytest.approx(22 / 3600)
 
 
 def test_rates_and_peaks_are_those_of_the_runs_together():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ptpp.errors import Interrupted
-from ptpp.training.backend import backend_for
+from ptpp.training.backend import Flat, backend_for
 from ptpp.training.data import BlockOrder, Mixture
 from ptpp.training.engine import Diverged, Milestone, rate_multiplier, sequences_trained, train
 from ptpp.training.evaluation import held_out_losses
@@ -170,7 +170,7 @@ def test_the_module_for_gpus_learns_the_same(text, tmp_path, look_every):
     expected, curve, *_ = run(text, tmp_path / "hand-written")
     weights = Weights(SHAPE)
     initialise(weights, 0)
-    backend = Autograd(weights)
+    backend = Flat(Autograd(weights))
     mixture = Mixture({"x": BlockOrder(text, SHAPE.context, (0,))}, {"x": 1.0})
     blocks = {"x": mixture.batch(0, 16)}
     records, again = train(

@@ -13,11 +13,12 @@ import torch
 
 from ptpp.errors import InputError
 from ptpp.files import read_json, sha256, write_json
-from ptpp.training.backend import Backend, backend_for
-from ptpp.training.checkpoint import load_checkpoint, text_of
+from ptpp.training.backend import Backend, opened
+from ptpp.training.checkpoint import text_of
 from ptpp.training.data import adaptation_shares
 from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
 from ptpp.training.evaluation import held_out_losses
+from ptpp.training.group import ALONE, Group
 from ptpp.training.runs import Run, cost_of, rows_of, write_rows
 from ptpp.training.state import StateFolder, fingerprint
 from ptpp.training.text import Text, warn_of_repeats
@@ -40,25 +41,25 @@ def adapt(
     finished: str | Path,
     save_every_s: float = 30.0,
     stopping: Callable[[], bool] = lambda: False,
+    group: Group = ALONE,
+    micro_batch: int | None = None,
 ) -> None:
     """Adapt one checkpoint at every replay ratio and measure every ATPP of the grid.
 
     Writes one observation per replay ratio, ATPP and domain, and the cost of each trajectory.
     Trajectories are kept in the folder `finished` under the digest of everything that decides
-    their numbers, so that neither a kill nor a longer list of ratios trains one of them again.
-    Raises Diverged when the target loss ends above the checkpoint's own although target text was
-    trained on, Interrupted when `stopping` turns true.
+    their numbers, so that neither a kill nor a longer list of ratios trains one of them again. All
+    processes of a `group` call this alike; `micro_batch` is in sequences. Raises Diverged when the
+    target loss ends above the checkpoint's own although target text was trained on, Interrupted
+    when `stopping` turns true.
     """
-    weights = load_checkpoint(checkpoint, run.device)
-    if weights.shape != run.shape:
-        raise InputError(f"{checkpoint}: shape {weights.shape} is not the configured {run.shape}")
+    backend = opened(checkpoint, run.shape, run.shape.context, run.device, group, micro_batch)
     if text_of(checkpoint) not in (None, text.of_checkpoint()):
         raise InputError(
             f"{checkpoint}: trained or measured on other text than the token stores hold now; "
             "delete it and run again, so that it is trained anew"
         )
-    backend = backend_for(weights)
-    untouched = weights.state("checkpoint")
+    untouched = backend.state("checkpoint")
     before = _loss_before(zero_shot, text.target)
     common = [asdict(run), ptpp, sorted(atpp), asdict(settings), text.identity(), torch.__version__]
     common += [before, sha256(Path(checkpoint) / "model.safetensors")]
@@ -66,20 +67,25 @@ def adapt(
     for replay in replays:
         digest = fingerprint([*common, replay])
         kept = Path(finished) / f"{digest}.json"
-        trajectory = _remembered(kept)
-        if trajectory is not None:
+        trajectory = _remembered(kept) if group.leads else None
+        (remembered,) = group.any(trajectory is not None)
+        if remembered:
             log.info("%s at replay %g: measured before", run.model, replay)
         else:
-            weights.restore(untouched, "checkpoint")
-            folder = StateFolder(Path(state) / f"replay{replay:g}", digest)
+            backend.restore(untouched, "checkpoint")
+            folder = StateFolder(Path(state) / f"replay{replay:g}", digest, group.leads)
             with folder.locked():
                 trajectory = _trajectory(
                     run, backend, ptpp, replay, sorted(atpp), settings, text, before, folder,
                     save_every_s, stopping,
                 )  # fmt: skip
-                write_json(kept, {"digest": fingerprint(trajectory), "trajectory": trajectory})
+                if group.leads:
+                    kept_as = {"digest": fingerprint(trajectory), "trajectory": trajectory}
+                    write_json(kept, kept_as)
                 folder.remove()
         trajectories.append(trajectory)
+    if not group.leads:
+        return
     with contextlib.suppress(OSError):
         Path(state).rmdir()  # not while another job still has its trajectories there
     write_rows([row for trajectory in trajectories for row in trajectory["rows"]], observations)
@@ -126,7 +132,7 @@ def _trajectory(
     stopping: Callable[[], bool],
 ) -> dict:
     """Train at one replay ratio through every ATPP; returns its rows and its cost."""
-    started = time.monotonic()
+    began = time.monotonic()
     context = run.shape.context
     milestones = [Milestone.at(budget, run.n_params, context, settings) for budget in atpp]
     shares = adaptation_shares(text.target, text.base, replay)
@@ -165,4 +171,4 @@ def _trajectory(
         tokens = milestone.end * context
         rows += rows_of(run, name, ptpp, replay, milestone.budget, tokens, losses, text)
     tokens = sequences_trained(milestones) * context
-    return {"rows": rows, "cost": cost_of(run, name, tokens, started)}
+    return {"rows": rows, "cost": cost_of(run, name, tokens, began, backend.group.size)}

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -21,15 +22,9 @@ ACTIVATIONS = ("gelu",)
 SHAPE = ("n_embd", "n_layer", "n_head", "n_positions", "vocab_size")  # in the order of `Shape`
 
 
-def save_checkpoint(
-    weights: Weights, directory: str | Path, tokenizer: str | Path, text: Mapping | None = None
-) -> None:
-    """Write weights, configuration, tokenizer and the digest of each file, all or nothing.
-
-    text: JSON-able, what tells the text of this checkpoint from any other; `text_of` reads it.
-    """
-    shape = weights.shape
-    config = {
+def gpt2_config(shape: Shape) -> dict:
+    """The configuration by which transformers builds this GPT-2."""
+    return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         "activation_function": "gelu",
@@ -46,9 +41,29 @@ def save_checkpoint(
         "eos_token_id": 0,
         "dtype": "float32",
     }
+
+
+def save_checkpoint(
+    weights: Weights, directory: str | Path, tokenizer: str | Path, text: Mapping | None = None
+) -> None:
+    """Write weights, configuration, tokenizer and the digest of each file, all or nothing.
+
+    text: JSON-able, what tells the text of this checkpoint from any other; `text_of` reads it.
+    """
+    write_checkpoint(weights.shape, weights.parameters, directory, tokenizer, text)
+
+
+def write_checkpoint(
+    shape: Shape,
+    parameters: Mapping[str, torch.Tensor],
+    directory: str | Path,
+    tokenizer: str | Path,
+    text: Mapping | None,
+) -> None:
+    """The same from a GPT-2's parameters by name, whoever holds them."""
     with replacing_directory(directory) as temporary:
-        (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        tensors = {PREFIX + name: view.cpu().clone() for name, view in weights.parameters.items()}
+        (temporary / "config.json").write_text(json.dumps(gpt2_config(shape), indent=2) + "\n")
+        tensors = {PREFIX + name: tensor.cpu().clone() for name, tensor in parameters.items()}
         try:
             save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
         except SafetensorError as error:
@@ -72,21 +87,8 @@ def load_checkpoint(directory: str | Path, device: str = "cpu") -> Weights:
     Raises InputError when a file is absent, is not what was written, or holds another architecture.
     """
     directory = Path(directory)
-    _check_digests(directory)
-    config = read_json(directory / "config.json")
-    for key, accepted in (("model_type", ("gpt2",)), ("activation_function", ACTIVATIONS)):
-        if config.get(key) not in accepted:
-            raise InputError(
-                f"{directory}/config.json: {key} is {config.get(key)!r}, "
-                f"expected {' or '.join(map(repr, accepted))}"
-            )
-    missing = [key for key in SHAPE if not isinstance(config.get(key), int) or config[key] < 1]
-    if missing:
-        raise InputError(
-            f"{directory}/config.json: {missing[0]} is {config.get(missing[0])!r}, "
-            "expected a whole number above 0"
-        )
-    weights = Weights(Shape(*(config[key] for key in SHAPE)), device)
+    check_digests(directory)
+    weights = Weights(_shape(directory), device)
     path = directory / "model.safetensors"
     try:
         with safe_open(path, framework="pt") as stream:
@@ -100,13 +102,37 @@ def load_checkpoint(directory: str | Path, device: str = "cpu") -> Weights:
     return weights
 
 
+def check_shape(directory: str | Path, shape: Shape) -> None:
+    """Raise InputError unless the directory holds a GPT-2 of ours of this shape."""
+    found = _shape(Path(directory))
+    if found != shape:
+        raise InputError(f"{directory}: shape {found} is not the configured {shape}")
+
+
+def _shape(directory: Path) -> Shape:
+    config = read_json(directory / "config.json")
+    for key, accepted in (("model_type", ("gpt2",)), ("activation_function", ACTIVATIONS)):
+        if config.get(key) not in accepted:
+            raise InputError(
+                f"{directory}/config.json: {key} is {config.get(key)!r}, "
+                f"expected {' or '.join(map(repr, accepted))}"
+            )
+    missing = [key for key in SHAPE if not isinstance(config.get(key), int) or config[key] < 1]
+    if missing:
+        raise InputError(
+            f"{directory}/config.json: {missing[0]} is {config.get(missing[0])!r}, "
+            "expected a whole number above 0"
+        )
+    return Shape(*(config[key] for key in SHAPE))
+
+
 def text_of(directory: str | Path) -> object:
     """What `save_checkpoint` was told of the text; None for checkpoints from elsewhere."""
     path = Path(directory) / TEXT
     return read_json(path) if path.exists() else None
 
 
-def _check_digests(directory: Path) -> None:
+def check_digests(directory: Path) -> None:
     """Nothing may have changed since the checkpoint was written; foreign ones carry no digests."""
     if not (directory / DIGESTS).exists():
         return

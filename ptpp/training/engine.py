@@ -15,7 +15,6 @@ import torch
 
 from ptpp.errors import InputError, Interrupted
 from ptpp.progress import Progress
-from ptpp.training import optimiser
 from ptpp.training.backend import Backend
 from ptpp.training.data import Mixture
 from ptpp.training.schedule import Milestone, Settings, sequences_done, sequences_trained
@@ -68,21 +67,21 @@ def train(
     """Train from `start` (sequences) through every milestone, in ascending order.
 
     `at_milestone` is called at the end of each decay and returns a JSON-able record. On return the
-    weights stand on the trunk at the last branch point. Saved state is picked up when it belongs to
+    model stands on the trunk at the last branch point. Saved state is picked up when it belongs to
     this run; a resumed run equals an uninterrupted one to the bit on a CPU. When `stopping` turns
     true the state is saved at the end of the step. Losses are looked at every `look_every` steps:
-    1 on a CPU, 32 on a GPU, which would wait for each. Raises Diverged when a loss is not finite,
+    1 on a CPU, 32 on a GPU, which would wait for each. A group of processes takes the same steps
+    together; its first one saves. Raises Diverged when a loss is not finite,
     Interrupted after such a stop.
     """
-    weights = backend.weights
-    context, device = weights.shape.context, weights.device
+    context, device = backend.context, backend.device
     records: list[dict] = []
     curve = Curve()
     position, branching, trunk = start, False, {}
     restored = state.load()
     if restored:
         tensors, meta = restored
-        weights.restore(tensors, "now")
+        backend.restore(tensors, "now")
         trunk = {name: tensor for name, tensor in tensors.items() if name.startswith("trunk.")}
         records, position, branching = meta["records"], meta["position"], meta["branching"]
         curve = Curve([tuple(point) for point in meta["points"]], *meta["window"])
@@ -116,7 +115,7 @@ def train(
             "points": curve.points,
             "window": (curve.total, curve.sequences),
         }
-        state.save(weights.state("now") | trunk, meta)
+        state.save(backend.whole(backend.state("now") | trunk), meta)
 
     while len(records) < len(milestones):
         milestone = milestones[len(records)]
@@ -126,22 +125,24 @@ def train(
             multiplier = rate_multiplier(position, settings, milestone if branching else None)
             blocks = torch.from_numpy(mixture.batch(position, upto)).to(device)
             loss = backend.gradients(blocks)
-            optimiser.step(weights, settings, multiplier)
+            backend.step(settings, multiplier)
             waiting.append((position, upto, loss))
             position = upto
             if len(waiting) >= patience:
                 look()
-            if stopping():
+            due = time.monotonic() - saved > save_every_s
+            asked, due = backend.group.any(stopping(), due)
+            if asked:
                 save()
                 raise Interrupted(f"{what}: asked to stop; saved after {position} sequences")
-            if time.monotonic() - saved > save_every_s:
+            if due:
                 save()
                 saved = time.monotonic()
         look()
         if not branching:
-            trunk, branching = weights.state("trunk"), True
+            trunk, branching = backend.state("trunk"), True
         else:
             records.append(at_milestone(milestone))
-            weights.restore(trunk, "trunk")
+            backend.restore(trunk, "trunk")
             trunk, branching, position = {}, False, max(milestone.branch, start)
     return records, curve

@@ -8,7 +8,8 @@ import torch
 
 from ptpp.training.backend import Backend
 
-_LOGITS = 2**19  # logits held at a time: little enough for a core's cache
+# Logits held at a time: little enough for a core's cache, enough to fill a GPU.
+_LOGITS = {"cpu": 2**19, "cuda": 2**27}
 
 
 def held_out_losses(backend: Backend, blocks: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -16,13 +17,13 @@ def held_out_losses(backend: Backend, blocks: Mapping[str, np.ndarray]) -> dict[
 
     `blocks[domain]` has shape (n, context + 1). Sums run in float64.
     """
-    shape = backend.weights.shape
-    batch = max(1, _LOGITS // (shape.context * shape.vocab_size))
+    block = backend.context * backend.vocab_size
+    batch = max(1, _LOGITS[backend.device.type] // block) * backend.group.size
     losses = {}
     for domain, rows in blocks.items():
         total = 0.0
         for start in range(0, len(rows), batch):
-            part = torch.from_numpy(rows[start : start + batch]).to(backend.weights.device)
+            part = torch.from_numpy(rows[start : start + batch]).to(backend.device)
             total += backend.loss(part) * len(part)
         losses[domain] = total / len(rows)
     return losses

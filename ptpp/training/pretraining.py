@@ -11,15 +11,14 @@ import torch
 
 from ptpp.errors import InputError
 from ptpp.files import remove_leftovers, sha256
-from ptpp.training.backend import backend_for
-from ptpp.training.checkpoint import save_checkpoint
+from ptpp.training.backend import started
 from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
 from ptpp.training.evaluation import held_out_losses
 from ptpp.training.finished import keep, restore
+from ptpp.training.group import ALONE, Group
 from ptpp.training.runs import Run, cost_of, rows_of, write_rows
 from ptpp.training.state import StateFolder, fingerprint, load_tensors, save_tensors
 from ptpp.training.text import Text, warn_of_repeats
-from ptpp.training.weights import Weights, initialise
 
 log = logging.getLogger("ptpp")
 
@@ -40,16 +39,19 @@ def pretrain_stage(
     finished: str | Path,
     save_every_s: float = 30.0,
     stopping: Callable[[], bool] = lambda: False,
+    group: Group = ALONE,
+    micro_batch: int | None = None,
 ) -> None:
     """Train one model from the previous stage's trunk (or from scratch) to `ptpp`.
 
     Writes the decayed checkpoint, the trunk to go on from, the checkpoint's held-out losses as
     zero-shot observations (ATPP 0), the trunk's training curve and what it cost; the folder
-    `finished` keeps links to them, from which a stage that was trained before is put back. Raises
-    Diverged when a loss is not finite or the base loss ends no better than a uniform guess,
-    Interrupted when `stopping` turns true.
+    `finished` keeps links to them, from which a stage that was trained before is put back. All
+    processes of a `group` call this alike; `micro_batch` is in sequences. Raises Diverged when a
+    loss is not finite or the base loss ends no better than a uniform guess, Interrupted when
+    `stopping` turns true.
     """
-    started = time.monotonic()
+    began = time.monotonic()
     outputs = {
         "checkpoint": checkpoint,
         "trunk": trunk,
@@ -57,17 +59,15 @@ def pretrain_stage(
         "curve": curve,
         "cost": cost,
     }
-    weights = Weights(run.shape, run.device)
-    initialise(weights, run.seed)
+    backend = started(run.shape, run.seed, run.device, group, micro_batch)
     start, points = 0, []
     if previous_trunk is not None:
         try:
             tensors, meta = load_tensors(Path(previous_trunk))
         except InputError as error:
             raise InputError(f"{error}; delete it and run again, to train its stage anew") from None
-        weights.restore(tensors, "trunk")
+        backend.restore(tensors, "trunk")
         start, points = meta["position"], meta["points"]
-    backend = backend_for(weights)
     context = run.shape.context
     milestone = Milestone.at(ptpp, run.n_params, context, settings)
     mixture = text.mixture(text.base, run.seed, "pretraining", context)
@@ -86,17 +86,21 @@ def pretrain_stage(
                 f"{what}: {worst} loss {losses[worst]:.3f} nats is no better than a uniform guess; "
                 "lower pretraining.learning_rate"
             )
-        save_checkpoint(weights, checkpoint, tokenizer, text.of_checkpoint())
+        backend.save(checkpoint, tokenizer, text.of_checkpoint())
         return losses
 
     identity = [asdict(run), ptpp, asdict(settings), text.identity(), torch.__version__]
     identity.append(sha256(previous_trunk) if previous_trunk is not None else "")
     digest = fingerprint(identity)
-    folder = StateFolder(state, digest)
+    folder = StateFolder(state, digest, group.leads)
     with folder.locked():
-        for path in outputs.values():
-            remove_leftovers(path)
-        if restore(finished, digest, outputs):
+        put_back = False
+        if group.leads:
+            for path in outputs.values():
+                remove_leftovers(path)
+            put_back = restore(finished, digest, outputs)
+        (put_back,) = group.any(put_back)
+        if put_back:
             log.info("%s: trained before", what)
             folder.remove()
             return
@@ -114,12 +118,15 @@ def pretrain_stage(
         )
         points += [[p * context, loss] for p, loss in made.points]
         meta = {"position": max(milestone.branch, start), "points": points}
-        save_tensors(Path(trunk), weights.state("trunk"), meta)
+        kept = backend.whole(backend.state("trunk"))
+        if not group.leads:
+            return
+        save_tensors(Path(trunk), kept, meta)
         name = f"{run.model}.ptpp{ptpp:g}.zero_shot"
         write_rows(rows_of(run, name, ptpp, 0.0, 0.0, 0, records[0], text), zero_shot)
         who = {"model": run.model, "size": run.size, "seed": run.seed, "n_params": run.n_params}
         write_rows([who | {"tokens": tokens, "loss": loss} for tokens, loss in points], curve)
         tokens = sequences_trained([milestone], start) * context
-        write_rows([cost_of(run, f"{run.model}.ptpp{ptpp:g}", tokens, started)], cost)
+        write_rows([cost_of(run, f"{run.model}.ptpp{ptpp:g}", tokens, began, group.size)], cost)
         keep(finished, digest, outputs)
         folder.remove()

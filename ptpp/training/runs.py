@@ -102,10 +102,11 @@ def rows_of(
     ]
 
 
-def cost_of(run: Run, name: str, tokens: int, started: float) -> dict:
+def cost_of(run: Run, name: str, tokens: int, started: float, devices: int) -> dict:
     """What a run took: tokens trained on, branches included, FLOPs, seconds, peak memory (MiB).
 
-    `started` is a reading of time.monotonic().
+    `started` is a reading of time.monotonic(). On several devices memory is that of the first
+    one's process, and `seconds` pass on each of them.
     """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
@@ -113,6 +114,7 @@ def cost_of(run: Run, name: str, tokens: int, started: float) -> dict:
         "size": run.size,
         "seed": run.seed,
         "device": run.device,
+        "devices": devices,
         "tokens": tokens,
         "flops": training_flops(run.n_params, tokens),
         "seconds": round(time.monotonic() - started, 3),

@@ -81,11 +81,16 @@ def _digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
 
 
 class StateFolder:
-    """The folder of one job's unfinished training."""
+    """The folder of one job's unfinished training.
 
-    def __init__(self, folder: str | Path, fingerprint: str):
+    Of several processes that train one model only the leading one (`leads`) locks, writes and
+    removes; the others read.
+    """
+
+    def __init__(self, folder: str | Path, fingerprint: str, leads: bool = True):
         self.folder = Path(folder)
         self.fingerprint = fingerprint
+        self.leads = leads
 
     @property
     def path(self) -> Path:
@@ -97,6 +102,9 @@ class StateFolder:
 
         What a killed process left half-written is cleared away.
         """
+        if not self.leads:
+            yield
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / "lock", "w") as handle:
             try:
@@ -112,6 +120,8 @@ class StateFolder:
             yield
 
     def save(self, tensors: Mapping[str, torch.Tensor], meta: Mapping) -> None:
+        if not self.leads:
+            return
         meta = {"fingerprint": self.fingerprint, **meta}
         save_tensors(self.path, tensors, meta, aside=previous(self.path))
 
@@ -138,4 +148,5 @@ class StateFolder:
         return None
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.leads:
+            shutil.rmtree(self.folder, ignore_errors=True)

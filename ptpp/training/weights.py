@@ -5,7 +5,7 @@ of one per parameter. Names and layouts are those of `transformers.GPT2LMHeadMod
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
@@ -43,7 +43,7 @@ def parameter_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
 GROUPS = ("hidden", "embeddings", "vectors")
 
 
-def group_of(name: str, size: tuple[int, ...]) -> str:
+def group_of(name: str, size: Sequence[int]) -> str:
     """Which of GROUPS a parameter learns with: muP scales the rate of hidden matrices alone."""
     if len(size) == 1:
         return "vectors"
@@ -53,8 +53,8 @@ def group_of(name: str, size: tuple[int, ...]) -> str:
 class Weights:
     """Parameters (`flat`), their `gradient` and AdamW's moments, in the same flat layout.
 
-    `parameters` and `gradients` map names to views; `groups` maps a group to its slice of the flat
-    tensors; `steps` counts the optimiser's steps.
+    `parameters` and `gradients` map names to views; `places` and `groups` map a name or a group to
+    its slice of the flat tensors; `steps` counts the optimiser's steps.
     """
 
     def __init__(self, shape: Shape, device: str = "cpu", dtype: torch.dtype = torch.float32):
@@ -67,6 +67,7 @@ class Weights:
         self.flat = torch.zeros(shape.n_params, device=device, dtype=dtype)
         self.gradient, self.first, self.second = (torch.zeros_like(self.flat) for _ in range(3))
         self.steps = 0
+        self.places: dict[str, slice] = {}
         self.parameters: dict[str, torch.Tensor] = {}
         self.gradients: dict[str, torch.Tensor] = {}
         self.groups: dict[str, slice] = {}
@@ -74,13 +75,10 @@ class Weights:
         for group, names in grouped.items():
             start = offset
             for name in names:
-                count = math.prod(sizes[name])
-                for views, flat in (
-                    (self.parameters, self.flat),
-                    (self.gradients, self.gradient),
-                ):
-                    views[name] = flat[offset : offset + count].view(sizes[name])
-                offset += count
+                self.places[name] = slice(offset, offset + math.prod(sizes[name]))
+                self.parameters[name] = self.flat[self.places[name]].view(sizes[name])
+                self.gradients[name] = self.gradient[self.places[name]].view(sizes[name])
+                offset = self.places[name].stop
             self.groups[group] = slice(start, offset)
 
     @property
@@ -88,36 +86,49 @@ class Weights:
         return self.flat.device
 
     def state(self, label: str) -> dict[str, torch.Tensor]:
-        """Parameters, moments and step count as tensors named under `label`, copied."""
-        steps = torch.tensor([self.steps])
-        parts = {"flat": self.flat, "first": self.first, "second": self.second, "steps": steps}
-        return {f"{label}.{name}": tensor.clone() for name, tensor in parts.items()}
+        """Parameters, moments and step count as tensors named under `label`, copied.
+
+        Names are those of parameters, with "first." or "second." before them for moments, and
+        "steps", so that every way to train the model can go on from it.
+        """
+        kept = {}
+        for part, flat in (("", self.flat), ("first.", self.first), ("second.", self.second)):
+            copied = flat.clone()
+            for name, place in self.places.items():
+                kept[f"{label}.{part}{name}"] = copied[place].view_as(self.parameters[name])
+        return kept | {f"{label}.steps": torch.tensor(float(self.steps))}
 
     def restore(self, tensors: Mapping[str, torch.Tensor], label: str) -> None:
         """Put back what `state` took, bit for bit."""
-        self.flat.copy_(tensors[f"{label}.flat"])
-        self.first.copy_(tensors[f"{label}.first"])
-        self.second.copy_(tensors[f"{label}.second"])
+        for part, flat in (("", self.flat), ("first.", self.first), ("second.", self.second)):
+            for name, place in self.places.items():
+                tensor = tensors[f"{label}.{part}{name}"]
+                flat[place].view_as(self.parameters[name]).copy_(tensor)
         self.steps = int(tensors[f"{label}.steps"])
 
 
-def initialise(weights: Weights, seed: int, embedding_std: float = 0.02) -> None:
+def initial_tensors(
+    shape: Shape, seed: int, embedding_std: float = 0.02
+) -> Iterator[tuple[str, torch.Tensor]]:
     """Seeded GPT-2 initialisation with hidden matrices at 1/sqrt(fan-in), as muP asks.
 
-    Residual projections are further divided by sqrt(2 depth) [Radford et al. 2019, GPT-2]. The
-    numbers are drawn on the CPU, the same for every device.
+    Residual projections are further divided by sqrt(2 depth) [Radford et al. 2019, GPT-2]. Every
+    parameter comes with its name, drawn on the CPU, the same for every device.
     """
     generator = torch.Generator().manual_seed(seed)
-    residual = 1 / math.sqrt(2 * weights.shape.depth)
-    weights.flat.zero_()
-    for name, parameter in sorted(weights.parameters.items()):
-        kind = group_of(name, tuple(parameter.shape))
-        if kind == "vectors":
-            if name.endswith("weight"):
-                parameter.fill_(1.0)  # norms start at one and biases at zero
+    residual = 1 / math.sqrt(2 * shape.depth)
+    for name, size in parameter_shapes(shape).items():
+        kind = group_of(name, size)
+        if kind == "vectors":  # norms start at one and biases at zero
+            yield name, torch.ones(size) if name.endswith("weight") else torch.zeros(size)
             continue
         std = embedding_std
         if kind == "hidden":
-            std = parameter.shape[0] ** -0.5 * (residual if "c_proj" in name else 1.0)
-        drawn = torch.empty(parameter.shape).normal_(0.0, std, generator=generator)
-        parameter.copy_(drawn)
+            std = size[0] ** -0.5 * (residual if "c_proj" in name else 1.0)
+        yield name, torch.empty(size).normal_(0.0, std, generator=generator)
+
+
+def initialise(weights: Weights, seed: int) -> None:
+    """Fill the parameters with `initial_tensors`."""
+    for name, tensor in initial_tensors(weights.shape, seed):
+        weights.parameters[name].copy_(tensor)

@@ -1,0 +1,101 @@
+"""A training job from plain values: here, or by torchrun in several processes that share a model."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ptpp.errors import InputError, Interrupted
+from ptpp.files import read_json
+
+log = logging.getLogger("ptpp")
+
+# Seconds that the processes of a job have to end by themselves once torchrun is told to stop them.
+PATIENCE = 600
+RAISED = {"InputError": InputError, "Interrupted": Interrupted, "MemoryError": MemoryError}
+
+
+def train_job(
+    order: Mapping, processes: int, threads: int, stopping: Callable[[], bool] = lambda: False
+) -> None:
+    """Do what `order` says: the arguments of `ptpp.training.work.work`, which travel as JSON.
+
+    processes: how many share the model, a device each. threads: CPU threads of all together.
+    Raises what the job raises; of a job in several processes InputError, Interrupted and
+    MemoryError arrive as such, anything else as RuntimeError with the end of what was said.
+    """
+    if processes == 1:
+        from ptpp.training.work import work
+
+        work(**order, threads=threads, stopping=stopping)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        order = {**order, "threads": max(1, threads // processes)}
+        (folder / "order.json").write_text(json.dumps(order))
+        code = _torchrun(folder, processes, stopping)
+        _raise_failures(folder, processes, code)
+
+
+def _torchrun(folder: Path, processes: int, stopping: Callable[[], bool]) -> int:
+    """Start the processes, relay what the first one says, and end them when asked to stop.
+
+    They stop when their standard input ends: by our closing it, or by our death. They get a
+    session of their own, so that a Ctrl-C meant for the job does not reach them as well.
+    """
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python"]
+    command += [f"--nproc-per-node={processes}", sys.executable, "-m", "ptpp.training.worker"]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(PATIENCE),
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    with open(folder / "said", "w") as said:
+        torchrun = subprocess.Popen(
+            [*command, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
+        relay = threading.Thread(target=_relay, args=(torchrun.stdout,), daemon=True)
+        relay.start()
+        try:
+            while torchrun.poll() is None:
+                if stopping() and not torchrun.stdin.closed:
+                    torchrun.stdin.close()
+                time.sleep(0.1)
+        finally:  # a second Ctrl-C comes through here
+            if torchrun.poll() is None:
+                torchrun.kill()
+            torchrun.stdin.close()
+            relay.join(timeout=10)
+    return torchrun.returncode
+
+
+def _relay(lines) -> None:
+    for line in lines:
+        log.info("%s", line.rstrip("\n"))
+
+
+def _raise_failures(folder: Path, processes: int, code: int) -> None:
+    """The failure that explains the others: a process whose partner is gone fails too."""
+    ends = [folder / f"end{rank}.json" for rank in range(processes)]
+    failures = [end for end in (read_json(path) for path in ends if path.exists()) if end]
+    for kind, error in RAISED.items():
+        for failure in failures:
+            if failure["kind"] == kind:
+                raise error(failure["message"])
+    if code or failures:
+        said = (folder / "said").read_text(errors="replace").splitlines()
+        told = [f"{failure['kind']}: {failure['message']}" for failure in failures] or said[-30:]
+        raise RuntimeError("a training process failed\n" + "\n".join(told))

@@ -1,0 +1,48 @@
+"""A training job as the workflow gives it: paths, names and numbers."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ptpp.training.adaptation import adapt
+from ptpp.training.group import ALONE, Group
+from ptpp.training.pretraining import pretrain_stage
+from ptpp.training.runs import Run, prepare, settings_for
+from ptpp.training.text import Text
+
+JOBS = {"pretrain": pretrain_stage, "adapt": adapt}
+
+
+def work(
+    job: str,
+    model: str,
+    spec: Mapping,
+    code: str,
+    optimiser: Mapping,
+    text: Mapping,
+    train: Sequence[str],
+    valid: Sequence[str],
+    threads: int,
+    micro_batch_tokens: int | None = None,
+    group: Group = ALONE,
+    stopping: Callable[[], bool] = lambda: False,
+    **others,
+) -> None:
+    """Do the job `job` (a key of JOBS) for `model` of the given specification.
+
+    spec: see `Run.of`. optimiser: a `pretraining` or `adaptation` section. text: arguments of
+    `Text.open` beside the stores `train` and `valid`. micro_batch_tokens: tokens whose activations
+    a process holds at once; None: its part of a whole batch. others: further arguments of the job.
+    """
+    prepare(threads)
+    run = Run.of(model, spec, code)
+    micro_batch = None
+    if micro_batch_tokens is not None:
+        micro_batch = max(1, micro_batch_tokens // run.shape.context)
+    JOBS[job](
+        run=run,
+        settings=settings_for(optimiser, run, spec["size"]["batch_tokens"]),
+        text=Text.open(train, valid, **text),
+        group=group,
+        micro_batch=micro_batch,
+        stopping=stopping,
+        **others,
+    )
