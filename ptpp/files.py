@@ -84,6 +84,15 @@ def remove_leftovers(path: str | os.PathLike) -> None:
                 shutil.rmtree(found) if found.is_dir() else found.unlink(missing_ok=True)
 
 
+def link(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Make `target` a hard link to the file `source`, or a copy where the disk cannot link."""
+    source = os.path.realpath(source)  # never a link to a symbolic link
+    try:
+        os.link(source, target)
+    except OSError:  # other file systems, or none that links
+        shutil.copyfile(source, target)
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

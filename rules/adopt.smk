@@ -21,8 +21,11 @@ rule adopt:
     resources:
         mem_mb=growing(2000),
         runtime=growing(240),
+        devices=size_value("devices", 1),
+        micro_batch_tokens=size_value("micro_batch_tokens", 0),
     params:
         model=model_spec,
+        ptpp=stage,
         given=given_checkpoint,
         text=text_spec(),
         code=code_digest("ptpp.training.adoption"),

@@ -300,7 +300,9 @@ def anchor_sources(wildcards):
     if config["observations"]:
         return f"{RESULTS}/observations.csv"
     sizes = anchor_sizes(config)
-    return run_tables([pair for pair in CHECKPOINTS if MODELS[pair[0]][0] in sizes and pair[1] == stage])
+    return run_tables(
+        [pair for pair in CHECKPOINTS if MODELS[pair[0]][0] in sizes and pair[1] == stage]
+    )
 
 
 def anchor_grid():

@@ -1,6 +1,7 @@
 """Tiny random models and tokenizers as other people save them, to be adapted by the workflow."""
 
 import json
+import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -40,4 +41,51 @@ def save_llama_tokenizer(directory: Path, vocab_size: int = 600) -> Path:
     PreTrainedTokenizerFast(
         tokenizer_object=built, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     ).save_pretrained(directory)
+    return directory
+
+
+def save_llama(directory: Path, seed: int = 0, **changes) -> Path:
+    """Grouped-query attention, an output layer of its own, a vocabulary larger than its tokens."""
+    from transformers import LlamaConfig
+
+    config = LlamaConfig(
+        vocab_size=640,
+        hidden_size=16,
+        intermediate_size=40,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        tie_word_embeddings=False,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    return _save(config, directory, seed, **changes)
+
+
+def save_gpt2(directory: Path, seed: int = 0, **changes) -> Path:
+    """Tied embeddings, learned positions, dropout switched on as GPT-2 was published."""
+    from transformers import GPT2Config
+
+    config = GPT2Config(
+        vocab_size=600,
+        n_embd=24,
+        n_layer=1,
+        n_head=2,
+        n_positions=64,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    return _save(config, directory, seed, **changes)
+
+
+def _save(config, directory: Path, seed: int, tokenizer: Path | None = None, **how) -> Path:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    AutoModelForCausalLM.from_config(config).save_pretrained(directory, **how)
+    if tokenizer is not None:
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(tokenizer / name, directory)
     return directory

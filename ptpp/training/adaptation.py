@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from ptpp.errors import InputError
-from ptpp.files import read_json, sha256, write_json
+from ptpp.files import read_json, write_json
 from ptpp.training.backend import Backend, opened
-from ptpp.training.checkpoint import text_of
+from ptpp.training.checkpoint import text_of, weights_digest
 from ptpp.training.data import adaptation_shares
 from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
 from ptpp.training.evaluation import held_out_losses
@@ -53,16 +53,16 @@ def adapt(
     target loss ends above the checkpoint's own although target text was trained on, Interrupted
     when `stopping` turns true.
     """
-    backend = opened(checkpoint, run.shape, run.shape.context, run.device, group, micro_batch)
-    if text_of(checkpoint) not in (None, text.of_checkpoint()):
+    backend = opened(checkpoint, run.trained, run.shape.context, run.device, group, micro_batch)
+    if not text.agrees(text_of(checkpoint)):
         raise InputError(
             f"{checkpoint}: trained or measured on other text than the token stores hold now; "
-            "delete it and run again, so that it is trained anew"
+            "delete it and run again, so that it is made anew"
         )
     untouched = backend.state("checkpoint")
     before = _loss_before(zero_shot, text.target)
     common = [asdict(run), ptpp, sorted(atpp), asdict(settings), text.identity(), torch.__version__]
-    common += [before, sha256(Path(checkpoint) / "model.safetensors")]
+    common += [before, weights_digest(checkpoint)]
     trajectories = []
     for replay in replays:
         digest = fingerprint([*common, replay])
@@ -150,7 +150,7 @@ def _trajectory(
             raise Diverged(
                 f"{what}: {text.target} loss {losses[text.target]:.3f} nats at ATPP "
                 f"{milestone.budget:g} is above the checkpoint's own {before:.3f}; "
-                "lower adaptation.rewarm or pretraining.learning_rate"
+                "lower adaptation.rewarm or the learning rate"
             )
         return losses
 

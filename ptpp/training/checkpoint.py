@@ -1,5 +1,6 @@
 """Checkpoints: Hugging Face directories that `AutoModelForCausalLM.from_pretrained` loads."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -11,12 +12,13 @@ from safetensors.torch import save_file
 
 from ptpp.errors import InputError, Unwritable
 from ptpp.files import read_json, replacing_directory, sha256
-from ptpp.training.sizes import Shape
+from ptpp.training.sizes import Given, Shape
 from ptpp.training.weights import Weights, parameter_shapes
 
 PREFIX = "transformer."
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 DIGESTS = "sha256.json"  # ours: what each file held when it was written
+GIVEN = "given.json"  # ours: where a model from elsewhere comes from, and its parameters
 TEXT = "text.json"  # ours: digests of the text it was trained and measured on
 ACTIVATIONS = ("gelu",)
 SHAPE = ("n_embd", "n_layer", "n_head", "n_positions", "vocab_size")  # in the order of `Shape`
@@ -77,8 +79,13 @@ def write_checkpoint(
                 shutil.copyfile(source, temporary / name)
         if text is not None:
             (temporary / TEXT).write_text(json.dumps(text, indent=2) + "\n")
-        digests = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
-        (temporary / DIGESTS).write_text(json.dumps(digests, indent=2) + "\n")
+        write_digests(temporary)
+
+
+def write_digests(directory: Path) -> None:
+    """Record what each file of a directory holds, for `check_digests`."""
+    digests = {path.name: sha256(path) for path in sorted(directory.iterdir())}
+    (directory / DIGESTS).write_text(json.dumps(digests, indent=2) + "\n")
 
 
 def load_checkpoint(directory: str | Path, device: str = "cpu") -> Weights:
@@ -130,6 +137,30 @@ def text_of(directory: str | Path) -> object:
     """What `save_checkpoint` was told of the text; None for checkpoints from elsewhere."""
     path = Path(directory) / TEXT
     return read_json(path) if path.exists() else None
+
+
+def given_of(directory: str | Path, context: int) -> Given:
+    """The counts of a model of the user's own, as recorded when it was taken over."""
+    path = Path(directory) / GIVEN
+    record = read_json(path)
+    try:
+        counts = (record["n_params"], record["n_params_non_embedding"], record["vocab_size"])
+    except (KeyError, TypeError):
+        raise InputError(
+            f"{path}: is not what was written there; delete {directory} and run again"
+        ) from None
+    return Given(*counts[:2], context, counts[2])
+
+
+def weights_digest(directory: str | Path) -> str:
+    """A digest of the weights, one file or several; of what `write_digests` recorded, if it did."""
+    directory = Path(directory)
+    recorded = read_json(directory / DIGESTS) if (directory / DIGESTS).exists() else {}
+    sums = {
+        path.name: recorded.get(path.name) or sha256(path)
+        for path in sorted(directory.glob("*.safetensors"))
+    }
+    return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
 
 
 def check_digests(directory: Path) -> None:

@@ -6,13 +6,11 @@ while the outputs exist, and are put back instead of trained again. One set is k
 """
 
 import logging
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ptpp.errors import InputError
-from ptpp.files import read_json, replacing, replacing_directory, sha256, write_json
+from ptpp.files import link, read_json, replacing, replacing_directory, sha256, write_json
 
 log = logging.getLogger("ptpp")
 
@@ -27,7 +25,7 @@ def keep(folder: str | Path, digest: str, outputs: Mapping[str, str | Path]) -> 
             for file, inside in _files(Path(path)):
                 to = temporary / name / inside if inside else temporary / name
                 to.parent.mkdir(parents=True, exist_ok=True)
-                _link(file, to)
+                link(file, to)
                 sums[str(to.relative_to(temporary))] = sha256(file)
         write_json(temporary / RECORD, {"digest": digest, "files": sums})
 
@@ -50,11 +48,11 @@ def restore(folder: str | Path, digest: str, outputs: Mapping[str, str | Path]) 
         if (folder / name).is_dir():
             with replacing_directory(path) as temporary:
                 for file, inside in _files(folder / name):
-                    _link(file, temporary / inside)
+                    link(file, temporary / inside)
         else:
             with replacing(path) as temporary:
                 temporary.unlink()
-                _link(folder / name, temporary)
+                link(folder / name, temporary)
     return True
 
 
@@ -65,10 +63,3 @@ def _files(path: Path) -> Iterator[tuple[Path, str]]:
             yield file, file.name
     else:
         yield path, ""
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # other file systems, or none that links
-        shutil.copyfile(source, target)

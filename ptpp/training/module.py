@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -198,18 +199,27 @@ def opened_module(
     if shape is not None:
         check_shape(checkpoint, shape)
     try:
-        module = AutoModelForCausalLM.from_pretrained(
+        module, told = AutoModelForCausalLM.from_pretrained(
             checkpoint,
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         said = " ".join(str(error).split())
         raise InputError(
             f"{checkpoint}: cannot be read as a causal language model ({said})"
         ) from None
+    for what in ("missing_keys", "mismatched_keys"):  # transformers would draw them at random
+        if told[what]:
+            name = sorted(map(str, told[what]))[0]
+            raise InputError(
+                f"{checkpoint}: its weights are not those of its config.json "
+                f"({what.replace('_', ' ')}: {name})"
+            )
     longest = getattr(module.config, "max_position_embeddings", None)
     if longest is not None and longest < context:
         raise InputError(

@@ -13,33 +13,47 @@ import torch
 from ptpp.corpora.store import bytes_per_token
 from ptpp.errors import InputError
 from ptpp.files import replacing
+from ptpp.training.checkpoint import given_of
 from ptpp.training.cpu import use_fast_float32
 from ptpp.training.evaluation import bits_per_byte
 from ptpp.training.schedule import Settings
-from ptpp.training.sizes import Shape, shape_of, training_flops
+from ptpp.training.sizes import Given, Shape, shape_of, training_flops
 from ptpp.training.text import Text
 
 
 @dataclass(frozen=True)
 class Run:
-    """Who is trained: its name in tables and logs, shape, counting rule, seed and device."""
+    """Who is trained: its name in tables and logs, shape, counting rule, seed and device.
+
+    A model of the user's own has no shape but its counts.
+    """
 
     model: str
     size: str
-    shape: Shape
+    shape: Shape | Given
     count: str
     seed: int
     device: str
     code: str  # digest of the training code, part of the fingerprint
 
     @classmethod
-    def of(cls, model: str, spec: Mapping, code: str) -> "Run":
-        """The run of `model` as the workflow specifies it: size, seed, context, count, device."""
-        size = spec["size"]
+    def of(
+        cls, model: str, spec: Mapping, code: str, checkpoint: str | Path | None = None
+    ) -> "Run":
+        """The run of `model` as the workflow specifies it: size, seed, context, count, device.
+
+        checkpoint: where a model of the user's own was taken over (`ptpp.training.adoption`).
+        """
+        size, context = spec["size"], spec["context"]
+        given = "n_params" in size
         return cls(
             model=model,
             size=size["name"],
-            shape=shape_of(size, spec["context"], spec["vocab_size"]),
+            shape=(
+                given_of(checkpoint, context)
+                if given
+                else shape_of(size, context, spec["vocab_size"])
+            ),
             count=spec["count"],
             seed=spec["seed"],
             device=pick_device(spec["device"]),
@@ -49,6 +63,11 @@ class Run:
     @property
     def n_params(self) -> int:
         return self.shape.count(self.count)
+
+    @property
+    def trained(self) -> Shape | None:
+        """The GPT-2 of ours that it is; None for a model of the user's own."""
+        return self.shape if isinstance(self.shape, Shape) else None
 
 
 def settings_for(optimiser: Mapping, run: Run, batch_tokens: int) -> Settings:

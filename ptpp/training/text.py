@@ -61,11 +61,15 @@ class Text:
     def of_checkpoint(self) -> dict:
         """What a pre-trained checkpoint and its held-out losses have seen, and CPT must see too."""
         base = {language: self.train[language] for language in self.base}
-        return {
-            "train": _contents(base),
-            "valid": _contents(self.valid),
-            "evaluation_tokens": self.evaluation_tokens,
-        }
+        return {"train": _contents(base)} | self.of_measurement()
+
+    def of_measurement(self) -> dict:
+        """What held-out losses were measured on."""
+        return {"valid": _contents(self.valid), "evaluation_tokens": self.evaluation_tokens}
+
+    def agrees(self, recorded: Mapping | None) -> bool:
+        """Whether what a checkpoint has recorded of its text, if anything, holds for this one."""
+        return recorded is None or recorded.items() <= self.of_checkpoint().items()
 
     def identity(self) -> dict:
         """What makes these stores this text and no other, for fingerprints."""

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from ptpp.training.adaptation import adapt
+from ptpp.training.adoption import measure
 from ptpp.training.group import ALONE, Group
 from ptpp.training.pretraining import pretrain_stage
 from ptpp.training.runs import Run, prepare, settings_for
 from ptpp.training.text import Text
 
-JOBS = {"pretrain": pretrain_stage, "adapt": adapt}
+JOBS = {"pretrain": pretrain_stage, "adapt": adapt, "measure": measure}
 
 
 def work(
@@ -16,11 +17,12 @@ def work(
     model: str,
     spec: Mapping,
     code: str,
-    optimiser: Mapping,
     text: Mapping,
     train: Sequence[str],
     valid: Sequence[str],
+    checkpoint: str,
     threads: int,
+    optimiser: Mapping | None = None,
     micro_batch_tokens: int | None = None,
     group: Group = ALONE,
     stopping: Callable[[], bool] = lambda: False,
@@ -28,18 +30,21 @@ def work(
 ) -> None:
     """Do the job `job` (a key of JOBS) for `model` of the given specification.
 
-    spec: see `Run.of`. optimiser: a `pretraining` or `adaptation` section. text: arguments of
-    `Text.open` beside the stores `train` and `valid`. micro_batch_tokens: tokens whose activations
-    a process holds at once; None: its part of a whole batch. others: further arguments of the job.
+    spec: see `Run.of`. optimiser: a `pretraining` or `adaptation` section; None where nothing is
+    trained. text: arguments of `Text.open` beside the stores `train` and `valid`.
+    micro_batch_tokens: tokens whose activations a process holds at once; None: its part of a whole
+    batch. others: further arguments of the job.
     """
     prepare(threads)
-    run = Run.of(model, spec, code)
+    run = Run.of(model, spec, code, checkpoint)
     micro_batch = None
     if micro_batch_tokens is not None:
         micro_batch = max(1, micro_batch_tokens // run.shape.context)
+    if optimiser is not None:
+        others["settings"] = settings_for(optimiser, run, spec["size"]["batch_tokens"])
     JOBS[job](
         run=run,
-        settings=settings_for(optimiser, run, spec["size"]["batch_tokens"]),
+        checkpoint=checkpoint,
         text=Text.open(train, valid, **text),
         group=group,
         micro_batch=micro_batch,
