@@ -1,4 +1,4 @@
-"""A training job from plain values: here, or by torchrun in several processes that share a model."""
+"""A training job from plain values: here, or by torchrun in processes that share a model."""
 
 import json
 import logging
