@@ -16,11 +16,9 @@ rule adapt:
     priority: adaptation_priority
     conda:
         "../envs/ptpp.yaml"
-    threads: 1
+    threads: training_threads("adapt")
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(240),
-        save_every=config["save_every"],  # here, since a changed resource reruns nothing
+        **training_resources("adapt"),
     params:
         model=model_spec,
         ptpp=stage,

@@ -17,11 +17,9 @@ rule pretrain:
     priority: pretraining_priority
     conda:
         "../envs/ptpp.yaml"
-    threads: 1
+    threads: training_threads("pretrain")
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(240),
-        save_every=config["save_every"],  # here, since a changed resource reruns nothing
+        **training_resources("pretrain"),
     params:
         model=model_spec,
         ptpp=stage,

@@ -1,8 +1,18 @@
 """Adapt one checkpoint at several replay ratios and measure every ATPP."""
 
-from ptpp import jobs
+from ptpp import gpus, jobs
 
-with jobs.logged(snakemake.log[0]), jobs.stoppable() as stopping:
+with (
+    jobs.logged(snakemake.log[0]),
+    jobs.stoppable() as stopping,
+    gpus.assigned(
+        snakemake.params.model["device"],
+        snakemake.resources.devices,
+        snakemake.resources.jobs_per_gpu,
+        stopping,
+        what=snakemake.log[0],
+    ),
+):
     from ptpp.training.adaptation import adapt
     from ptpp.training.runs import Run, prepare, settings_for
     from ptpp.training.text import Text

@@ -1,8 +1,18 @@
 """Train one model from the previous stage's trunk to a PTPP checkpoint."""
 
-from ptpp import jobs
+from ptpp import gpus, jobs
 
-with jobs.logged(snakemake.log[0]), jobs.stoppable() as stopping:
+with (
+    jobs.logged(snakemake.log[0]),
+    jobs.stoppable() as stopping,
+    gpus.assigned(
+        snakemake.params.model["device"],
+        snakemake.resources.devices,
+        snakemake.resources.jobs_per_gpu,
+        stopping,
+        what=snakemake.log[0],
+    ),
+):
     from ptpp.training.pretraining import pretrain_stage
     from ptpp.training.runs import Run, prepare, settings_for
     from ptpp.training.text import Text
