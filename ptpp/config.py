@@ -1,6 +1,7 @@
 """Is this configuration usable? Its form by JSON Schema, its sense by the checks below."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +16,8 @@ from ptpp.training.sizes import shape_of
 STAGE_TOLERANCE = 0.02  # of a checkpoint's tokens per parameter
 
 SCHEMA = Path(__file__).parent.parent / "schemas" / "config.schema.yaml"
+_RESOURCE = re.compile("[a-z][a-z0-9_]*")
+_NO_RESOURCES = ("devices", "jobs_per_gpu", "save_every", "mem_mib")  # set elsewhere, or otherwise
 
 
 def without_nulls(config: Mapping) -> None:
@@ -252,6 +255,41 @@ def _check_sizes(models: Mapping) -> None:
                 f"{where}: batch_tokens {size['batch_tokens']} is not a multiple of "
                 f"models.context {models['context']}"
             )
+        _check_devices(size, models["context"], where)
+        _check_resources(size.get("resources", {}), where)
+
+
+def _check_devices(size: Mapping, context: int, where: str) -> None:
+    """Every device gets as many sequences of a step, and every micro-batch holds as many."""
+    devices = size.get("devices", 1)
+    micro = size.get("micro_batch_tokens")
+    if micro is not None and micro % context:
+        raise InputError(
+            f"{where}: micro_batch_tokens {micro} is not a multiple of models.context {context}"
+        )
+    if size["batch_tokens"] % (devices * (micro or context)):
+        of = f"models.context {context}" if micro is None else f"micro_batch_tokens {micro}"
+        raise InputError(
+            f"{where}: batch_tokens {size['batch_tokens']} is not a multiple of devices {devices} "
+            f"times {of}"
+        )
+
+
+def _check_resources(resources: Mapping, where: str) -> None:
+    for name in resources:
+        if not _RESOURCE.fullmatch(name) or name in _NO_RESOURCES:
+            raise InputError(
+                f"{where}: resources: found {name!r}; accepted: threads, mem_mb, mem, runtime, gpu "
+                "and resources that your cluster knows, such as slurm_partition"
+            )
+    for one, other in (("mem", "mem_mb"), ("gpu", "gres")):
+        if one in resources and other in resources:
+            raise InputError(f"{where}: resources: {one} and {other} say the same; give one")
+    asked = resources.get("gpu", 1)
+    if "gpu_model" in resources and 0 in (
+        asked.values() if isinstance(asked, Mapping) else [asked]
+    ):
+        raise InputError(f"{where}: resources: gpu_model is asked for, but gpu is 0")
 
 
 def _check_checkpoints(size: Mapping, stages: list) -> None:

@@ -31,6 +31,7 @@ class Line:
     unshared_tokens: int  # had every stage, or every ATPP, been a run of its own
     flops: float
     device_hours: float
+    devices: int | None  # that one job trains on
     longest_job_hours: float
     disk_gb: float
 
@@ -40,9 +41,10 @@ def cost_estimate(config: Mapping) -> pd.DataFrame:
 
     `config` is a checked configuration. Returns the columns of `Line` and saved, the share of
     unshared_tokens that shared trunks spare. flops are 6 N D as in `costs.csv`; device_hours are
-    hours of one device by `ptpp.devices`, evaluation included, starts of processes not; disk_gb
-    (1e9 bytes) is what stays. Checkpoints of the user's own are stages without training, and their
-    N is as declared. Raises InputError when the configuration trains nothing.
+    hours of one device by `ptpp.devices`, evaluation included, starts of processes not;
+    longest_job_hours are by the clock, `devices` at once taken to be as many times as fast as one;
+    disk_gb (1e9 bytes) is what stays. Checkpoints of the user's own are stages without training,
+    and their N is as declared. Raises InputError when the configuration trains nothing.
     """
     if config["observations"] is not None:
         raise InputError("observations: a finished table is given, so nothing is trained")
@@ -65,7 +67,7 @@ def cost_estimate(config: Mapping) -> pd.DataFrame:
         _sum("all", [text, *pretraining, *adoption, *adaptation]),
     ]
     table = pd.DataFrame([asdict(line) for line in lines])
-    table["n_params"] = table["n_params"].astype("Int64")
+    table = table.astype({"n_params": "Int64", "devices": "Int64"})
     place = table.columns.get_loc("unshared_tokens") + 1
     unshared = table["unshared_tokens"].where(table["unshared_tokens"] > 0)
     table.insert(place, "saved", 1 - table["tokens"] / unshared)
@@ -78,16 +80,29 @@ def estimate_text(table: pd.DataFrame, section: Mapping) -> str:
     `section` is the config's `cost`.
     """
     device, total = device_of(section), table.iloc[-1]
+    trains = table[table["devices"].notna()]
+    longest = trains.loc[trains["longest_job_hours"].idxmax()]
+    unit = "core" if "core" in section["device"] else "GPU"
+    several = "" if longest.devices == 1 else f" on {longest.devices} devices at once"
+    evenly = "Several devices are taken to be as many times as fast as one.\n"
     saved = 100 * table[table["size"] == "all"].set_index("what")["saved"]
     return (
         to_text(table.drop(columns="unshared_tokens").astype({"tokens": float}))
         + f"\nDevice {section['device']}: {device.peak:.4g} FLOP/s x {device.utilisation:g}, and "
         f"{device.seconds_per_token:g} s a token ({device.source}).\n"
-        f"In all {total.device_hours:.4g} device-hours. The longest job takes "
-        f"{total.longest_job_hours:.4g}, and a model's stages wait for each other.\n"
-        f"Shared trunks spare {_spared(saved)}.\n"
+        f"In all {_four(total.device_hours)} {unit}-hours. The longest job, {longest['what']} of "
+        f"{longest['size']} to PTPP {longest['ptpp']}, takes\n{_four(longest.longest_job_hours)} "
+        f"hours{several}; a model's stages wait for each other.\n"
+        + evenly
+        * bool((trains["devices"] > 1).any())
+        + f"Shared trunks spare {_spared(saved)}.\n"
         "Jobs train or prepare text; hours leave out text, fits and the start of processes.\n"
     )
+
+
+def _four(number: float) -> str:
+    """Four significant digits, as in the table."""
+    return f"{float(f'{number:.4g}'):g}"
 
 
 def _spared(saved: pd.Series) -> str:
@@ -117,7 +132,7 @@ def _text(config: Mapping) -> Line:
     width = 2 if config["tokenizer"]["vocab_size"] <= 1 << 16 else 4
     tokens = sum(language["train_tokens"] + language["valid_tokens"] for language in languages)
     jobs = 1 + 2 * len(languages)
-    return Line("text", "", "", None, jobs, 0, 0, 0, 0.0, 0.0, 0.0, tokens * width / 1e9)
+    return Line("text", "", "", None, jobs, 0, 0, 0, 0.0, 0.0, None, 0.0, tokens * width / 1e9)
 
 
 def _adoption(size: Mapping, shape: Given, config: Mapping, device: Device) -> list[Line]:
@@ -205,7 +220,7 @@ def _line(
     stays: int,
 ) -> Line:
     """All seeds of one size at one stage; the last four of a single run, `stays` bytes."""
-    seeds, tokens = len(size["seeds"]), sequences * shape.context
+    seeds, tokens, devices = len(size["seeds"]), sequences * shape.context, size.get("devices", 1)
     hours = device.seconds(shape, tokens, evaluated) / 3600
     return Line(
         what,
@@ -218,7 +233,8 @@ def _line(
         unshared_tokens=seeds * runs * unshared * shape.context,
         flops=seeds * runs * training_flops(count, tokens),
         device_hours=seeds * runs * hours,
-        longest_job_hours=runs_per_job * hours,
+        devices=devices,
+        longest_job_hours=runs_per_job * hours / devices,
         disk_gb=seeds * stays / 1e9,
     )
 
@@ -234,6 +250,7 @@ def _sum(what: str, lines: list[Line]) -> Line:
         None,
         *(total(key) for key in ("jobs", "runs", "tokens", "unshared_tokens", "flops")),
         total("device_hours"),
+        None,
         max(line.longest_job_hours for line in lines),
         total("disk_gb"),
     )

@@ -16,14 +16,9 @@ rule adapt:
     priority: adaptation_priority
     conda:
         "../envs/ptpp.yaml"
-    threads: 1
+    threads: training_threads("adapt")
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(240),
-        # Here, since a changed resource reruns nothing.
-        save_every=config["save_every"],
-        devices=size_value("devices", 1),
-        micro_batch_tokens=size_value("micro_batch_tokens", 0),
+        **training_resources("adapt"),
     params:
         model=model_spec,
         ptpp=stage,

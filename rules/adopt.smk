@@ -17,12 +17,9 @@ rule adopt:
     priority: pretraining_priority
     conda:
         "../envs/ptpp.yaml"
-    threads: 1
+    threads: training_threads("adapt")
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(240),
-        devices=size_value("devices", 1),
-        micro_batch_tokens=size_value("micro_batch_tokens", 0),
+        **training_resources("adapt"),  # a model is measured by what will adapt it
     params:
         model=model_spec,
         ptpp=stage,

@@ -19,14 +19,9 @@ rule pretrain:
     priority: pretraining_priority
     conda:
         "../envs/ptpp.yaml"
-    threads: 1
+    threads: training_threads("pretrain")
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(240),
-        # Here, since a changed resource reruns nothing.
-        save_every=config["save_every"],
-        devices=size_value("devices", 1),
-        micro_batch_tokens=size_value("micro_batch_tokens", 0),
+        **training_resources("pretrain"),
     params:
         model=model_spec,
         ptpp=stage,

@@ -30,4 +30,4 @@ with jobs.logged(snakemake.log[0]), jobs.stoppable() as stopping:
         "cost": snakemake.output.cost,
         "micro_batch_tokens": resources.micro_batch_tokens or None,
     }
-    train_job(order, resources.devices, snakemake.threads, stopping)
+    train_job(order, resources.devices, snakemake.threads, resources.jobs_per_gpu, stopping)

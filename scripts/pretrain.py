@@ -28,4 +28,4 @@ with jobs.logged(snakemake.log[0]), jobs.stoppable() as stopping:
         "save_every_s": resources.save_every,
         "micro_batch_tokens": resources.micro_batch_tokens or None,
     }
-    train_job(order, resources.devices, snakemake.threads, stopping)
+    train_job(order, resources.devices, snakemake.threads, resources.jobs_per_gpu, stopping)

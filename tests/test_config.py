@@ -87,6 +87,41 @@ def test_shapes_that_cannot_be_built_are_refused(config):
         check_config(changed(config, "models.sizes", [size, size]))
 
 
+ASKED = {"threads": 2, "mem": "64GB", "runtime": {"pretrain": "23h", "adapt": 90}, "gpu": 2}
+
+
+def test_a_size_may_ask_for_devices_and_resources(config):
+    size = config["models"]["sizes"][0] | {"batch_tokens": 4096}
+    more = {"devices": 4, "micro_batch_tokens": 512, "resources": ASKED | {"slurm_partition": "a"}}
+    check_config(changed(config, "models.sizes", [size, size | {"name": "big"} | more]))
+
+
+@pytest.mark.parametrize(
+    "key,value,message",
+    [
+        ("devices", 0, "models.sizes.0.devices: found 0; must be at least 1"),
+        ("devices", 3, "batch_tokens 512 is not a multiple of devices 3 times models.context 128"),
+        ("micro_batch_tokens", 64, "micro_batch_tokens 64 is not a multiple of models.context 128"),
+        ("micro_batch_tokens", 384, "512 is not a multiple of devices 1 times micro_batch_tokens"),
+        ("resources", {"runtime": {"fit": 1}}, "unknown key 'fit'; accepted: pretrain, adapt"),
+        ("resources", {"pretrain": {"gpu": 1}}, "unknown key 'gpu'; accepted: pretrain, adapt"),
+        ("resources", {"mem_mb": "64GB"}, "mem_mb: found '64GB'; expected integer or object"),
+        ("resources", {"gpu": -1}, "resources.gpu: found -1; must be at least 0"),
+        ("resources", {"threads": 0}, "resources.threads: found 0; must be at least 1"),
+        ("resources", {"devices": 2}, "w16: resources: found 'devices'; accepted: threads, mem_mb"),
+        ("resources", {"GPU": 2}, "w16: resources: found 'GPU'; accepted: threads, mem_mb"),
+        ("resources", {"gpu": 1, "gres": "gpu:1"}, "gpu and gres say the same; give one"),
+        ("resources", {"mem": "1GB", "mem_mb": 1}, "mem and mem_mb say the same; give one"),
+        ("resources", {"gpu": 0, "gpu_model": "a100"}, "gpu_model is asked for, but gpu is 0"),
+    ],
+)
+def test_what_a_size_cannot_ask_for_is_named(config, key, value, message):
+    size = config["models"]["sizes"][0] | {key: value}
+    with pytest.raises(InputError) as caught:
+        check_config(changed(config, "models.sizes", [size]))
+    assert message in str(caught.value)
+
+
 @pytest.mark.parametrize("source", ["synthetic", "jsonl", "text", "huggingface"])
 def test_every_source_rejects_keys_it_does_not_know(config, source):
     language = {"name": "en", "source": source, "colour": 1, "train_tokens": 1, "valid_tokens": 1}

@@ -16,7 +16,7 @@ from ptpp.devices import DEVICES, calibrated, device_of, step_flops_per_token
 from ptpp.errors import InputError
 from ptpp.estimate import cost_estimate, estimate_text
 from ptpp.tables import to_text
-from ptpp.training.sizes import Shape
+from ptpp.training.sizes import Shape, shape_of
 
 # Two finished runs: the default scale on an idle machine, real text on a busy one.
 MEASURED = {
@@ -121,6 +121,49 @@ def test_a_job_per_trajectory_is_more_jobs_and_the_same_work():
     three = cost_estimate(experiment(replays_per_job=4)).iloc[-2]
     assert three["jobs"] == 15 * 2
     assert three["longest_job_hours"] == pytest.approx(one.iloc[-2]["longest_job_hours"] * 4 / 6)
+
+
+def test_several_devices_share_a_job_and_take_as_many_hours_together():
+    sizes = experiment()["models"]["sizes"]
+    one = cost_estimate(experiment())
+    sizes[2] |= {"devices": 4}
+    config = experiment(models={"sizes": sizes})
+    four = cost_estimate(config)
+    assert four["device_hours"].tolist() == one["device_hours"].tolist()
+    wide, narrow = four["size"] == "w48", four["size"].isin(["w16", "w32"])
+    assert (four["devices"][wide] == 4).all() and (four["devices"][narrow] == 1).all()
+    for rows, share in ((wide, 4), (narrow, 1)):
+        expected = (one["longest_job_hours"][rows] / share).tolist()
+        assert four["longest_job_hours"][rows].tolist() == pytest.approx(expected)
+    said = estimate_text(four, config["cost"])
+    assert "The longest job, pre-training of w32 to PTPP 279, takes\n0.01519 hours;" in said
+    assert "Several devices are taken to be as many times as fast as one." in said
+    sizes[2] |= {"devices": 2}
+    said = estimate_text(cost_estimate(experiment(models={"sizes": sizes})), config["cost"])
+    assert "of w48 to PTPP 279, takes\n0.01914 hours on 2 devices at once;" in said
+
+
+def test_every_size_of_the_paper_scale_fits_what_it_asks_for():
+    """The arithmetic in its comments: GB of one device, hours of an attempt, memory of a node."""
+    config = experiment("paper")
+    text = (ROOT / "scales" / "paper.yaml").read_text()
+    told = [line.split("# ")[1] for line in text.splitlines() if "micro_batch_tokens: " in line]
+    for size, sums in zip(config["models"]["sizes"], told, strict=True):
+        n = shape_of(size, config["models"]["context"], config["tokenizer"]["vocab_size"]).n_params
+        devices, micro = size.get("devices", 1), size["micro_batch_tokens"]
+        parts = [
+            28 * n / devices,
+            16 * config["tokenizer"]["vocab_size"] * micro,
+            50 * size["width"] * size["depth"] * micro,
+        ]
+        parts = [part / 1e9 for part in parts]
+        assert [float(part) for part in sums.split(" = ")[0].split(" + ")] == pytest.approx(
+            parts, abs=0.5
+        )
+        assert round(sum(parts)) == int(sums.split(" = ")[1]) < 80
+        memory = size["resources"]["mem"]
+        assert memory.endswith("GB") and float(memory[:-2]) > 4 * devices + 28 * n / 1e9
+        assert devices <= 8 and size["resources"]["runtime"] == "23h"
 
 
 def test_stores_take_four_bytes_a_token_once_two_cannot_hold_the_vocabulary():

@@ -168,6 +168,13 @@ def test_a_second_run_has_nothing_to_do(finished, snakemake):
     assert planned(finished, snakemake) == {}
 
 
+def test_other_resources_and_devices_rerun_nothing(finished, snakemake):
+    sizes = yaml.safe_load((finished / "scales" / "smoke.yaml").read_text())["models"]["sizes"]
+    sizes[0] |= {"devices": 2, "resources": {"mem_mb": 9000, "runtime": {"adapt": 30}, "gpu": 2}}
+    change = {"jobs_per_gpu": 3, "save_every": 7, "models": {"sizes": sizes}}
+    assert planned(finished, snakemake, change) == {}
+
+
 def test_a_new_replay_ratio_trains_only_its_own_runs(finished, snakemake):
     jobs = planned(finished, snakemake, {"adaptation": {"replay": [0, 0.25, 0.5]}})
     assert jobs["adapt"] == 9

@@ -7,7 +7,7 @@ one run are correlated, so the deviance is divided by the usual design effect of
 likelihood and design effect are textbook statistics; joining them with this density is ours.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -77,13 +77,14 @@ def profile(record: Fit, frame: pd.DataFrame, law: Law | None = None) -> pd.Data
     """
     rows = Rows.of(record, frame, law)
     effect = design_effect(rows.log_residuals(rows.best), run_numbers(frame))
-    parts = []
-    for j, parameter in enumerate(rows.law.parameters):
-        if rows.free[j]:
-            values, objectives = _profiled(rows, j, effect)
-            parts.append(pd.DataFrame({"value": values, "objective": objectives}))
-            parts[-1].insert(0, "parameter", parameter.name)
-    table = pd.concat(parts, ignore_index=True)
+    table = pd.DataFrame(
+        [
+            (rows.law.names[line.j], rows.law.parameters[line.j].from_solver(place), objective)
+            for line in _profiled(rows, effect)
+            for place, objective in sorted(line.objectives.items())
+        ],
+        columns=["parameter", "value", "objective"],
+    )
     # A refit below the fit is the better optimum, and the one to measure from.
     least = table["objective"].min()
     table["deviance"] = deviance(table["objective"].to_numpy(), least, rows, effect)
@@ -187,60 +188,93 @@ def reason(stages: Sequence[float]) -> str:
     )
 
 
-def _profiled(rows: Rows, j: int, effect: float) -> tuple[NDArray, NDArray]:
-    """Values of parameter j, ascending and natural, and the objectives of the refits there."""
-    parameter = rows.law.parameters[j]
-    low, high = (end[j] for end in bounds(rows.law))
-    free = rows.free.copy()
-    free[j] = False
-    best = rows.objective(rows.best)
-    fitted = float(np.clip(rows.best[j], low, high))
-    found = {fitted: best}
-    thetas = {fitted: rows.best}
+@dataclass
+class _Line:
+    """The profile of parameter `j` so far: by its value in the solver's scale, the refit there."""
 
-    def refitted(place: float, start: NDArray) -> float:
-        """Refit at one value from a neighbour's fit; returns its deviance."""
-        start = start.copy()
-        start[j] = place
-        theta, objective = refits(rows, start[None], free)
-        thetas[place], found[place] = theta[0], float(objective[0])
-        return float(deviance(objective, best, rows, effect)[0])
+    j: int
+    thetas: dict[float, NDArray]
+    objectives: dict[float, float]
+    far: dict[float, float]  # deviance from the fit
 
-    for end in (low, high):
-        step, place = _first_step(rows, j, high - low), fitted
-        for _ in range(_MOST_STEPS):
-            if place == end:
-                break
-            before = place
-            place = float(min(place + step, end) if end == high else max(place - step, end))
-            far = refitted(place, thetas[before])
-            if far > _FAR:
-                break
+
+@dataclass
+class _Walk:
+    """The way along a line from the fit to one bound."""
+
+    line: _Line
+    place: float
+    end: float
+    step: float
+
+    @property
+    def next(self) -> float:
+        if self.end > self.place:
+            return float(min(self.place + self.step, self.end))
+        return float(max(self.place - self.step, self.end))
+
+
+def _profiled(rows: Rows, effect: float) -> list[_Line]:
+    """A line per free parameter. All lines take their steps together, as one batch of refits."""
+    low, high = bounds(rows.law)
+    best, start = rows.objective(rows.best), np.clip(rows.best, low, high)
+    lines = [
+        _Line(j, {start[j]: rows.best}, {start[j]: best}, {start[j]: 0.0})
+        for j in np.flatnonzero(rows.free)
+    ]
+
+    def refit(asked: Sequence[tuple[_Line, float, float]]) -> None:
+        """Refit each line at a value, from its fit at another."""
+        starts = np.array([line.thetas[near] for line, _, near in asked])
+        free = np.tile(rows.free, (len(asked), 1))
+        for k, (line, place, _) in enumerate(asked):
+            starts[k, line.j], free[k, line.j] = place, False
+        thetas, objectives = refits(rows, starts, free)
+        far = deviance(objectives, best, rows, effect)
+        for (line, place, _), theta, objective, away in zip(
+            asked, thetas, objectives, far, strict=True
+        ):
+            line.thetas[place], line.objectives[place] = theta, float(objective)
+            line.far[place] = float(away)
+
+    walks = [
+        _Walk(line, start[line.j], end, _first_step(rows, line.j, high[line.j] - low[line.j]))
+        for line in lines
+        for end in (low[line.j], high[line.j])
+    ]
+    for _ in range(_MOST_STEPS):
+        walks = [walk for walk in walks if walk.place != walk.end]
+        if not walks:
+            break
+        refit([(walk.line, walk.next, walk.place) for walk in walks])
+        for walk in walks:
+            walk.place = walk.next
+            far = walk.line.far[walk.place]
             # Steps grow where little happens, so that a flat profile soon reaches its bound.
-            step *= 2.0 if far < THRESHOLD / 4 else 1.25
-    _refine(found, thetas, refitted, lambda v: deviance(v, best, rows, effect))
-    places = sorted(found)
-    values = np.array([parameter.from_solver(place) for place in places])
-    return values, np.array([found[place] for place in places])
-
-
-def _refine(
-    found: Mapping[float, float],
-    thetas: Mapping[float, NDArray],
-    refitted: Callable[[float, NDArray], float],
-    measured: Callable[[NDArray], NDArray],
-) -> None:
-    """Halve the widest gaps of the root deviance, so that its crossing is not guessed far."""
+            walk.step *= 2.0 if far < THRESHOLD / 4 else 1.25
+            if far > _FAR:
+                walk.end = walk.place
     for _ in range(_MOST_HALVINGS):
-        places = np.array(sorted(found))
-        root = np.sqrt(np.minimum(measured(np.array([found[p] for p in places])), _FAR))
-        gaps = np.abs(np.diff(root))
-        widest = int(gaps.argmax()) if len(gaps) else 0
-        if not len(gaps) or gaps[widest] < _WIDE:
-            return
-        left, right = places[widest], places[widest + 1]
-        near = left if root[widest] < root[widest + 1] else right
-        refitted(float((left + right) / 2), thetas[near])
+        asked = [(line, *gap) for line in lines if (gap := _widest_gap(line))]
+        if not asked:
+            break
+        refit(asked)
+    return lines
+
+
+def _widest_gap(line: _Line) -> tuple[float, float] | None:
+    """The middle of the widest gap of the root deviance and the place to refit it from.
+
+    None where no gap is so wide that the crossing of the threshold would be guessed far.
+    """
+    places = sorted(line.far)
+    root = np.sqrt(np.minimum([line.far[place] for place in places], _FAR))
+    gaps = np.abs(np.diff(root))
+    if not len(gaps) or gaps.max() < _WIDE:
+        return None
+    widest = int(gaps.argmax())
+    left, right = places[widest], places[widest + 1]
+    return float((left + right) / 2), left if root[widest] < root[widest + 1] else right
 
 
 def _first_step(rows: Rows, j: int, width: float) -> float:

@@ -61,13 +61,14 @@ def minimise(
     iterations: int = 200,
     tolerance: float = 1e-11,
 ) -> Solution:
-    """Minimise from each row of `start` (k, p), within the bounds `low`, `high` (p,).
+    """Minimise from each row of `start` (k, p), within the bounds `low`, `high`: (p,) or (k, p).
 
     `residuals(x)` for x (m, p) gives r (m, n) and its slopes (m, p, n). `weights` (k, n) are not
     negative; None is 1. A problem has converged when the model foresees a relative decrease below
     `tolerance` from a step that is hardly damped, or when its residuals are rounding errors.
     """
     x = np.clip(np.asarray(start, dtype=float), low, high)
+    low, high = (np.broadcast_to(end, x.shape) for end in (low, high))
     f, g, newton, reweighted, zero = _evaluated(residuals, x, delta, weights, np.arange(len(x)))
     t = np.ones(len(x))
     done = ~np.isfinite(f)
@@ -80,9 +81,10 @@ def minimise(
         used[active] += 1
         with np.errstate(all="ignore"):
             step, foreseen = _step(
-                x[active], g[active], newton[active], reweighted[active], t[active], low, high
+                *(x[active], g[active], newton[active], reweighted[active], t[active]),
+                *(low[active], high[active]),
             )
-        trial = np.clip(x[active] + step, low, high)
+        trial = np.clip(x[active] + step, low[active], high[active])
         new = _evaluated(residuals, trial, delta, weights, active)
         gained = f[active] - new[0]
         rounding = zero[active] + 1e-14 * f[active]

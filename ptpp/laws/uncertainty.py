@@ -366,12 +366,12 @@ def refits(
 ) -> tuple[NDArray, NDArray]:
     """Local refits: solver's vectors (m, p) from `starts` (m, p), and their objectives (m,).
 
-    `free` (p,): which parameters may move; the others keep their start. `weights` (m, n): how often
-    each row counts (None: once).
+    `free` (p,) or (m, p): which parameters may move; the others keep their start. `weights` (m, n):
+    how often each row counts (None: once).
     """
     low, high = bounds(rows.law)
     starts = np.clip(starts, low, high)
-    wanted = np.flatnonzero(free)
+    wanted = np.flatnonzero(np.any(np.atleast_2d(free), axis=0))
 
     def residuals(theta: NDArray) -> tuple[NDArray, NDArray]:
         values, slopes = rows.with_slopes(theta, wanted)
@@ -379,5 +379,6 @@ def refits(
         everything[:, wanted] = slopes
         return values, everything
 
+    low, high = np.where(free, low, starts), np.where(free, high, starts)
     found = minimise(residuals, starts, low, high, rows.delta, weights, tolerance=1e-8)
     return found.x, found.objective

@@ -1,4 +1,4 @@
-"""A training job from plain values: here, or by torchrun in several processes that share a model."""
+"""A training job from plain values: here, or by torchrun in processes that share a model."""
 
 import json
 import logging
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ptpp import gpus
 from ptpp.errors import InputError, Interrupted
 from ptpp.files import read_json
 
@@ -22,22 +23,33 @@ RAISED = {"InputError": InputError, "Interrupted": Interrupted, "MemoryError": M
 
 
 def train_job(
-    order: Mapping, processes: int, threads: int, stopping: Callable[[], bool] = lambda: False
+    order: Mapping,
+    processes: int,
+    threads: int,
+    jobs_per_gpu: int = 1,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Do what `order` says: the arguments of `ptpp.training.work.work`, which travel as JSON.
 
-    processes: how many share the model, a device each. threads: CPU threads of all together.
+    processes: how many share the model, a device each. threads: CPU threads of all together. GPUs
+    are taken for this job alone, or with as many others as `jobs_per_gpu` lets share one.
+
     Raises what the job raises; of a job in several processes InputError, Interrupted and
     MemoryError arrive as such, anything else as RuntimeError with the end of what was said.
     """
-    if processes == 1:
-        from ptpp.training.work import work
+    what = f"{order['job']} {order['model']}"
+    with gpus.assigned(order["spec"]["device"], processes, jobs_per_gpu, stopping, what=what):
+        if processes == 1:
+            from ptpp.training.work import work
 
-        work(**order, threads=threads, stopping=stopping)
-        return
+            work(**order, threads=threads, stopping=stopping)
+        else:
+            _in_processes({**order, "threads": max(1, threads // processes)}, processes, stopping)
+
+
+def _in_processes(order: Mapping, processes: int, stopping: Callable[[], bool]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        order = {**order, "threads": max(1, threads // processes)}
         (folder / "order.json").write_text(json.dumps(order))
         code = _torchrun(folder, processes, stopping)
         _raise_failures(folder, processes, code)

@@ -1,0 +1,94 @@
+"""What the two training rules ask Snakemake, and so a cluster, for at each size."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT
+
+SIZE = {"width": 8, "depth": 1, "heads": 1, "batch_tokens": 256, "seeds": [0]}
+SIZES = {
+    "plain": {},
+    "wide": {"devices": 2, "resources": {"mem_mb": 9000, "runtime": {"pretrain": 1000}}},
+    "fixed": {
+        "resources": {
+            "threads": {"pretrain": 3},
+            "mem": "64GB",
+            "runtime": {"pretrain": "23h", "adapt": 90},
+            "gpu": {"pretrain": 4, "adapt": 0},
+            "slurm_partition": "large",
+        }
+    },
+    "sharded": {"resources": {"gres": "shard:1"}},
+}
+
+
+def dry_run(folder):
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "4", "observations"]
+    command += ["--quiet", "host", "--configfile", "scales/smoke.yaml", "change.yaml"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """A function: the lines of a dry run under a device that tell what a job asks for."""
+    folder = tmp_path_factory.mktemp("asked")
+    for name in ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "ptpp", "scales"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "report").symlink_to(ROOT / "report")
+    sizes = [{"name": name} | SIZE | more for name, more in SIZES.items()]
+    said = {}
+    for device in ("auto", "cuda"):
+        change = {"device": device, "models": {"sizes": sizes}, "jobs_per_gpu": 2}
+        (folder / "change.yaml").write_text(yaml.safe_dump(change))
+        done = dry_run(folder)
+        assert done.returncode == 0, done.stdout[-3000:]
+        said[device] = done.stdout + done.stderr
+
+    def of(device, rule, model):
+        blocks = re.findall(rf"^(?:local)?rule {rule}:\n((?: .*\n?)+)", said[device], re.MULTILINE)
+        (block, *_) = [block for block in blocks if f"model={model}, ptpp=2" in block]
+        found = dict(re.findall(r"(\w+)=([^,\n]+)", re.search(r"resources: (.*)", block).group(1)))
+        threads = re.search(r"threads: (\d+)", block)
+        return found | {"threads": threads.group(1) if threads else "1"}
+
+    return of
+
+
+def test_without_wishes_a_job_asks_for_a_processor_and_no_gpu(asked):
+    for rule in ("pretrain", "adapt"):
+        found = asked("auto", rule, "plain")
+        assert (found["threads"], found["mem_mb"], found["runtime"]) == ("1", "2000", "240")
+        assert not {"gpu", "nodes", "gres", "slurm_partition"} & set(found)
+
+
+def test_training_on_gpus_asks_for_one_a_device_all_on_one_node(asked):
+    for rule in ("pretrain", "adapt"):
+        assert asked("cuda", rule, "plain")["gpu"] == "1"
+        found = asked("cuda", rule, "wide")
+        assert (found["gpu"], found["nodes"], found["devices"]) == ("2", "1", "2")
+        assert found["jobs_per_gpu"] == "2"
+
+
+def test_a_device_is_a_process_with_a_processor(asked):
+    assert asked("auto", "adapt", "wide")["threads"] == "2"
+    assert "gpu" not in asked("auto", "adapt", "wide")
+
+
+def test_a_size_s_values_replace_the_rules_and_may_differ_between_the_two(asked):
+    pretrain, adapt = (asked("auto", rule, "wide") for rule in ("pretrain", "adapt"))
+    assert (pretrain["mem_mb"], pretrain["runtime"]) == ("9000", "1000")
+    assert (adapt["mem_mb"], adapt["runtime"]) == ("9000", "240")
+    pretrain, adapt = (asked("cuda", rule, "fixed") for rule in ("pretrain", "adapt"))
+    assert (pretrain["threads"], pretrain["runtime"], pretrain["gpu"]) == ("3", "1380", "4")
+    assert (adapt["threads"], adapt["runtime"], adapt["gpu"]) == ("1", "90", "0")
+    assert pretrain["mem_mb"] == adapt["mem_mb"] == "64000"
+    assert pretrain["slurm_partition"] == "large"
+    assert "slurm_partition" not in asked("cuda", "pretrain", "wide")
+
+
+def test_what_a_cluster_calls_otherwise_is_not_asked_for_twice(asked):
+    found = asked("cuda", "pretrain", "sharded")
+    assert found["gres"] == "shard:1" and "gpu" not in found
