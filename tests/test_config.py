@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from ptpp.config import (
     anchor_sizes,
@@ -295,6 +296,14 @@ def test_every_scale_is_a_valid_overlay(config, root):
         without_nulls(both)
         check_config(both)
         assert overlay["scale"] == path.stem
+
+
+def test_the_example_of_the_page_on_models_of_one_s_own_is_accepted(config, root):
+    page = (root / "docs" / "own-models.md").read_text()
+    update_config(config, yaml.safe_load(page.split("```yaml\n")[1].split("```")[0]))
+    without_nulls(config)
+    check_config(config)
+    assert anchor_sizes(config) == ["small"]
 
 
 def test_the_schema_accepts_exactly_the_laws_and_protocols_there_are(root):
