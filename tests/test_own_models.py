@@ -24,9 +24,9 @@ from ptpp.given import fetched
 from ptpp.observations import read_observations
 from ptpp.training.adoption import count_parameters, take_checkpoint
 from ptpp.training.checkpoint import check_digests, text_of, weights_digest
+from ptpp.training.launch import train_job
 from ptpp.training.sizes import Shape
 from ptpp.training.text import Text
-from ptpp.training.work import work
 
 LANGUAGES = {"en": "english", "fr": "french"}
 TEXT = {"target": "fr", "base": {"en": 1.0}, "evaluation_tokens": 1024}
@@ -79,7 +79,7 @@ def taken(folder, out, model="llama", entry=None, **changes):
     return out
 
 
-def job(folder, out, what, stopping=lambda: False, **changes):
+def job(folder, out, what, stopping=lambda: False, processes=1, **changes):
     """Measure, or adapt, the checkpoint in `out`."""
     others = {
         "measure": {"cost": str(out / "cost.csv"), "train": []},
@@ -105,9 +105,8 @@ def job(folder, out, what, stopping=lambda: False, **changes):
         "valid": stores(folder, "valid"),
         "checkpoint": str(out / "checkpoint"),
         "zero_shot": str(out / "zero_shot.csv"),
-        "threads": 1,
     }
-    work(**order, **others, stopping=stopping)
+    train_job({**order, **others}, processes, threads=processes, stopping=stopping)
 
 
 def test_parameters_are_counted_without_reading_weights(folder, tmp_path):
@@ -242,6 +241,12 @@ def test_code_of_a_checkpoint_is_never_run(folder, tmp_path):
     job(folder, tmp_path, "measure")
 
 
+def test_quantised_weights_are_refused(folder, tmp_path):
+    entry = changed_copy(folder, tmp_path, quantization_config={"quant_method": "gptq", "bits": 4})
+    with pytest.raises(InputError, match="quantised weights cannot be trained on"):
+        taken(folder, tmp_path / "checkpoint", entry=entry)
+
+
 def test_weights_that_do_not_fit_their_configuration_are_refused(folder, tmp_path):
     entry = changed_copy(folder, tmp_path, num_hidden_layers=2)
     more = LLAMA + 2736 - 16
@@ -328,6 +333,16 @@ def test_stopped_and_resumed_it_measures_the_same_bits(folder, uninterrupted, tm
     job(folder, tmp_path, "adapt")
     expected = (uninterrupted / "observations.csv").read_bytes()
     assert (tmp_path / "observations.csv").read_bytes() == expected
+
+
+def test_two_processes_share_a_model_of_one_s_own(folder, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted / "checkpoint", tmp_path / "checkpoint")
+    job(folder, tmp_path, "measure", processes=2)
+    job(folder, tmp_path, "adapt", processes=2)
+    for name, most in (("zero_shot.csv", 1e-5), ("observations.csv", 1e-3)):
+        alone, shared = (pd.read_csv(path / name).loss for path in (uninterrupted, tmp_path))
+        assert shared.to_list() == pytest.approx(alone.to_list(), rel=most)
+    assert set(pd.read_csv(tmp_path / "costs.csv").devices) == {2}
 
 
 def _adapt(folder, out):
@@ -486,17 +501,14 @@ def test_without_a_held_out_stage_it_ends_with_the_measurements(finished, snakem
     assert (own / "report.html").stat().st_size
     done = snakemake(finished, "--dry-run", "scores", *OWN, "change.yaml")
     assert done.returncode != 0
-    assert "held_out.ptpp: null measures only" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "held_out.ptpp: null measures only" in done.stdout + done.stderr
 
 
 def test_a_wrong_declaration_ends_in_one_line_that_names_the_right_number(finished, snakemake):
     config = yaml.safe_load((finished / "own.yaml").read_text())
-    config["models"]["sizes"][0]["n_params"] = LLAMA + 100
-    (finished / "change.yaml").write_text(
-        yaml.safe_dump({"scale": "wrong", "models": config["models"]})
-    )
-    target = "results/wrong/checkpoints/llama/ptpp2"
+    config["models"]["sizes"][0] |= {"n_params": LLAMA + 100, "seeds": [0, 5]}
+    (finished / "change.yaml").write_text(yaml.safe_dump({"models": config["models"]}))
+    target = "results/own/checkpoints/llama-seed5/ptpp2"
     done = snakemake(finished, target, *OWN, "change.yaml")
     assert done.returncode != 0
     assert f"but models/llama-2 has {LLAMA} (models.count: total)" in done.stderr

@@ -108,6 +108,8 @@ def count_parameters(directory: str | Path, context: int) -> tuple[Given, int | 
     except Exception as error:  # a dozen kinds, none of them the library's own
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{directory}: not a causal language model ({said})") from None
+    if getattr(config, "quantization_config", None) is not None:
+        raise InputError(f"{directory}/config.json: quantised weights cannot be trained on")
     tables = [part for part in module.modules() if isinstance(part, torch.nn.Embedding)]
     head = module.get_output_embeddings()
     outer = {

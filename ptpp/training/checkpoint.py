@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ptpp.corpora.tokenizer import separator_id
 from ptpp.errors import InputError, Unwritable
 from ptpp.files import read_json, replacing_directory, sha256
 from ptpp.training.sizes import Given, Shape
@@ -64,7 +65,10 @@ def write_checkpoint(
 ) -> None:
     """The same from a GPT-2's parameters by name, whoever holds them."""
     with replacing_directory(directory) as temporary:
-        (temporary / "config.json").write_text(json.dumps(gpt2_config(shape), indent=2) + "\n")
+        config = gpt2_config(shape)
+        if (Path(tokenizer) / "tokenizer_config.json").exists():
+            config |= dict.fromkeys(("bos_token_id", "eos_token_id"), separator_id(tokenizer))
+        (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         tensors = {PREFIX + name: tensor.cpu().clone() for name, tensor in parameters.items()}
         try:
             save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
