@@ -22,6 +22,7 @@ rule pretrain:
         mem_mb=growing(2000),
         runtime=growing(240),
         save_every=config["save_every"],  # here, since a changed resource reruns nothing
+        tensorboard=int(config["tensorboard"]),  # so too
     params:
         model=model_spec,
         ptpp=stage,

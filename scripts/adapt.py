@@ -2,7 +2,8 @@
 
 from ptpp import jobs
 
-with jobs.logged(snakemake.log[0]), jobs.stoppable() as stopping:
+with jobs.logged(snakemake.log[0]) as job, jobs.stoppable() as stopping:
+    from ptpp.progress import Watch
     from ptpp.training.adaptation import adapt
     from ptpp.training.runs import Run, prepare, settings_for
     from ptpp.training.text import Text
@@ -25,4 +26,5 @@ with jobs.logged(snakemake.log[0]), jobs.stoppable() as stopping:
         finished=params.finished,
         save_every_s=snakemake.resources.save_every,
         stopping=stopping,
+        watch=Watch(job, job.results / "tensorboard" if snakemake.resources.tensorboard else None),
     )

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 import torch
 
 from ptpp.errors import InputError, Interrupted
-from ptpp.progress import Progress
+from ptpp.progress import UNWATCHED, Progress, Watch
 from ptpp.training import optimiser
 from ptpp.training.backend import Backend
 from ptpp.training.data import Mixture
+from ptpp.training.events import Events
 from ptpp.training.schedule import Milestone, Settings, sequences_done, sequences_trained
 from ptpp.training.state import StateFolder
 
@@ -64,6 +65,7 @@ def train(
     save_every_s: float = 30.0,
     stopping: Callable[[], bool] = lambda: False,
     look_every: int | None = None,
+    watch: Watch = UNWATCHED,
 ) -> tuple[list[dict], Curve]:
     """Train from `start` (sequences) through every milestone, in ascending order.
 
@@ -89,13 +91,15 @@ def train(
         log.info("%s: goes on from its saved state (%d sequences)", what, position)
     done = sequences_done(milestones, start, len(records), position, branching)
     total = sequences_trained(milestones, start)
-    progress = Progress(what, total * context, done * context)
+    progress = Progress(what, total * context, done * context, watch=watch)
+    events = Events(watch, context, total)
+    events.begin(milestones, records, position, branching, bool(restored))
     saved = time.monotonic()
-    waiting: list[tuple[int, int, torch.Tensor]] = []  # losses not looked at yet
+    waiting: list[tuple[int, int, torch.Tensor, float]] = []  # losses not looked at yet
     patience = look_every or (1 if device.type == "cpu" else 32)
 
     def look() -> None:
-        for before, after, tensor in waiting:
+        for before, after, tensor, rate in waiting:
             loss = tensor.item()
             if not math.isfinite(loss):
                 raise Diverged(
@@ -105,6 +109,7 @@ def train(
             if not branching or milestone.branch == 0:  # without a trunk the decay is the curve
                 curve.add(after, after - before, loss)
             progress.advance((after - before) * context, loss)
+            events.step(milestone if branching else None, before, after, loss, rate)
         waiting.clear()
 
     def save() -> None:
@@ -127,7 +132,7 @@ def train(
             blocks = torch.from_numpy(mixture.batch(position, upto)).to(device)
             loss = backend.gradients(blocks)
             optimiser.step(weights, settings, multiplier)
-            waiting.append((position, upto, loss))
+            waiting.append((position, upto, loss, multiplier))
             position = upto
             if len(waiting) >= patience:
                 look()
@@ -142,6 +147,8 @@ def train(
             trunk, branching = weights.state("trunk"), True
         else:
             records.append(at_milestone(milestone))
+            events.milestone(milestone, records[-1])
             weights.restore(trunk, "trunk")
             trunk, branching, position = {}, False, max(milestone.branch, start)
+    events.close()
     return records, curve

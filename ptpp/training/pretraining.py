@@ -11,12 +11,14 @@ import torch
 
 from ptpp.errors import InputError
 from ptpp.files import remove_leftovers, sha256
+from ptpp.progress import UNWATCHED, Watch
 from ptpp.training.backend import backend_for
 from ptpp.training.checkpoint import save_checkpoint
 from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
 from ptpp.training.evaluation import held_out_losses
 from ptpp.training.finished import keep, restore
 from ptpp.training.runs import Run, cost_of, rows_of, write_rows
+from ptpp.training.sizes import training_flops
 from ptpp.training.state import StateFolder, fingerprint, load_tensors, save_tensors
 from ptpp.training.text import Text, warn_of_repeats
 from ptpp.training.weights import Weights, initialise
@@ -40,6 +42,7 @@ def pretrain_stage(
     finished: str | Path,
     save_every_s: float = 30.0,
     stopping: Callable[[], bool] = lambda: False,
+    watch: Watch = UNWATCHED,
 ) -> None:
     """Train one model from the previous stage's trunk (or from scratch) to `ptpp`.
 
@@ -50,6 +53,7 @@ def pretrain_stage(
     Interrupted when `stopping` turns true.
     """
     started = time.monotonic()
+    watch = watch.of(f"{run.model}.ptpp{ptpp:g}", training_flops(run.n_params, 1))
     outputs = {
         "checkpoint": checkpoint,
         "trunk": trunk,
@@ -111,6 +115,7 @@ def pretrain_stage(
             start,
             save_every_s,
             stopping,
+            watch=watch,
         )
         points += [[p * context, loss] for p, loss in made.points]
         meta = {"position": max(milestone.branch, start), "points": points}
