@@ -51,6 +51,8 @@ rule costs:
         summary_tex=f"{RESULTS}/tables/costs.tex",
     log:
         f"{LOGS}/costs.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/costs.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -71,6 +73,8 @@ rule observations:
         ),
     log:
         f"{LOGS}/observations.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/observations.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:

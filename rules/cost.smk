@@ -7,6 +7,8 @@ rule cost_estimate:
         text=f"{RESULTS}/tables/cost_estimate.txt",
     log:
         f"{LOGS}/cost_estimate.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/cost_estimate.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
