@@ -61,9 +61,8 @@ def logged(path: str | Path) -> Iterator[Job]:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         log.addHandler(handler)
     results, folder, name = place_of(path)
-    started, clock, reason = now(), time.monotonic(), None
-    status = "failed"
     job = Job(results, Mark(results, name))
+    clock, status, reason = time.monotonic(), "failed", None
     try:
         with job.mark, _ending_on_sigterm():
             yield job
@@ -103,8 +102,7 @@ def logged(path: str | Path) -> Iterator[Job]:
                 "share": 1.0 if status == "done" else job.share,
                 "seconds": round(time.monotonic() - clock, 3),
                 **_used(),
-                **{key: job.mark.content[key] for key in ("host", "pid", "slurm_job")},
-                "started": started,
+                **{key: job.mark.content[key] for key in ("host", "pid", "slurm_job", "started")},
                 "ended": now(),
             },
         )

@@ -71,21 +71,23 @@ def read_lines(folder: str | Path) -> Iterator[dict]:
 
 
 class Mark:
-    """A small file that says who works on a job and how far it is, written anew every 10 s.
+    """A small file that says who works on a job and how far it is.
 
-    A thread writes it, so that it stays fresh while a job compiles, evaluates or reads. It goes
-    when the job ends; that of a killed job stays and grows old.
+    A thread writes it anew when there is news and every 10 s, so that it stays fresh while a job
+    compiles, evaluates or reads. It goes when the job ends; that of a killed job stays.
     """
 
     def __init__(self, results: Path, job: str):
-        self.path = results / ".running" / f"{job}.json"
+        self.path = results / ".running" / f"{job.replace('/', '.')}.json"
         self.content = {"job": job, **whereabouts(), "started": now()}
-        self._ended = threading.Event()
+        self._ended = False
+        self._news = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="mark", daemon=True)
 
     def tell(self, **progress: object) -> None:
-        """Add to what the next beat writes."""
+        """Add to what the mark says."""
         self.content = self.content | progress
+        self._news.set()
 
     def __enter__(self) -> "Mark":
         self._write()
@@ -93,13 +95,18 @@ class Mark:
         return self
 
     def __exit__(self, *_) -> None:
-        self._ended.set()
+        self._ended = True
+        self._news.set()
         self._thread.join(timeout=BEAT_S)  # a file system that hangs holds no job up
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
-        while not self._ended.wait(BEAT_S):
+        while True:
+            self._news.wait(BEAT_S)
+            self._news.clear()
+            if self._ended:
+                return
             self._write()
 
     def _write(self) -> None:
@@ -109,7 +116,7 @@ class Mark:
 
 def read_marks(results: str | Path) -> Iterator[dict]:
     """Every mark in a results folder, those of killed jobs included."""
-    for path in sorted((Path(results) / ".running").rglob("[!.]*.json")):
+    for path in sorted((Path(results) / ".running").glob("[!.]*.json")):
         with contextlib.suppress(OSError, ValueError):  # it has just gone
             yield json.loads(path.read_text(encoding="utf-8"))
 

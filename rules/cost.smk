@@ -21,10 +21,11 @@ rule cost_estimate:
 # Without an output it always runs, and so always prints.
 rule cost:
     input:
-        f"{RESULTS}/tables/cost_estimate.txt",
+        beside_others,
+        text=f"{RESULTS}/tables/cost_estimate.txt",
     log:
         f"{LOGS}/cost.log",
     conda:
         "../envs/ptpp.yaml"
     shell:
-        "cat {input} 2> {log}"
+        "cat {input.text} 2> {log}"
