@@ -195,11 +195,15 @@ def test_two_thousand_jobs_take_well_under_a_second(tmp_path):
     assert time.process_time() - began < 1
 
 
+LONG = KILLED | {"scale": "long", "held_out": KILLED["held_out"] | {"ptpp": 900}}
+LONG |= {"pretraining": {"ptpp": [1, 2, 900]}}  # the last would take minutes
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A workflow with one long stage and no results yet."""
     folder = workflow_copy(tmp_path_factory.mktemp("status") / "ptpp")
-    (folder / "change.yaml").write_text(yaml.safe_dump(KILLED))
+    (folder / "change.yaml").write_text(yaml.safe_dump(LONG))
     return folder
 
 
@@ -211,7 +215,7 @@ def told_by(folder, snakemake, *arguments, target="status"):
     command = [sys.executable, "-m", "snakemake", target, *(arguments or ARGUMENTS)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads((folder / "results/killed/status.json").read_text())
+    return done.stdout, json.loads((folder / "results/long/status.json").read_text())
 
 
 def test_every_job_that_a_complete_run_has_is_counted(folder, snakemake):
@@ -240,7 +244,7 @@ def test_a_table_of_one_s_own_has_laws_and_tables_alone(folder, snakemake):
 
 
 def test_status_of_a_sweep_that_runs_is_killed_and_fails(folder, snakemake):
-    target = "results/killed/trunks/w16.ptpp60.safetensors"
+    target = "results/long/trunks/w16.ptpp900.safetensors"
     command = [sys.executable, "-m", "snakemake", "--cores", "1", target, *ARGUMENTS]
     process = subprocess.Popen(
         command,
@@ -249,7 +253,7 @@ def test_status_of_a_sweep_that_runs_is_killed_and_fails(folder, snakemake):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    marks = folder / "results" / "killed" / ".running" / "pretrain.w16.ptpp60.json"
+    marks = folder / "results" / "long" / ".running" / "pretrain.w16.ptpp900.json"
     deadline = time.monotonic() + 120
     while not (marks.exists() and '"share": 0' in marks.read_text()):
         assert process.poll() is None and time.monotonic() < deadline
@@ -259,11 +263,11 @@ def test_status_of_a_sweep_that_runs_is_killed_and_fails(folder, snakemake):
     text, told = told_by(folder, snakemake)
     (running,) = told["running"]
     assert (running["job"], running["what"]) == (
-        "pretrain/w16.ptpp60",
-        "w16 pre-training to PTPP 60",
+        "pretrain/w16.ptpp900",
+        "w16 pre-training to PTPP 900",
     )
     assert told["table"][0]["done"] == 6, "all text but French to train on"
-    assert "\nrunning\n  w16 pre-training to PTPP 60, " in text
+    assert "\nrunning\n  w16 pre-training to PTPP 900, " in text
     assert "by what was measured so far" in text
     assert {path: path.read_text() for path in locks} == locks, "looking on leaves the lock alone"
     assert snakemake(folder, "cost", *ARGUMENTS).returncode == 0
@@ -272,26 +276,26 @@ def test_status_of_a_sweep_that_runs_is_killed_and_fails(folder, snakemake):
 
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert list(folder.glob("results/killed/.state/pretrain.w16.ptpp60/state.safetensors"))
+    assert list(folder.glob("results/long/.state/pretrain.w16.ptpp900/state.safetensors"))
     text, told = told_by(folder, snakemake)
-    assert [one["job"] for one in told["interrupted"]] == ["pretrain/w16.ptpp60"]
+    assert [one["job"] for one in told["interrupted"]] == ["pretrain/w16.ptpp900"]
     assert not told["running"]
-    assert "interrupted; the same command as before goes on\n  pretrain/w16.ptpp60: " in text
+    assert "interrupted; the same command as before goes on\n  pretrain/w16.ptpp900: " in text
 
     assert snakemake(folder, target, *ARGUMENTS, "--unlock").returncode == 0
     wrong = {"pretraining": {"learning_rate": 1e9}}
     (folder / "wrong.yaml").write_text(yaml.safe_dump(wrong))
-    first = "results/killed/trunks/w16.ptpp1.safetensors"
+    first = "results/long/trunks/w16.ptpp1.safetensors"
     assert snakemake(folder, first, *ARGUMENTS, "wrong.yaml").returncode != 0
     lines = [
         json.loads(line)
-        for path in folder.glob("results/killed/logs/jobs.*.jsonl")
+        for path in folder.glob("results/long/logs/jobs.*.jsonl")
         for line in path.read_text().splitlines()
     ]
     assert (lines[-1]["job"], lines[-1]["status"]) == ("pretrain/w16.ptpp1", "failed")
     assert "lower" in lines[-1]["reason"]
     text, told = told_by(folder, snakemake, *ARGUMENTS, "wrong.yaml")
     assert told["failed"] == [{"job": "pretrain/w16.ptpp1", "reason": lines[-1]["reason"]}]
-    log = "results/killed/logs/pretrain/w16.ptpp1.log"
+    log = "results/long/logs/pretrain/w16.ptpp1.log"
     assert f"pretrain/w16.ptpp1: {lines[-1]['reason']} ({log})" in text
     assert lines[-1]["reason"] in (folder / log).read_text()
