@@ -20,6 +20,7 @@ include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/plan.smk"
 include: "rules/page.smk"
+include: "rules/status.smk"
 
 
 # Seconds of work each: a cluster job would cost more than it does.
@@ -28,6 +29,7 @@ localrules:
     report,
     cost,
     cost_estimate,
+    status,
     costs,
     observations,
     anchors,

@@ -1,7 +1,10 @@
 """A training job as the workflow gives it: paths, names and numbers."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+from ptpp.jobs import Job
+from ptpp.progress import Watch
 from ptpp.training.adaptation import adapt
 from ptpp.training.group import ALONE, Group
 from ptpp.training.pretraining import pretrain_stage
@@ -22,6 +25,8 @@ def work(
     valid: Sequence[str],
     threads: int,
     micro_batch_tokens: int | None = None,
+    events: str | None = None,
+    watched_by: Job | None = None,
     group: Group = ALONE,
     stopping: Callable[[], bool] = lambda: False,
     **others,
@@ -30,7 +35,8 @@ def work(
 
     spec: see `Run.of`. optimiser: a `pretraining` or `adaptation` section. text: arguments of
     `Text.open` beside the stores `train` and `valid`. micro_batch_tokens: tokens whose activations
-    a process holds at once; None: its part of a whole batch. others: further arguments of the job.
+    a process holds at once; None: its part of a whole batch. events: the folder for TensorBoard's
+    event files, if any. watched_by: told how it goes. others: further arguments of the job.
     """
     prepare(threads)
     run = Run.of(model, spec, code)
@@ -44,5 +50,6 @@ def work(
         group=group,
         micro_batch=micro_batch,
         stopping=stopping,
+        watch=Watch(watched_by, None if events is None else Path(events)),
         **others,
     )
