@@ -21,6 +21,7 @@ include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/plan.smk"
 include: "rules/page.smk"
+include: "rules/status.smk"
 
 
 # Seconds of work each: a cluster job would cost more than it does.
@@ -29,6 +30,7 @@ localrules:
     report,
     cost,
     cost_estimate,
+    status,
     costs,
     observations,
     anchors,

@@ -16,6 +16,10 @@ from ptpp.errors import InputError, Unwritable
 # What a disk says when it cannot take more, by whichever limit.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
+# It can only be read by setting it, which must not happen while another thread makes a file.
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+
 
 @contextmanager
 def _telling_of_full_disks(path: Path) -> Iterator[None]:
@@ -47,7 +51,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(0o666 & ~_UMASK)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -65,7 +69,7 @@ def replacing_directory(path: str | os.PathLike) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
             yield temporary
-            temporary.chmod(0o777 & ~_umask())
+            temporary.chmod(0o777 & ~_UMASK)
             if path.exists():  # a directory cannot be renamed over a full one
                 shutil.rmtree(path)
             os.replace(temporary, path)
@@ -134,9 +138,3 @@ def content_digest(path: str | os.PathLike) -> str:
             stream.seek(k * (size - piece) // 1023)
             sums.update(stream.read(piece))
     return sums.hexdigest()
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

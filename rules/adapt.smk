@@ -48,6 +48,8 @@ rule costs:
         summary_tex=f"{RESULTS}/tables/costs.tex",
     log:
         f"{LOGS}/costs.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/costs.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -68,6 +70,8 @@ rule observations:
         ),
     log:
         f"{LOGS}/observations.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/observations.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:

@@ -5,6 +5,8 @@ rule anchors:
         f"{RESULTS}/anchors.csv",
     log:
         f"{LOGS}/anchors.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/anchors.tsv"
     priority: 30
     conda:
         "../envs/ptpp.yaml"

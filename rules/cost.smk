@@ -7,6 +7,8 @@ rule cost_estimate:
         text=f"{RESULTS}/tables/cost_estimate.txt",
     log:
         f"{LOGS}/cost_estimate.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/cost_estimate.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -19,10 +21,11 @@ rule cost_estimate:
 # Without an output it always runs, and so always prints.
 rule cost:
     input:
-        f"{RESULTS}/tables/cost_estimate.txt",
+        beside_others,
+        text=f"{RESULTS}/tables/cost_estimate.txt",
     log:
         f"{LOGS}/cost.log",
     conda:
         "../envs/ptpp.yaml"
     shell:
-        "cat {input} 2> {log}"
+        "cat {input.text} 2> {log}"

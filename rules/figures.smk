@@ -11,6 +11,8 @@ rule figure_pretraining:
         f"{RESULTS}/figures/pretraining.pdf",
     log:
         f"{LOGS}/figures/pretraining.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures/pretraining.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -33,6 +35,8 @@ rule figure_adaptation:
         f"{RESULTS}/figures/adaptation.pdf",
     log:
         f"{LOGS}/figures/adaptation.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures/adaptation.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -55,6 +59,8 @@ rule figure_forgetting:
         f"{RESULTS}/figures/forgetting.pdf",
     log:
         f"{LOGS}/figures/forgetting.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures/forgetting.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -78,6 +84,8 @@ rule figure_calibration:
         f"{RESULTS}/figures/calibration.pdf",
     log:
         f"{LOGS}/figures/calibration.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures/calibration.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -101,6 +109,8 @@ rule figure_residuals:
         f"{RESULTS}/figures/residuals.pdf",
     log:
         f"{LOGS}/figures/residuals.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures/residuals.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -125,6 +135,8 @@ rule figure_plan:
         f"{RESULTS}/figures/plan.pdf",
     log:
         f"{LOGS}/figures/plan.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures/plan.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -149,6 +161,8 @@ rule figure_residuals_by_input:
         f"{RESULTS}/figures/residuals_by_input.pdf",
     log:
         f"{LOGS}/figures/residuals_by_input.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures/residuals_by_input.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -173,6 +187,8 @@ rule figure_law_comparison:
         f"{RESULTS}/figures/law_comparison.pdf",
     log:
         f"{LOGS}/figures/law_comparison.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures/law_comparison.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -196,6 +212,8 @@ rule figure_profile:
         f"{RESULTS}/figures/profile.pdf",
     log:
         f"{LOGS}/figures/profile.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures/profile.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -220,6 +238,8 @@ rule figure_anchor_sweep:
         f"{RESULTS}/figures/anchor_sweep.pdf",
     log:
         f"{LOGS}/figures/anchor_sweep.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures/anchor_sweep.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:

@@ -12,6 +12,8 @@ rule fit:
         verdicts=f"{RESULTS}/fits/{{law}}.{{protocol}}.{{domain}}.verdicts.csv",
     log:
         f"{LOGS}/fits/{{law}}.{{protocol}}.{{domain}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fits/{{law}}.{{protocol}}.{{domain}}.tsv"
     priority: 20
     conda:
         "../envs/ptpp.yaml"

@@ -12,6 +12,8 @@ rule planner_page:
         ),
     log:
         f"{LOGS}/planner_page.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/planner_page.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:

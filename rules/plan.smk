@@ -65,6 +65,8 @@ rule plan:
         next_measurement_tex=f"{RESULTS}/plan/next_measurement.tex",
     log:
         f"{LOGS}/plan.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/plan.tsv"
     priority: 20  # with the fits it waits for, so that the longest chain after training ends first
     conda:
         "../envs/ptpp.yaml"
@@ -96,6 +98,8 @@ rule plan_regret:
         cases=f"{RESULTS}/tables/plan_regret_cases.csv",
     log:
         f"{LOGS}/plan_regret.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/plan_regret.tsv"
     priority: 20
     conda:
         "../envs/ptpp.yaml"

@@ -8,6 +8,8 @@ rule predictions:
         f"{RESULTS}/tables/predictions.csv",
     log:
         f"{LOGS}/predictions.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/predictions.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -33,6 +35,8 @@ rule scores:
         tex=f"{RESULTS}/tables/scores.tex",
     log:
         f"{LOGS}/scores.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/scores.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -56,6 +60,8 @@ rule seed_noise:
         seed_noise_tex=f"{RESULTS}/tables/seed_noise.tex",
     log:
         f"{LOGS}/seed_noise.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/seed_noise.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -97,6 +103,8 @@ rule comparison:
         comparison_tex=f"{RESULTS}/tables/comparison.tex",
     log:
         f"{LOGS}/comparison.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/comparison.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -121,6 +129,8 @@ rule cross_validation:
         cross_validation_tex=f"{RESULTS}/tables/cross_validation.tex",
     log:
         f"{LOGS}/cross_validation.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/cross_validation.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -159,6 +169,8 @@ rule identifiability:
         kappa_bands_tex=f"{RESULTS}/tables/kappa_bands.tex",
     log:
         f"{LOGS}/identifiability.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/identifiability.tsv"
     conda:
         "../envs/ptpp.yaml"
     params:
@@ -184,6 +196,8 @@ rule anchor_sweep:
         anchor_sweep_tex=f"{RESULTS}/tables/anchor_sweep.tex",
     log:
         f"{LOGS}/anchor_sweep.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/anchor_sweep.tsv"
     priority: 10
     conda:
         "../envs/ptpp.yaml"

@@ -2,7 +2,7 @@
 
 from ptpp import jobs
 
-with jobs.logged(snakemake.log[0]), jobs.stoppable() as stopping:
+with jobs.logged(snakemake.log[0]) as job, jobs.stoppable() as stopping:
     from ptpp.training.adoption import take_checkpoint
     from ptpp.training.launch import train_job
     from ptpp.training.text import Text
@@ -30,4 +30,11 @@ with jobs.logged(snakemake.log[0]), jobs.stoppable() as stopping:
         "cost": snakemake.output.cost,
         "micro_batch_tokens": resources.micro_batch_tokens or None,
     }
-    train_job(order, resources.devices, snakemake.threads, resources.jobs_per_gpu, stopping)
+    train_job(
+        order,
+        processes=resources.devices,
+        threads=snakemake.threads,
+        jobs_per_gpu=resources.jobs_per_gpu,
+        stopping=stopping,
+        job=job,
+    )

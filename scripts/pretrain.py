@@ -2,7 +2,7 @@
 
 from ptpp import jobs
 
-with jobs.logged(snakemake.log[0]), jobs.stoppable() as stopping:
+with jobs.logged(snakemake.log[0]) as job, jobs.stoppable() as stopping:
     from ptpp.training.launch import train_job
 
     params, resources = snakemake.params, snakemake.resources
@@ -27,5 +27,13 @@ with jobs.logged(snakemake.log[0]), jobs.stoppable() as stopping:
         "finished": params.finished,
         "save_every_s": resources.save_every,
         "micro_batch_tokens": resources.micro_batch_tokens or None,
+        "events": str(job.results / "tensorboard") if resources.tensorboard else None,
     }
-    train_job(order, resources.devices, snakemake.threads, resources.jobs_per_gpu, stopping)
+    train_job(
+        order,
+        processes=resources.devices,
+        threads=snakemake.threads,
+        jobs_per_gpu=resources.jobs_per_gpu,
+        stopping=stopping,
+        job=job,
+    )

@@ -206,7 +206,7 @@ class Jobs:
         return {
             name: path.read_bytes()
             for path, name in names.items()
-            if not name.startswith((".", "cost", "log")) and not name.endswith(".done")
+            if not name.startswith((".", "cost", "logs/")) and not name.endswith(".done")
         }
 
 
@@ -219,7 +219,7 @@ class Child:
 
     def __init__(self, work: Jobs, what: str = "all", log: Path | None = None, **conditions):
         start_server()
-        self.log = log or work.folder / f"log.{what}.txt"
+        self.log = log or work.folder / "logs" / f"{what}.log"
         self.place = fresh.RawArray(ctypes.c_char, 16)  # lives on when the process is killed
         arguments = (work, what, self.log, self.place, conditions)
         self.process = fresh.Process(target=_child, args=arguments)

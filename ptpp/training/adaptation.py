@@ -13,6 +13,7 @@ import torch
 
 from ptpp.errors import InputError
 from ptpp.files import read_json, write_json
+from ptpp.progress import UNWATCHED, Watch
 from ptpp.training.backend import Backend, opened
 from ptpp.training.checkpoint import text_of, weights_digest
 from ptpp.training.data import adaptation_shares
@@ -20,6 +21,7 @@ from ptpp.training.engine import Diverged, Milestone, Settings, sequences_traine
 from ptpp.training.evaluation import held_out_losses
 from ptpp.training.group import ALONE, Group
 from ptpp.training.runs import Run, cost_of, rows_of, write_rows
+from ptpp.training.sizes import training_flops
 from ptpp.training.state import StateFolder, fingerprint
 from ptpp.training.text import Text, warn_of_repeats
 
@@ -43,6 +45,7 @@ def adapt(
     stopping: Callable[[], bool] = lambda: False,
     group: Group = ALONE,
     micro_batch: int | None = None,
+    watch: Watch = UNWATCHED,
 ) -> None:
     """Adapt one checkpoint at every replay ratio and measure every ATPP of the grid.
 
@@ -64,7 +67,9 @@ def adapt(
     common = [asdict(run), ptpp, sorted(atpp), asdict(settings), text.identity(), torch.__version__]
     common += [before, weights_digest(checkpoint)]
     trajectories = []
-    for replay in replays:
+    for part, replay in enumerate(replays):
+        name = f"{run.model}.ptpp{ptpp:g}.replay{replay:g}"
+        one = watch.of(name, training_flops(run.n_params, 1), part, len(replays))
         digest = fingerprint([*common, replay])
         kept = Path(finished) / f"{digest}.json"
         trajectory = _remembered(kept) if group.leads else None
@@ -77,7 +82,7 @@ def adapt(
             with folder.locked():
                 trajectory = _trajectory(
                     run, backend, ptpp, replay, sorted(atpp), settings, text, before, folder,
-                    save_every_s, stopping,
+                    save_every_s, stopping, one,
                 )  # fmt: skip
                 if group.leads:
                     kept_as = {"digest": fingerprint(trajectory), "trajectory": trajectory}
@@ -130,6 +135,7 @@ def _trajectory(
     folder: StateFolder,
     save_every_s: float,
     stopping: Callable[[], bool],
+    watch: Watch,
 ) -> dict:
     """Train at one replay ratio through every ATPP; returns its rows and its cost."""
     began = time.monotonic()
@@ -164,6 +170,7 @@ def _trajectory(
         what,
         save_every_s=save_every_s,
         stopping=stopping,
+        watch=watch,
     )
     name = f"{run.model}.ptpp{ptpp:g}.replay{replay:g}"
     rows = []

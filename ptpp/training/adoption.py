@@ -14,6 +14,7 @@ from ptpp.corpora.tokenizer import check_same_tokenizer, ids_of, load_tokenizer
 from ptpp.errors import InputError
 from ptpp.files import link, read_json, replacing_directory, write_json
 from ptpp.given import CONFIGS, INDEX, TOKENIZER_FILES, fetched, model_files
+from ptpp.progress import UNWATCHED, Watch
 from ptpp.training.backend import opened
 from ptpp.training.checkpoint import GIVEN, TEXT, write_digests
 from ptpp.training.checkpoint import TOKENIZER_FILES as OURS
@@ -133,11 +134,12 @@ def measure(
     group: Group = ALONE,
     micro_batch: int | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    watch: Watch = UNWATCHED,
 ) -> None:
     """Write a checkpoint's held-out losses as zero-shot observations (ATPP 0), and what they took.
 
-    All processes of a `group` call this alike; there is nothing to save when `stopping` turns true.
-    Raises InputError when a loss is not finite.
+    All processes of a `group` call this alike. It is short: there is nothing to watch, nor to save
+    when `stopping` turns true. Raises InputError when a loss is not finite.
     """
     began = time.monotonic()
     context = run.shape.context

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 import torch
 
 from ptpp.errors import InputError, Interrupted
-from ptpp.progress import Progress
+from ptpp.progress import UNWATCHED, Progress, Watch
 from ptpp.training.backend import Backend
 from ptpp.training.data import Mixture
+from ptpp.training.events import Events
 from ptpp.training.schedule import Milestone, Settings, sequences_done, sequences_trained
 from ptpp.training.state import StateFolder
 
@@ -63,6 +64,7 @@ def train(
     save_every_s: float = 30.0,
     stopping: Callable[[], bool] = lambda: False,
     look_every: int | None = None,
+    watch: Watch = UNWATCHED,
 ) -> tuple[list[dict], Curve]:
     """Train from `start` (sequences) through every milestone, in ascending order.
 
@@ -71,8 +73,8 @@ def train(
     this run; a resumed run equals an uninterrupted one to the bit on a CPU. When `stopping` turns
     true the state is saved at the end of the step. Losses are looked at every `look_every` steps:
     1 on a CPU, 32 on a GPU, which would wait for each. A group of processes takes the same steps
-    together; its first one saves. Raises Diverged when a loss is not finite,
-    Interrupted after such a stop.
+    together; its first one saves. `watch` is told how it goes. Raises Diverged when a loss is not
+    finite, Interrupted after such a stop.
     """
     context, device = backend.context, backend.device
     records: list[dict] = []
@@ -88,13 +90,15 @@ def train(
         log.info("%s: goes on from its saved state (%d sequences)", what, position)
     done = sequences_done(milestones, start, len(records), position, branching)
     total = sequences_trained(milestones, start)
-    progress = Progress(what, total * context, done * context)
+    progress = Progress(what, total * context, done * context, watch=watch)
+    events = Events(watch, context, total)
+    events.begin(milestones, records, position, branching, bool(restored))
     saved = time.monotonic()
-    waiting: list[tuple[int, int, torch.Tensor]] = []  # losses not looked at yet
+    waiting: list[tuple[int, int, torch.Tensor, float]] = []  # losses not looked at yet
     patience = look_every or (1 if device.type == "cpu" else 32)
 
     def look() -> None:
-        for before, after, tensor in waiting:
+        for before, after, tensor, rate in waiting:
             loss = tensor.item()
             if not math.isfinite(loss):
                 raise Diverged(
@@ -104,6 +108,7 @@ def train(
             if not branching or milestone.branch == 0:  # without a trunk the decay is the curve
                 curve.add(after, after - before, loss)
             progress.advance((after - before) * context, loss)
+            events.step(milestone if branching else None, before, after, loss, rate)
         waiting.clear()
 
     def save() -> None:
@@ -126,7 +131,7 @@ def train(
             blocks = torch.from_numpy(mixture.batch(position, upto)).to(device)
             loss = backend.gradients(blocks)
             backend.step(settings, multiplier)
-            waiting.append((position, upto, loss))
+            waiting.append((position, upto, loss, multiplier))
             position = upto
             if len(waiting) >= patience:
                 look()
@@ -143,6 +148,8 @@ def train(
             trunk, branching = backend.state("trunk"), True
         else:
             records.append(at_milestone(milestone))
+            events.milestone(milestone, records[-1])
             backend.restore(trunk, "trunk")
             trunk, branching, position = {}, False, max(milestone.branch, start)
+    events.close()
     return records, curve

@@ -8,17 +8,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ptpp import gpus
 from ptpp.errors import InputError, Interrupted
 from ptpp.files import read_json
+from ptpp.jobs import Job
 
 log = logging.getLogger("ptpp")
 
 # Seconds that the processes of a job have to end by themselves once torchrun is told to stop them.
 PATIENCE = 600
+BETWEEN_LINES = "\x1e"  # record separator: begins a line that is for us and not for the log
 RAISED = {"InputError": InputError, "Interrupted": Interrupted, "MemoryError": MemoryError}
 
 
@@ -28,11 +31,13 @@ def train_job(
     threads: int,
     jobs_per_gpu: int = 1,
     stopping: Callable[[], bool] = lambda: False,
+    job: Job | None = None,
 ) -> None:
     """Do what `order` says: the arguments of `ptpp.training.work.work`, which travel as JSON.
 
     processes: how many share the model, a device each. threads: CPU threads of all together. GPUs
-    are taken for this job alone, or with as many others as `jobs_per_gpu` lets share one.
+    are taken for this job alone, or with as many others as `jobs_per_gpu` lets share one. `job` is
+    told how it goes.
 
     Raises what the job raises; of a job in several processes InputError, Interrupted and
     MemoryError arrive as such, anything else as RuntimeError with the end of what was said.
@@ -42,20 +47,23 @@ def train_job(
         if processes == 1:
             from ptpp.training.work import work
 
-            work(**order, threads=threads, stopping=stopping)
+            work(**order, threads=threads, stopping=stopping, watched_by=job)
         else:
-            _in_processes({**order, "threads": max(1, threads // processes)}, processes, stopping)
+            each = {**order, "threads": max(1, threads // processes)}
+            _in_processes(each, processes, stopping, job)
 
 
-def _in_processes(order: Mapping, processes: int, stopping: Callable[[], bool]) -> None:
+def _in_processes(
+    order: Mapping, processes: int, stopping: Callable[[], bool], job: Job | None
+) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "order.json").write_text(json.dumps(order))
-        code = _torchrun(folder, processes, stopping)
+        code = _torchrun(folder, processes, stopping, job)
         _raise_failures(folder, processes, code)
 
 
-def _torchrun(folder: Path, processes: int, stopping: Callable[[], bool]) -> int:
+def _torchrun(folder: Path, processes: int, stopping: Callable[[], bool], job: Job | None) -> int:
     """Start the processes, relay what the first one says, and end them when asked to stop.
 
     They stop when their standard input ends: by our closing it, or by our death. They get a
@@ -79,7 +87,7 @@ def _torchrun(folder: Path, processes: int, stopping: Callable[[], bool]) -> int
             env=environment,
             start_new_session=True,
         )
-        relay = threading.Thread(target=_relay, args=(torchrun.stdout,), daemon=True)
+        relay = threading.Thread(target=_relay, args=(torchrun.stdout, job), daemon=True)
         relay.start()
         try:
             while torchrun.poll() is None:
@@ -94,9 +102,36 @@ def _torchrun(folder: Path, processes: int, stopping: Callable[[], bool]) -> int
     return torchrun.returncode
 
 
-def _relay(lines) -> None:
+def _relay(lines: Iterable[str], job: Job | None) -> None:
+    """Pass on what the first process says, and tell the job what it tells between the lines."""
     for line in lines:
-        log.info("%s", line.rstrip("\n"))
+        if not line.startswith(BETWEEN_LINES):
+            log.info("%s", line.rstrip("\n"))
+        elif job is not None:
+            told = json.loads(line.removeprefix(BETWEEN_LINES))
+            job.tokens, job.flops = told.pop("tokens"), told.pop("flops")
+            job.tell(**told)
+
+
+@dataclass
+class RemoteJob:
+    """What a `Job` is to the first of several processes: it tells the real one, which relays it."""
+
+    tokens: int = 0
+    flops: float = 0.0
+    told: dict = field(default_factory=dict)
+
+    def trained(self, tokens: int, flops: float) -> None:
+        self.tokens += tokens
+        self.flops += flops
+
+    def tell(self, share: float, **progress: object) -> None:
+        self.told = {"share": share, **progress}
+        self.flush()
+
+    def flush(self) -> None:
+        told = {**self.told, "tokens": self.tokens, "flops": self.flops}
+        print(BETWEEN_LINES + json.dumps(told), flush=True)
 
 
 def _raise_failures(folder: Path, processes: int, code: int) -> None:

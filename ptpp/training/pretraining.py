@@ -11,12 +11,14 @@ import torch
 
 from ptpp.errors import InputError
 from ptpp.files import remove_leftovers, sha256
+from ptpp.progress import UNWATCHED, Watch
 from ptpp.training.backend import started
 from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
 from ptpp.training.evaluation import held_out_losses
 from ptpp.training.finished import keep, restore
 from ptpp.training.group import ALONE, Group
 from ptpp.training.runs import Run, cost_of, rows_of, write_rows
+from ptpp.training.sizes import training_flops
 from ptpp.training.state import StateFolder, fingerprint, load_tensors, save_tensors
 from ptpp.training.text import Text, warn_of_repeats
 
@@ -41,6 +43,7 @@ def pretrain_stage(
     stopping: Callable[[], bool] = lambda: False,
     group: Group = ALONE,
     micro_batch: int | None = None,
+    watch: Watch = UNWATCHED,
 ) -> None:
     """Train one model from the previous stage's trunk (or from scratch) to `ptpp`.
 
@@ -52,6 +55,7 @@ def pretrain_stage(
     `stopping` turns true.
     """
     began = time.monotonic()
+    watch = watch.of(f"{run.model}.ptpp{ptpp:g}", training_flops(run.n_params, 1))
     outputs = {
         "checkpoint": checkpoint,
         "trunk": trunk,
@@ -115,6 +119,7 @@ def pretrain_stage(
             start,
             save_every_s,
             stopping,
+            watch=watch,
         )
         points += [[p * context, loss] for p, loss in made.points]
         meta = {"position": max(milestone.branch, start), "points": points}

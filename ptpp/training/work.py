@@ -1,7 +1,10 @@
 """A training job as the workflow gives it: paths, names and numbers."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+from ptpp.jobs import Job
+from ptpp.progress import Watch
 from ptpp.training.adaptation import adapt
 from ptpp.training.adoption import measure
 from ptpp.training.group import ALONE, Group
@@ -24,6 +27,8 @@ def work(
     threads: int,
     optimiser: Mapping | None = None,
     micro_batch_tokens: int | None = None,
+    events: str | None = None,
+    watched_by: Job | None = None,
     group: Group = ALONE,
     stopping: Callable[[], bool] = lambda: False,
     **others,
@@ -33,7 +38,8 @@ def work(
     spec: see `Run.of`. optimiser: a `pretraining` or `adaptation` section; None where nothing is
     trained. text: arguments of `Text.open` beside the stores `train` and `valid`.
     micro_batch_tokens: tokens whose activations a process holds at once; None: its part of a whole
-    batch. others: further arguments of the job.
+    batch. events: the folder for TensorBoard's event files, if any. watched_by: told how it goes.
+    others: further arguments of the job.
     """
     prepare(threads)
     run = Run.of(model, spec, code, checkpoint)
@@ -49,5 +55,6 @@ def work(
         group=group,
         micro_batch=micro_batch,
         stopping=stopping,
+        watch=Watch(watched_by, None if events is None else Path(events)),
         **others,
     )

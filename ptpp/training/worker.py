@@ -14,6 +14,7 @@ from ptpp import jobs
 from ptpp.errors import InputError, Interrupted
 from ptpp.files import read_json, write_json
 from ptpp.training.group import joined
+from ptpp.training.launch import RemoteJob
 from ptpp.training.runs import pick_device
 from ptpp.training.work import work
 
@@ -22,7 +23,7 @@ def main(folder: Path) -> int:
     order = read_json(folder / "order.json")
     rank = int(os.environ["RANK"])
     _tell(rank)
-    end = None
+    end, job = None, RemoteJob() if rank == 0 else None
     with jobs.stoppable() as asked:
         abandoned = _abandoned()
         try:
@@ -31,6 +32,7 @@ def main(folder: Path) -> int:
                     **order,
                     group=group,
                     stopping=lambda: asked() or abandoned.is_set(),
+                    watched_by=job,
                 )
         except InputError as error:
             end = {"kind": "InputError", "message": str(error)}
@@ -41,6 +43,8 @@ def main(folder: Path) -> int:
             end = {"kind": kind, "message": traceback.format_exc()}
             if kind == "MemoryError":
                 end["message"] = (str(error).splitlines() or [kind])[0]
+    if job is not None and job.told:
+        job.flush()  # what was trained since it last told
     write_json(folder / f"end{rank}.json", end)
     return 1 if end else 0
 

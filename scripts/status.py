@@ -1,0 +1,32 @@
+"""Print how far the sweep is; `status.json` says the same to programs."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from ptpp.errors import InputError
+from ptpp.estimate import cost_estimate
+from ptpp.files import write_json, write_text
+from ptpp.records import is_live, read_lines, read_marks
+from ptpp.status import Planned, found, status_text, sweep_status
+
+params, at = snakemake.params, time.time()
+results = Path(params.results)
+jobs = [Planned(**job) for job in params.jobs]
+try:
+    costs = cost_estimate(params.config)
+except InputError:  # a finished table is given, and nothing is trained
+    costs = None
+status = sweep_status(
+    jobs,
+    found(path for job in jobs for path in job.outputs),
+    read_lines(results / "logs"),
+    [mark | {"live": is_live(mark, at)} for mark in read_marks(results)],
+    costs,
+    at,
+)
+text = status_text(status, results / "logs")
+print(text, end="")
+write_text(snakemake.log[0], text)
+told = asdict(status) | {"table": status.table.to_dict("records"), "at": at}
+write_json(results / "status.json", told)

@@ -1,0 +1,44 @@
+"""What holds for all rules of the workflow."""
+
+import re
+
+import pytest
+from conftest import ROOT
+
+RULES = {
+    name: body
+    for path in [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
+    for name, body in re.findall(
+        r"^rule (\w+):\n((?:(?: .*)?\n)+)", path.read_text() + "\n", re.MULTILINE
+    )
+}
+JOBS = [name for name, body in RULES.items() if re.search("^    (script|shell):", body, re.M)]
+TELL = {"status", "cost"}  # print and leave nothing
+
+
+def of(name, directive):
+    """What a rule says in one directive; "" when it has none."""
+    found = re.search(rf"^    {directive}:\n((?: {{8}}.*\n)+)", RULES[name], re.M)
+    return found[1].strip().rstrip(",") if found else ""
+
+
+def test_all_rules_are_seen():
+    assert {"all", "report", "laws"} == set(RULES) - set(JOBS)
+    assert len(JOBS) > 25
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_rule_that_runs_a_job_has_log_benchmark_and_environment(name):
+    log = re.fullmatch(r'f"\{LOGS\}/(.+)\.log"', of(name, "log"))
+    assert log
+    assert of(name, "conda") == '"../envs/ptpp.yaml"'
+    if name not in TELL:
+        assert of(name, "benchmark") == f'f"{{RESULTS}}/benchmarks/{log[1]}.tsv"'
+
+
+@pytest.mark.parametrize("name", sorted(set(JOBS) - TELL))
+def test_its_script_leaves_a_line_about_it(name):
+    script = (
+        ROOT / "scripts" / of(name, "script").strip('"').removeprefix("../scripts/")
+    ).read_text()
+    assert "with jobs.logged(snakemake.log[0])" in script
