@@ -196,7 +196,7 @@ def test_two_thousand_jobs_take_well_under_a_second(tmp_path):
 
 
 LONG = KILLED | {"scale": "long", "held_out": KILLED["held_out"] | {"ptpp": 900}}
-LONG |= {"pretraining": {"ptpp": [1, 2, 900]}}  # the last would take minutes
+LONG |= {"pretraining": {"ptpp": [1, 2, 900]}, "tensorboard": True}  # the last takes minutes
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +276,7 @@ def test_status_of_a_sweep_that_runs_is_killed_and_fails(folder, snakemake):
 
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert list(folder.glob("results/long/tensorboard/w16.ptpp900/events.*"))
     assert list(folder.glob("results/long/.state/pretrain.w16.ptpp900/state.safetensors"))
     text, told = told_by(folder, snakemake)
     assert [one["job"] for one in told["interrupted"]] == ["pretrain/w16.ptpp900"]
