@@ -84,7 +84,7 @@ class Mark:
 
     def tell(self, **progress: object) -> None:
         """Add to what the mark says."""
-        self.content = self.content | progress
+        self.content = self.content | progress | {"told": time.time()}
         self._news.set()
 
     def __enter__(self) -> "Mark":
