@@ -167,7 +167,7 @@ def configure(folder: Path, names: list[str], cpus: int, gpus: int) -> None:
     smi.write_text(
         "#!/bin/sh\n"
         'for k in $(echo "$CUDA_VISIBLE_DEVICES" | tr , " "); do\n'
-        '    echo "GPU $k: Counterfeit (UUID: GPU-$SLURMD_NODENAME-$k)"\n'
+        f'    echo "GPU $k: Counterfeit (UUID: GPU-$SLURMD_NODENAME-$k-{os.getpid()})"\n'
         "done\n"
     )
     smi.chmod(0o755)

@@ -72,9 +72,7 @@ TRAINING = {
 def profile():
     """The project's profile, asking more often."""
     settings = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
-    settings["slurm-init-seconds-before-status-checks"] = (
-        2  # grows by 10 with each check without news
-    )
+    settings["slurm-init-seconds-before-status-checks"] = 2
     settings["max-status-checks-per-second"] = 1
     settings["latency-wait"] = 5
     return settings
