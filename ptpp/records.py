@@ -98,6 +98,7 @@ class Mark:
         self._thread.join(timeout=BEAT_S)  # a file system that hangs holds no job up
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
+            self.path.parent.rmdir()  # not while other jobs have marks there
 
     def _beat(self) -> None:
         while True:
