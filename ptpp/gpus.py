@@ -67,7 +67,7 @@ def assigned(
     is visible, nothing is held or changed and the tuple of names is empty. Among the GPUs visible
     now (CUDA_VISIBLE_DEVICES as it stands) one job has each to itself; with `jobs_per_gpu` above 1
     as many jobs share one, the emptiest first, but jobs of several GPUs have theirs to themselves.
-    Where all are taken the job waits, in the order in which jobs came, and tells once for whom.
+    Where all are taken the job waits and tells once for whom; nobody overtakes the first who waits.
     Jobs of one user meet in `folder`, by default one in /tmp; `what` tells the others who this is.
 
     Raises InputError where fewer than `wanted` GPUs are visible, Interrupted when `stopping` turns

@@ -329,7 +329,8 @@ def test_each_size_asks_for_its_own_memory_and_gpus(story):
         ("pretrain", "w16", "gres:gpu:2"),
         ("adapt", "w16", "gres:gpu:1"),
     }
-    assert {job.memory for job in done if "_w16_" in job.what} >= {"1500M"}
+    memory = {(job.what.split("_")[3], job.memory) for job in done}  # the second by its retry
+    assert memory == {("w8", "2000M"), ("w8", "4000M"), ("w16", "1500M"), ("w16", "3000M")}
 
 
 def test_a_job_sees_the_gpus_it_asked_for_and_takes_one_of_them_to_train_on(story):
