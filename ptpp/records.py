@@ -47,11 +47,8 @@ def append_line(folder: str | Path, record: Mapping) -> None:
     path = Path(folder) / f"jobs.{re.sub(r'[^A-Za-z0-9_.-]', '_', HOST)}.jsonl"
     line = json.dumps(record, ensure_ascii=False) + "\n"
     try:
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            size = os.fstat(handle).st_size
-            if size and os.pread(handle, 1, size - 1) != b"\n":  # cut short by a full disk
-                line = "\n" + line
             os.write(handle, line.encode())
         finally:
             os.close(handle)
@@ -60,14 +57,15 @@ def append_line(folder: str | Path, record: Mapping) -> None:
 
 
 def read_lines(folder: str | Path) -> Iterator[dict]:
-    """Every record of every host in `folder`, in no order, without lines that were cut short."""
+    """Every record of every host in `folder`, in no order.
+
+    Of a record that a full disk cut short the next one begins in the same line: the last counts.
+    """
     for path in sorted(Path(folder).glob("jobs.*.jsonl")):
         with open(path, encoding="utf-8", errors="replace") as stream:
             for line in stream:
                 with contextlib.suppress(json.JSONDecodeError):
-                    record = json.loads(line)
-                    if isinstance(record, dict):
-                        yield record
+                    yield json.loads(line[max(0, line.rfind('{"job": ')) :])
 
 
 class Mark:
@@ -86,7 +84,7 @@ class Mark:
 
     def tell(self, **progress: object) -> None:
         """Add to what the mark says."""
-        self.content = self.content | progress
+        self.content = self.content | progress | {"told": time.time()}
         self._news.set()
 
     def __enter__(self) -> "Mark":

@@ -162,27 +162,30 @@ def _seconds(
     marked: Mapping[str, Mapping],
     at: float,
 ) -> tuple[dict[str, float] | None, bool]:
-    """Seconds that each whole training job takes, and whether measurements went into them.
+    """Seconds by the clock that each whole training job takes, and whether any were measured.
 
     The estimate from the configuration, times measured over estimated seconds per token of the jobs
     of the same kind and size that have trained so far, or else of all. [ours]
     """
     if costs is None:
         return None, False
-    runs = costs[costs["runs"] > 0].set_index(["what", "ptpp", "size"])
-    of_a_run = runs[["tokens", "device_hours"]].div(runs["runs"], axis=0).to_dict("index")
+    largest: Counter = Counter()  # runs of the longest job of a kind
+    for job in training:
+        kind = job.what, job.ptpp, job.size
+        largest[kind] = max(largest[kind], job.runs)
+    lines = costs.set_index(["what", "ptpp", "size"]).to_dict("index")
     estimates: dict[str, float] = {}
     sums: dict[tuple[str, str] | None, list[float]] = {}  # estimated and measured seconds
     for job in training:
-        run = of_a_run.get((job.what, job.ptpp, job.size))
-        if run is None:
+        kind = job.what, job.ptpp, job.size
+        if kind not in lines:
             return None, False
-        seconds = 3600 * run["device_hours"]
+        seconds = 3600 * lines[kind]["longest_job_hours"] / largest[kind]  # of a run
         estimates[job.job] = job.runs * seconds
         tokens, took = _trained(last.get(job.job), marked.get(job.job), at)
         for key in ((job.what, job.size), None):
             pair = sums.setdefault(key, [0.0, 0.0])
-            pair[0] += seconds * tokens / run["tokens"]
+            pair[0] += seconds * tokens / lines[kind]["tokens"] * lines[kind]["runs"]
             pair[1] += took
 
     def ratio(job):
@@ -199,7 +202,7 @@ def _trained(line: Mapping | None, mark: Mapping | None, at: float) -> tuple[int
     """Tokens and seconds of a job's latest start, as far as they are known; else (0, 0)."""
     if mark is not None and mark["live"]:
         began = pd.Timestamp(mark["started"]).timestamp()
-        tokens, seconds = mark.get("tokens"), at - began
+        tokens, seconds = mark.get("tokens"), mark.get("told", at) - began
     elif line is not None:
         tokens, seconds = line["tokens"], line["seconds"]
     else:

@@ -54,6 +54,10 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("docs")
     for name in WORKFLOW:
         (folder / name).symlink_to(ROOT / name)
+    (folder / "corpora").mkdir()
+    for language in ("en", "ar", "fr"):  # a dry run looks whether text is there, not into it
+        for split in ("train", "valid"):
+            (folder / "corpora" / f"{language}.{split}.jsonl.xz").touch()
     table = observations(noise=0.01)
     write_observations(table, folder / "my_losses.csv")
     write_observations(table[table.domain == "fr"], folder / "TABLE.csv")
@@ -81,13 +85,10 @@ def test_a_command_without_the_workflow_runs(command, folder, monkeypatch, capsy
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("snakemake ")])
 def test_the_workflow_knows_what_a_command_asks_for(command, folder, snakemake):
-    if "laptop-real.yaml" in command and not (ROOT / "corpora").exists():
-        pytest.skip("the text of the real-text scale is not here")
-    if (ROOT / "corpora").exists() and not (folder / "corpora").exists():
-        (folder / "corpora").symlink_to(ROOT / "corpora")
     if "scales/mine.yaml" in command:
         pytest.skip("stands for a file of the user's own")
-    done = snakemake(folder, *shlex.split(command)[3:], "--dry-run")
+    arguments = shlex.split(re.sub(r" --cores \d+", "", command))[1:]
+    done = snakemake(folder, *arguments, "--dry-run")
     assert done.returncode == 0, done.stderr[-2000:]
 
 

@@ -144,6 +144,10 @@ def test_time_left_follows_what_was_measured_and_how_many_jobs_run():
     assert told.measured
     alone = sum(10 * seconds(job) for job in JOBS[2:7])
     assert told.seconds_left == pytest.approx(alone, abs=0.1)
+    half = mark(JOBS[1], tokens=tokens / 2, share=0.5, told=NOW - 60 + 5 * seconds(JOBS[1]))
+    assert status(done=[TEXT], marks=[half]).seconds_left == pytest.approx(
+        alone + 5 * seconds(JOBS[1]), rel=0.01
+    ), "a job at work tells how fast it is, too"
     two = status(done=JOBS[:2], lines=[measured], marks=[mark(JOBS[2]), mark(JOBS[4])])
     assert two.at_once == 2
     chain = 10 * (seconds(JOBS[2]) + seconds(JOBS[3]) + seconds(JOBS[6]))
@@ -155,9 +159,20 @@ def test_time_left_is_never_below_the_longest_chain_of_one_model():
     told = status(jobs=jobs, marks=[mark(job) for job in jobs if job.ptpp == "2"])
     assert told.at_once == 9
     assert told.seconds_left == pytest.approx(sum(map(seconds, jobs[:3])), abs=0.1)
-    adapted = [*jobs, adaptation("8", "w16-seed0", "w16", runs=300)]
+    adapted = [*jobs, adaptation("8", "w16-seed0", "w16")]
     told = status(jobs=adapted, marks=[mark(job) for job in jobs if job.ptpp == "2"])
     assert told.seconds_left == pytest.approx(sum(map(seconds, [*jobs[:3], adapted[-1]])), abs=0.1)
+
+
+def test_time_left_is_by_the_clock_however_many_devices_a_job_trains_on():
+    twice = COSTS.assign(longest_job_hours=COSTS["longest_job_hours"] / 2)
+    assert status(costs=twice).seconds_left == pytest.approx(status().seconds_left / 2, abs=0.1)
+
+
+def test_a_job_of_fewer_runs_takes_less():
+    jobs = [adaptation("2"), adaptation("2", "w8-seed1", runs=1)]
+    told = status(jobs=jobs)
+    assert told.seconds_left == pytest.approx(4 / 3 * seconds(jobs[0]), abs=0.1)
 
 
 def test_what_cannot_be_estimated_is_not():
@@ -196,7 +211,7 @@ def test_two_thousand_jobs_take_well_under_a_second(tmp_path):
 
 
 LONG = KILLED | {"scale": "long", "held_out": KILLED["held_out"] | {"ptpp": 900}}
-LONG |= {"pretraining": {"ptpp": [1, 2, 900]}}  # the last would take minutes
+LONG |= {"pretraining": {"ptpp": [1, 2, 900]}, "tensorboard": True}  # the last takes minutes
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +291,7 @@ def test_status_of_a_sweep_that_runs_is_killed_and_fails(folder, snakemake):
 
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert list(folder.glob("results/long/tensorboard/w16.ptpp900/events.*"))
     assert list(folder.glob("results/long/.state/pretrain.w16.ptpp900/state.safetensors"))
     text, told = told_by(folder, snakemake)
     assert [one["job"] for one in told["interrupted"]] == ["pretrain/w16.ptpp900"]

@@ -202,6 +202,29 @@ def test_every_run_of_the_sweep_has_its_cost(results):
     assert (costs.flops > 0).all() and (costs.seconds > 0).all()
 
 
+def test_every_job_leaves_log_benchmark_and_a_line(results):
+    lines = [
+        json.loads(line)
+        for path in results.glob("logs/jobs.*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    jobs = {line["job"] for line in lines}
+    assert {line["status"] for line in lines} == {"done"} and len(jobs) == len(lines)
+    logs = {str(path.relative_to(results / "logs")) for path in results.glob("logs/**/*.log")}
+    assert logs == {f"{job}.log" for job in jobs}
+    assert not [job for job in jobs if not (results / "benchmarks" / f"{job}.tsv").exists()]
+    trained = {line["job"] for line in lines if line["tokens"]}
+    assert trained == {job for job in jobs if job.startswith(("pretrain/", "adapt/"))}
+    costs = pd.read_csv(results / "costs.csv")
+    assert sum(line["tokens"] or 0 for line in lines) == costs.tokens.sum()
+    assert sum(line["flops"] or 0 for line in lines) == pytest.approx(costs.flops.sum())
+    assert not list(results.glob(".running/*"))
+
+
+def test_event_files_on_request_rerun_nothing(finished, snakemake):
+    assert planned(finished, snakemake, {"tensorboard": True}) == {}
+
+
 def test_a_new_size_trains_only_itself(finished, snakemake):
     sizes = yaml.safe_load((finished / "scales" / "smoke.yaml").read_text())["models"]["sizes"]
     new = {"name": "w24", "width": 24, "depth": 1, "heads": 1, "batch_tokens": 256, "seeds": [0]}

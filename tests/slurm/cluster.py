@@ -162,6 +162,15 @@ def configure(folder: Path, names: list[str], cpus: int, gpus: int) -> None:
     real = shutil.which("srun", path=PATH)
     wrapper.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {real} "$@"\n')
     wrapper.chmod(0o755)
+    # Jobs find a counterfeit nvidia-smi too, which shows them what SLURM gave them and no more.
+    smi = folder / "bin" / "nvidia-smi"
+    smi.write_text(
+        "#!/bin/sh\n"
+        'for k in $(echo "$CUDA_VISIBLE_DEVICES" | tr , " "); do\n'
+        f'    echo "GPU $k: Counterfeit (UUID: GPU-$SLURMD_NODENAME-$k-{os.getpid()})"\n'
+        "done\n"
+    )
+    smi.chmod(0o755)
 
 
 def free_ports(count: int) -> int:

@@ -3,10 +3,13 @@
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from conftest import ROOT
+from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 PROFILE = (ROOT / "profiles" / "slurm" / "config.yaml").read_text()
 OPTION = re.compile(r"^#  (?=\w+: )", re.MULTILINE)
@@ -52,3 +55,28 @@ def test_the_options_are_those_the_page_speaks_of():
     ]
     for name in offered:
         assert f"`{name.lstrip('+')}`" in page
+
+
+@pytest.mark.parametrize(
+    "resources,flags",
+    [
+        ({}, "--ntasks=1 --cpus-per-task=2"),
+        ({"gpu": 0}, "--ntasks=1 --cpus-per-task=2"),
+        (
+            {"gpu": 4, "nodes": 1, "mem_mb": 48_000},
+            "--mem 48000 --nodes=1 --cpus-per-task=2 --gpus=4",
+        ),
+        ({"gpu": 4, "nodes": 1, "gpu_model": "h100"}, "--nodes=1 --cpus-per-task=2 --gpus=h100:4"),
+        ({"gpu": 4, "nodes": 1, "cpus_per_gpu": 8}, "--nodes=1 --cpus-per-gpu=8 --gpus=4"),
+        ({"gpu": 4, "nodes": 1, "cpus_per_task": -1}, "--nodes=1 --gpus=4"),
+        ({"gres": "shard:1"}, "--ntasks=1 --cpus-per-task=2 --gres=shard:1"),
+    ],
+)
+def test_the_executor_makes_of_a_job_s_resources_what_the_docs_say(resources, flags):
+    class Resources(dict):
+        __getattr__ = dict.__getitem__
+
+    job = SimpleNamespace(resources=Resources(resources), threads=2)
+    names = ("run_uuid", "slurm_logfile", "comment_str", "account", "partition", "workdir")
+    call = get_submit_command(job, dict.fromkeys(names, "")) + set_gres_string(job)
+    assert call.split("--comment ''")[1].split() == flags.split()

@@ -1,4 +1,4 @@
-"""The workflow through a real SLURM of two virtual nodes, and everything that goes wrong there.
+"""The whole workflow through a real SLURM of two virtual nodes, and all that goes wrong there.
 
 One run tells the whole story, since a SLURM job costs seconds: the head process is killed and
 started again, a training job is cancelled, another hangs until its time limit ends it. A job that
@@ -28,54 +28,59 @@ pytestmark = [
     ),
     pytest.mark.timeout(900),
 ]
-TABLE = "results/cluster/observations.csv"
+RESULTS = Path("results/cluster")
+TABLE = str(RESULTS / "observations.csv")
 CONFIG = ["--configfile", "scales/smoke.yaml", "change.yaml"]
 PAGES = [ROOT / "docs" / "slurm.md", ROOT / "docs" / "tutorials" / "cluster.md"]
 OF_SLURM = ("sinfo", "squeue", "scontrol", "scancel", "grep")
+SIZE = {"depth": 1, "heads": 1, "batch_tokens": 256, "seeds": [0]}
+# The smoke scale, with trainings long enough to be hit and few fits. The small size has a minute to
+# adapt, the large one trains on a node's two GPUs and adapts on one.
 CHANGE = {
     "scale": "cluster",
     "save_every": 0.2,
     "models": {
         "sizes": [
-            {
-                "name": f"w{width}",
-                "width": width,
-                "depth": 1,
-                "heads": 1,
-                "batch_tokens": 256,
-                "seeds": [0],
-            }
-            for width in (8, 16)
+            SIZE | {"name": "w8", "width": 8, "resources": {"runtime": {"adapt": 1}}},
+            SIZE
+            | {
+                "name": "w16",
+                "width": 16,
+                "resources": {
+                    "mem_mb": 1500,
+                    "gpu": {"pretrain": 2, "adapt": 1},
+                    "slurm_partition": {"pretrain": "gpu"},
+                },
+            },
         ]
     },
     "pretraining": {"ptpp": [20, 40, 60]},
-    "adaptation": {"replay": [0.5], "controls": [], "atpp": [1, 20]},
-    "held_out": {"ptpp": 60, "anchors": {"count": 1}},
+    "adaptation": {"replay": [0, 0.5], "controls": [], "atpp": [1, 5, 20]},
+    "held_out": {"ptpp": 60},
+    "laws": {"target": ["dcpt", "gated_floor"], "bootstrap": 10},
+    "plan": {"ptpp": 60, "max_atpp": 20},
 }
 # Every training of the story, as the comment of its SLURM job names it.
 TRAINING = {
     f"rule_{rule}_wildcards_{model}_{ptpp}{rest}"
-    for rule, rest in (("pretrain", ""), ("adapt", "_0.5"))
+    for rule, rest in (("pretrain", ""), ("adapt", "_0+0.5"))
     for model in ("w8", "w16")
     for ptpp in (20, 40, 60)
 }
 
 
 def profile():
-    """The project's profile, asking more often, with GPUs to pre-train on and a minute to adapt."""
+    """The project's profile, asking more often."""
     settings = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
-    settings["slurm-init-seconds-before-status-checks"] = 1
+    settings["slurm-init-seconds-before-status-checks"] = 2
     settings["max-status-checks-per-second"] = 1
     settings["latency-wait"] = 5
-    settings["set-resources"] |= {
-        "pretrain": {"slurm_partition": "gpu", "gpu": 1},
-        "adapt": {"runtime": "1 * attempt"},
-    }
     return settings
 
 
 def workflow(folder):
-    for name in ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "ptpp", "scales"):
+    names = ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "ptpp", "scales")
+    for name in (*names, "resources"):
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "report", folder / "report")
     (folder / "change.yaml").write_text(yaml.safe_dump(CHANGE))
@@ -121,7 +126,7 @@ class Folder:
         command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm"]
         with open(self.logs[-1], "w") as log:
             return subprocess.Popen(
-                [*command, *arguments, TABLE, *CONFIG],
+                [*command, *arguments, *CONFIG],
                 cwd=self.path,
                 env=self.environment,
                 stdout=log,
@@ -141,11 +146,12 @@ class Folder:
         ).stdout
 
     def jobs(self, *states):
+        columns = ("JobID", "Comment", "State", "TimeLimit", "NodeList", "NumCPUs", "MinMemory")
         lines = self.slurm(
             *("squeue", "-h", "-t", ",".join(states) or "all", "--sort=i"),
-            *("-o", "%i|%k|%T|%l|%N|%C|%m|%b"),
+            *("-O", ",".join(f"{column}:|" for column in (*columns, "tres-per-job"))),
         )
-        rows = [line.split("|") for line in lines.splitlines()]
+        rows = [line.rstrip("|").split("|") for line in lines.splitlines()]
         return [Job(int(row[0]), *row[1:]) for row in rows]
 
     def hold(self, rule, model, ptpp, head):
@@ -241,7 +247,7 @@ def tell(folder, here):
     assert local.returncode == 0, local.stderr[-3000:]
     assert head.wait(600) == 0, folder.said()[-6000:]
     logs["cancelled"] = folder.log("pretrain", "w16.ptpp40")
-    logs["hung"] = folder.log("adapt", "w8.ptpp20.replay0.5")
+    logs["hung"] = folder.log("adapt", "w8.ptpp20.replay0+0.5")
     table = (here / TABLE).read_bytes()
     return Story(folder, table, orphans, killed, cancelled, hung, folder.jobs(), logs)
 
@@ -308,9 +314,30 @@ def test_a_job_that_meets_its_time_limit_is_given_more_and_goes_on(story):
     assert went_on_from_where_it_was_told_to_stop(story, first, story.logs["hung"])
 
 
-def test_a_job_that_asks_for_a_gpu_sees_one_and_no_other_job_does(story):
-    assert story.cancelled.environment["CUDA_VISIBLE_DEVICES"] in ("0", "1")
+def test_the_rest_of_the_workflow_followed_up_to_the_report(story):
+    results = story.folder.path / RESULTS
+    for name in ("tables/scores.csv", "figures/calibration.png", "plan/plan.csv", "report.html"):
+        assert (results / name).stat().st_size
+
+
+def test_each_size_asks_for_its_own_memory_and_gpus(story):
+    done = [job for job in story.jobs if job.state == "COMPLETED" and job.what in TRAINING]
+    asked = {(job.what.split("_")[1], job.what.split("_")[3], job.gpus) for job in done}
+    assert asked == {
+        ("pretrain", "w8", "N/A"),
+        ("adapt", "w8", "N/A"),
+        ("pretrain", "w16", "gres:gpu:2"),
+        ("adapt", "w16", "gres:gpu:1"),
+    }
+    assert {job.memory for job in done if "_w16_" in job.what} >= {"1500M"}
+
+
+def test_a_job_sees_the_gpus_it_asked_for_and_takes_one_of_them_to_train_on(story):
+    seen = story.cancelled.environment["CUDA_VISIBLE_DEVICES"]
+    assert sorted(seen.split(",")) == ["0", "1"]
+    assert re.search(r"trains on (GPU-n[12]-[01])$", story.logs["cancelled"], re.MULTILINE)
     assert "CUDA_VISIBLE_DEVICES" not in story.hung.environment
+    assert "trains on" not in story.logs["hung"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
