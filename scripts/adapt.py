@@ -28,11 +28,4 @@ with jobs.logged(snakemake.log[0]) as job, jobs.stoppable() as stopping:
         "micro_batch_tokens": resources.micro_batch_tokens or None,
         "events": str(job.results / "tensorboard") if resources.tensorboard else None,
     }
-    train_job(
-        order,
-        processes=resources.devices,
-        threads=snakemake.threads,
-        jobs_per_gpu=resources.jobs_per_gpu,
-        stopping=stopping,
-        job=job,
-    )
+    train_job(order, resources.devices, snakemake.threads, resources.jobs_per_gpu, stopping, job)

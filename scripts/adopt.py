@@ -30,11 +30,4 @@ with jobs.logged(snakemake.log[0]) as job, jobs.stoppable() as stopping:
         "cost": snakemake.output.cost,
         "micro_batch_tokens": resources.micro_batch_tokens or None,
     }
-    train_job(
-        order,
-        processes=resources.devices,
-        threads=snakemake.threads,
-        jobs_per_gpu=resources.jobs_per_gpu,
-        stopping=stopping,
-        job=job,
-    )
+    train_job(order, resources.devices, snakemake.threads, resources.jobs_per_gpu, stopping, job)
