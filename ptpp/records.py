@@ -129,13 +129,14 @@ def is_live(mark: Mapping, at: float, host: str = HOST) -> bool:
         return False
     if mark["host"] != host:
         return True
+    import psutil  # here, since no job needs it
+
     try:
-        os.kill(mark["pid"], 0)
-    except ProcessLookupError:
+        return psutil.Process(mark["pid"]).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    except OSError:  # someone else's
-        pass
-    return True
+    except psutil.Error:  # someone else's
+        return True
 
 
 def whereabouts() -> dict:

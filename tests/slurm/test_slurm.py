@@ -70,9 +70,12 @@ TRAINING = {
 
 
 def profile():
-    """The project's profile, asking more often."""
+    """The project's profile, asking more often: after 8 s, 18 s more, 28 s more.
+
+    Jobs last some 10 to 25 s here, by what else the machine does, so the second look finds them.
+    """
     settings = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
-    settings["slurm-init-seconds-before-status-checks"] = 2
+    settings["slurm-init-seconds-before-status-checks"] = 8
     settings["max-status-checks-per-second"] = 1
     settings["latency-wait"] = 5
     return settings
@@ -336,7 +339,7 @@ def test_each_size_asks_for_its_own_memory_and_gpus(story):
 def test_a_job_sees_the_gpus_it_asked_for_and_takes_one_of_them_to_train_on(story):
     seen = story.cancelled.environment["CUDA_VISIBLE_DEVICES"]
     assert sorted(seen.split(",")) == ["0", "1"]
-    assert re.search(r"trains on (GPU-n[12]-[01])$", story.logs["cancelled"], re.MULTILINE)
+    assert re.search(r"trains on GPU-n[12]-[01]-\d+$", story.logs["cancelled"], re.MULTILINE)
     assert "CUDA_VISIBLE_DEVICES" not in story.hung.environment
     assert "trains on" not in story.logs["hung"]
 
