@@ -17,7 +17,10 @@ STAGE_TOLERANCE = 0.02  # of a checkpoint's tokens per parameter
 
 SCHEMA = Path(__file__).parent.parent / "schemas" / "config.schema.yaml"
 _RESOURCE = re.compile("[a-z][a-z0-9_]*")
-_NO_RESOURCES = ("devices", "jobs_per_gpu", "save_every", "mem_mib")  # set elsewhere, or otherwise
+# Set elsewhere, or otherwise.
+_NO_RESOURCES = (
+    "devices", "jobs_per_gpu", "micro_batch_tokens", "save_every", "tensorboard", "mem_mib",
+)  # fmt: skip
 
 
 def without_nulls(config: Mapping) -> None:

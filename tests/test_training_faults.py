@@ -641,7 +641,7 @@ def test_what_a_killed_writer_left_is_cleared_and_nothing_else(tmp_path):
 
 
 def test_no_code_of_ours_loads_a_pickle():
-    sources = [*ROOT.glob("ptpp/**/*.py"), *ROOT.glob("scripts/*.py"), *ROOT.glob("rules/*.smk")]
+    sources = [*ROOT.glob("ptpp/**/*.py"), *ROOT.glob("scripts/*.py"), *ROOT.glob("rules/**/*.smk")]
     assert len(sources) > 60
     loads = re.compile(
         r"^\s*(import|from) (pickle|cPickle|dill|joblib|shelve|marshal)\b|torch\.load\b|"

@@ -1,0 +1,71 @@
+# What jobs ask of the machine. Changed resources rerun nothing.
+
+
+def growing(amount):
+    """A resource that grows with every retry."""
+
+    def resource(wildcards, attempt):
+        return amount * attempt
+
+    return resource
+
+
+def training_threads(rule):
+    """As many as a size asks for in `rule`; else one for each process that its models train on."""
+
+    def threads(wildcards):
+        size = SIZES[MODELS[wildcards.model][0]]
+        return size_resources(size, rule).get("threads", size.get("devices", 1))
+
+    return threads
+
+
+def training_resources(rule):
+    """What `rule` asks for at each size, and how it trains: a changed resource reruns nothing.
+
+    Numbers of memory and time grow with every retry; texts ("23h") stay as they are.
+    """
+    default = {"mem": 2000, "runtime": 240}
+    asked = {
+        name: default | gpus_wanted(size, rule) | size_resources(size, rule)
+        for name, size in SIZES.items()
+    }
+
+    def resource(name):
+        def value(wildcards, attempt):
+            found = asked[MODELS[wildcards.model][0]].get(name)
+            return found * attempt if name in default and isinstance(found, int) else found
+
+        return value
+
+    def of_size(key, default):
+        return lambda wildcards: SIZES[MODELS[wildcards.model][0]].get(key, default)
+
+    names = {name for resources in asked.values() for name in resources} - {"threads"}
+    return {name: resource(name) for name in sorted(names)} | {
+        "devices": of_size("devices", 1),
+        "micro_batch_tokens": of_size("micro_batch_tokens", 0),
+        "jobs_per_gpu": config["jobs_per_gpu"],
+        "save_every": config["save_every"],
+        "tensorboard": int(config["tensorboard"]),
+    }
+
+
+def size_resources(size, rule):
+    """A size's own `resources`, of which some may be given by rule.
+
+    Memory goes by `mem`, under which Snakemake takes numbers (MB) and texts ("64GB").
+    """
+    asked = {
+        "mem" if name == "mem_mb" else name: value.get(rule) if isinstance(value, dict) else value
+        for name, value in size.get("resources", {}).items()
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def gpus_wanted(size, rule):
+    """Where training must be on GPUs, one for each device; and all that are asked for on one node."""
+    asked = size_resources(size, rule)
+    if config["device"] == "cuda" and "gres" not in asked:
+        asked = {"gpu": size.get("devices", 1)} | asked
+    return {"gpu": asked["gpu"], "nodes": 1} if asked.get("gpu") else {}
