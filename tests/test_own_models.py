@@ -427,7 +427,7 @@ def finished(tmp_path_factory):
     folder = workflow_copy(tmp_path_factory.mktemp("experiment") / "ptpp")
     (folder / "own.yaml").write_text(yaml.safe_dump(experiment(folder)))
     command = [sys.executable, "-m", "snakemake", "--cores", "2", FIT, *OWN]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
