@@ -6,7 +6,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,8 @@ class Job:
     tokens, flops: what this very start trained, decay branches included, evaluation not; None where
     nothing is trained. A resumed job counts from where it went on, and work that was remembered
     counts nothing, so that the sum over all starts is what was spent. share: how much of the job's
-    whole work is done, by whichever start.
+    whole work is done, by whichever start. gpu: what `gpu_used` tells in the process that trained,
+    where that is another one.
     """
 
     results: Path
@@ -32,6 +33,7 @@ class Job:
     tokens: int | None = None
     flops: float | None = None
     share: float | None = None
+    gpu: Mapping | None = None
 
     def trained(self, tokens: int, flops: float) -> None:
         self.tokens = (self.tokens or 0) + tokens
@@ -102,6 +104,7 @@ def logged(path: str | Path) -> Iterator[Job]:
                 "share": 1.0 if status == "done" else job.share,
                 "seconds": round(time.monotonic() - clock, 3),
                 **_used(),
+                **(job.gpu or gpu_used()),
                 **{key: job.mark.content[key] for key in ("host", "pid", "slurm_job", "started")},
                 "ended": now(),
             },
@@ -109,17 +112,20 @@ def logged(path: str | Path) -> Iterator[Job]:
 
 
 def _used() -> dict:
-    """Device, seconds of processors and the largest memory, of this process and its children."""
+    """Seconds of processors and the largest memory, of this process and its children."""
     own, children = (
         resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    used = {
-        "device": "cpu",
+    return {
         "cpu_seconds": round(sum(each.ru_utime + each.ru_stime for each in (own, children)), 3),
         "peak_memory_mib": round(max(own.ru_maxrss, children.ru_maxrss) / unit),
-        "gpu_peak_memory_mib": None,
     }
+
+
+def gpu_used() -> dict:
+    """Which device this process trained on, and the most that torch allocated on a GPU."""
+    used = {"device": "cpu", "gpu_peak_memory_mib": None}
     torch = sys.modules.get("torch")  # not imported for this
     if torch is not None and torch.cuda.is_initialized():
         with suppress(RuntimeError):  # a GPU that has failed tells nothing more

@@ -17,6 +17,8 @@ from training_driver import ALPHABETS, BASE, OPTIMISER, SPEC, Jobs
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from ptpp.errors import InputError, Interrupted
+from ptpp.jobs import Job
+from ptpp.records import Mark
 from ptpp.training.backend import started
 from ptpp.training.checkpoint import load_checkpoint
 from ptpp.training.group import ALONE, Group
@@ -159,9 +161,14 @@ def test_shares_of_a_batch_are_those_of_its_sequences_however_it_is_split():
 
 def test_two_processes_measure_what_one_does_and_leave_the_same_checkpoint(work, tmp_path):
     both = replace(work, folder=tmp_path / "both")
+    told = []
     for jobs, processes in ((work, 1), (both, 2)):
-        train_job(pretraining(jobs, 1.0), processes, threads=1)
-        train_job(adaptation(jobs, 1.0), processes, threads=1)
+        events = {"events": str(jobs.folder / "tensorboard")}
+        for asked in (pretraining(jobs, 1.0), adaptation(jobs, 1.0)):
+            job = Job(jobs.folder, Mark(jobs.folder, "job"))
+            train_job(asked | events, processes, threads=1, job=job)
+            told.append((job.tokens, job.flops))
+    assert told[:2] == told[2:], "the job's own process learns what was trained, and on what"
     assert losses(both.zero_shot(1.0)) == pytest.approx(losses(work.zero_shot(1.0)), **ROUNDING)
     assert len(losses(work.observations)) == 12
     assert losses(both.observations) == pytest.approx(losses(work.observations), **ROUNDING)
@@ -174,6 +181,14 @@ def test_two_processes_measure_what_one_does_and_leave_the_same_checkpoint(work,
     names = {path.name for path in work.checkpoint(1.0).iterdir()}
     assert {path.name for path in both.checkpoint(1.0).iterdir()} == names
     AutoModelForCausalLM.from_pretrained(both.checkpoint(1.0))
+    one, two = (
+        sorted(
+            str(path.parent.relative_to(jobs.folder))
+            for path in jobs.folder.glob("tensorboard/**/events.*")
+        )
+        for jobs in (work, both)
+    )
+    assert one == two and len(one) > 3, "each event file is written once"
     assert not both.adapt_state.exists()
     with open(both.folder / "costs.csv", newline="") as stream:
         assert [row["devices"] for row in csv.DictReader(stream)] == ["2", "2"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from ptpp import gpus
 from ptpp.errors import InputError, Interrupted
 from ptpp.files import read_json
-from ptpp.jobs import Job
+from ptpp.jobs import Job, gpu_used
 
 log = logging.getLogger("ptpp")
 
@@ -109,7 +109,7 @@ def _relay(lines: Iterable[str], job: Job | None) -> None:
             log.info("%s", line.rstrip("\n"))
         elif job is not None:
             told = json.loads(line.removeprefix(BETWEEN_LINES))
-            job.tokens, job.flops = told.pop("tokens"), told.pop("flops")
+            job.tokens, job.flops, job.gpu = (told.pop(key) for key in ("tokens", "flops", "gpu"))
             job.tell(**told)
 
 
@@ -130,7 +130,7 @@ class RemoteJob:
         self.flush()
 
     def flush(self) -> None:
-        told = {**self.told, "tokens": self.tokens, "flops": self.flops}
+        told = {**self.told, "tokens": self.tokens, "flops": self.flops, "gpu": gpu_used()}
         print(BETWEEN_LINES + json.dumps(told), flush=True)
 
 

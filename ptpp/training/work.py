@@ -55,6 +55,6 @@ def work(
         group=group,
         micro_batch=micro_batch,
         stopping=stopping,
-        watch=Watch(watched_by, None if events is None else Path(events)),
+        watch=Watch(watched_by, Path(events) if events and group.leads else None),
         **others,
     )
