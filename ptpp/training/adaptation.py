@@ -62,7 +62,8 @@ def adapt(
             f"{checkpoint}: trained or measured on other text than the token stores hold now; "
             "delete it and run again, so that it is made anew"
         )
-    untouched = backend.state("checkpoint")
+    # What every trajectory starts from; where there is but one, the model as it was read.
+    untouched = backend.state("checkpoint") if len(replays) > 1 else {}
     before = _loss_before(zero_shot, text.target)
     common = [asdict(run), ptpp, sorted(atpp), asdict(settings), text.identity(), torch.__version__]
     common += [before, weights_digest(checkpoint)]
@@ -77,7 +78,8 @@ def adapt(
         if remembered:
             log.info("%s at replay %g: measured before", run.model, replay)
         else:
-            backend.restore(untouched, "checkpoint")
+            if untouched:
+                backend.restore(untouched, "checkpoint")
             folder = StateFolder(Path(state) / f"replay{replay:g}", digest, group.leads)
             with folder.locked():
                 trajectory = _trajectory(
