@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
+from datetime import datetime
 
 import pandas as pd
 import pytest
@@ -16,6 +18,7 @@ import yaml
 from conftest import ROOT
 
 from ptpp.observations import COLUMNS, read_observations
+from ptpp.records import read_lines
 
 SMOKE = ["--configfile", "scales/smoke.yaml"]
 NOT_COPIED = shutil.ignore_patterns(
@@ -36,11 +39,25 @@ def workflow_copy(folder):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """The smoke scale, run once from nothing."""
+def counterfeit_gpus(tmp_path_factory):
+    """A folder with an `nvidia-smi` that lists two GPUs which no other run on this machine has."""
+    folder = tmp_path_factory.mktemp("bin")
+    lines = [f"GPU {k}: Counterfeit (UUID: GPU-{uuid.uuid4()})" for k in range(2)]
+    (folder / "nvidia-smi").write_text("#!/bin/sh\n" + "".join(f"echo '{n}'\n" for n in lines))
+    (folder / "nvidia-smi").chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, counterfeit_gpus):
+    """The smoke scale, run once from nothing; jobs are handed GPUs, and train on the CPU."""
     folder = workflow_copy(tmp_path_factory.mktemp("smoke") / "ptpp")
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *SMOKE]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
+    environment = os.environ | {"PATH": f"{counterfeit_gpus}:{os.environ['PATH']}"}
+    environment.pop("CUDA_VISIBLE_DEVICES", None)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -94,6 +111,21 @@ def test_a_complete_run_leaves_every_promised_file(results):
     assert not missing
     left = {path.name for path in results.glob(".state/*")}
     assert left == {"finished"}, "finished jobs leave no training state"
+
+
+def test_training_jobs_at_work_together_have_a_gpu_each(results):
+    held = {}
+    for line in read_lines(results / "logs"):
+        told = re.search(r"trains on (GPU-\S+)", (results / f"logs/{line['job']}.log").read_text())
+        trains = line["job"].split("/")[0] in ("pretrain", "adapt")
+        assert bool(told) == trains, line["job"]
+        if trains:
+            times = [datetime.fromisoformat(line[end]) for end in ("started", "ended")]
+            held.setdefault(told[1], []).append(times)
+    assert len(held) == 2 and sum(map(len, held.values())) == 18
+    for times in held.values():
+        for (_, ended), (started, _) in itertools.pairwise(sorted(times)):
+            assert started >= ended
 
 
 def test_the_observation_table_holds_the_whole_grid(results):
