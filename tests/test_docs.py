@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -92,6 +94,14 @@ def test_the_workflow_knows_what_a_command_asks_for(command, folder, snakemake):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -c ")])
+def test_a_line_of_python_runs(command):
+    done = subprocess.run(
+        [sys.executable, *shlex.split(command)[1:]], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0 and done.stdout.strip(), done.stderr[-2000:]
+
+
 def test_no_command_is_left_out():
-    kinds = ("python -m ptpp ", "snakemake ", "python benchmarks/learning_rate.py ")
+    kinds = ("python -c ", "python -m ptpp ", "snakemake ", "python benchmarks/learning_rate.py ")
     assert not [command for command in COMMANDS if not command.startswith(kinds)]
