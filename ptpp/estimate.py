@@ -85,13 +85,14 @@ def estimate_text(table: pd.DataFrame, section: Mapping) -> str:
     unit = "core" if "core" in section["device"] else "GPU"
     several = "" if longest.devices == 1 else f" on {longest.devices} devices at once"
     evenly = "Several devices are taken to be as many times as fast as one.\n"
+    way = "to" if longest["what"] == "pre-training" else "from"
     saved = 100 * table[table["size"] == "all"].set_index("what")["saved"]
     return (
         to_text(table.drop(columns="unshared_tokens").astype({"tokens": float}))
         + f"\nDevice {section['device']}: {device.peak:.4g} FLOP/s x {device.utilisation:g}, and "
         f"{device.seconds_per_token:g} s a token ({device.source}).\n"
         f"In all {_four(total.device_hours)} {unit}-hours. The longest job, {longest['what']} of "
-        f"{longest['size']} to PTPP {longest['ptpp']}, takes\n{_four(longest.longest_job_hours)} "
+        f"{longest['size']} {way} PTPP {longest['ptpp']}, takes\n{_four(longest.longest_job_hours)} "
         f"hours{several}; a model's stages wait for each other.\n"
         + evenly
         * bool((trains["devices"] > 1).any())

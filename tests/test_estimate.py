@@ -143,6 +143,12 @@ def test_several_devices_share_a_job_and_take_as_many_hours_together():
     assert "of w48 to PTPP 279, takes\n0.01914 hours on 2 devices at once;" in said
 
 
+def test_an_adaptation_that_is_the_longest_job_is_told_by_where_it_starts():
+    config = experiment("own-model")
+    said = estimate_text(cost_estimate(config), config["cost"])
+    assert "The longest job, adaptation of pythia-410m from PTPP 180, takes" in said
+
+
 def test_every_size_of_the_paper_scale_fits_what_it_asks_for():
     """The arithmetic in its comments: GB of one device, hours of an attempt, memory of a node."""
     config = experiment("paper")
