@@ -92,8 +92,9 @@ def estimate_text(table: pd.DataFrame, section: Mapping) -> str:
         + f"\nDevice {section['device']}: {device.peak:.4g} FLOP/s x {device.utilisation:g}, and "
         f"{device.seconds_per_token:g} s a token ({device.source}).\n"
         f"In all {_four(total.device_hours)} {unit}-hours. The longest job, {longest['what']} of "
-        f"{longest['size']} {way} PTPP {longest['ptpp']}, takes\n{_four(longest.longest_job_hours)} "
-        f"hours{several}; a model's stages wait for each other.\n"
+        f"{longest['size']} {way} PTPP {longest['ptpp']}, takes\n"
+        f"{_four(longest.longest_job_hours)} hours{several}; "
+        "a model's stages wait for each other.\n"
         + evenly
         * bool((trains["devices"] > 1).any())
         + f"Shared trunks spare {_spared(saved)}.\n"
