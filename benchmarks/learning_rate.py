@@ -5,7 +5,7 @@
 Needs the token stores of that run (`snakemake --cores 2 results/laptop/tokens/en.train.bin ...`).
 The rate is that of `pretraining.base_width`; it transfers to other widths by the optimiser's rule.
 Every seed is a whole pre-training with its own weights and order of text; the stages of one run
-branch off one trunk. tests/test_learning_rate.py holds the default rate against the table.
+branch off one trunk. tests/training/test_learning_rate.py holds the default rate against the table.
 """
 
 import argparse
@@ -20,14 +20,14 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # a script finds only its own folder
 
-from ptpp.tables import write_csv
-from ptpp.training.backend import backend_for
+from ptpp.models.backend import backend_for
+from ptpp.models.weights import Weights, initialise
+from ptpp.report.tables import write_csv
 from ptpp.training.engine import Diverged, Milestone, train
 from ptpp.training.evaluation import held_out_losses
 from ptpp.training.runs import Run, prepare, settings_for
 from ptpp.training.state import StateFolder
 from ptpp.training.text import Text
-from ptpp.training.weights import Weights, initialise
 
 RATES = [0.005, 0.007, 0.01, 0.012, 0.014, 0.02]
 

@@ -31,16 +31,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # a script finds only its ow
 
 from training_loops import LOOPS, Task
 
+from ptpp.models.checkpoint import save_checkpoint
+from ptpp.models.group import ALONE
+from ptpp.models.sizes import training_flops
+from ptpp.models.weights import Weights, initialise
 from ptpp.training.adaptation import adapt
-from ptpp.training.checkpoint import save_checkpoint
 from ptpp.training.data import adaptation_shares
 from ptpp.training.evaluation import held_out_losses
-from ptpp.training.group import ALONE
 from ptpp.training.pretraining import pretrain_stage
 from ptpp.training.runs import Run, prepare, settings_for, write_rows
-from ptpp.training.sizes import training_flops
 from ptpp.training.text import Text
-from ptpp.training.weights import Weights, initialise
 
 WARM_UP, TIMED = 30, 200  # steps
 WAYS = {

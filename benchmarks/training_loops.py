@@ -1,7 +1,7 @@
 """Three ways to train the same GPT-2 on the same batches: ours, a plain loop, and Trainer.
 
 Weights, batches, optimiser, clipping and schedule are the same in all three, so that they differ
-in nothing but speed; tests/test_benchmark_training.py holds their losses equal.
+in nothing but speed; tests/training/test_benchmark_training.py holds their losses equal.
 """
 
 import tempfile
@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from ptpp.training.backend import backend_for
-from ptpp.training.checkpoint import load_checkpoint
+from ptpp.models.backend import backend_for
+from ptpp.models.checkpoint import load_checkpoint
+from ptpp.models.optimiser import Settings, group_settings
+from ptpp.models.weights import GROUPS, group_of
 from ptpp.training.data import Mixture
 from ptpp.training.engine import Milestone, rate_multiplier, train
-from ptpp.training.optimiser import Settings, group_settings
 from ptpp.training.runs import prepare
 from ptpp.training.state import StateFolder
-from ptpp.training.weights import GROUPS, group_of
 
 NEEDS_ACCELERATE = "Trainer needs accelerate, which ptpp does not: pip install accelerate"
 

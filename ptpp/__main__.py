@@ -2,6 +2,6 @@
 
 import sys
 
-from ptpp.cli import main
+from ptpp.cli.main import main
 
 sys.exit(main())

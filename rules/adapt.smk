@@ -53,7 +53,7 @@ rule costs:
     conda:
         "../envs/ptpp.yaml"
     params:
-        code=code_digest("ptpp.costs", "ptpp.tables"),
+        code=code_digest("ptpp.cost.measured", "ptpp.report.tables"),
     script:
         "../scripts/costs.py"
 
@@ -77,6 +77,6 @@ rule observations:
     params:
         held_out=HELD_OUT,
         target=TARGET,
-        code=code_digest("ptpp.observations"),
+        code=code_digest("ptpp.table.observations"),
     script:
         "../scripts/observations.py"

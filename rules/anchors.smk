@@ -16,6 +16,6 @@ rule anchors:
         grid=anchor_grid(),
         number=config["held_out"]["anchors"]["count"],
         seed=config["held_out"]["anchors"]["seed"],
-        code=code_digest("ptpp.anchors"),
+        code=code_digest("ptpp.table.anchors"),
     script:
         "../scripts/anchors.py"

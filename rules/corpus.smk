@@ -17,7 +17,7 @@ rule tokenizer:
         specs=tokenizer_specs(),
         vocab_size=config["tokenizer"]["vocab_size"],
         bytes_per_language=config["tokenizer"]["bytes_per_language"],
-        code=code_digest("ptpp.corpora.sources", "ptpp.corpora.tokenizer"),
+        code=code_digest("ptpp.text.sources", "ptpp.text.tokenizer"),
     script:
         "../scripts/tokenizer.py"
 
@@ -43,6 +43,6 @@ rule tokens:
     params:
         spec=corpus_spec,
         max_tokens=store_tokens,
-        code=code_digest("ptpp.corpora.sources", "ptpp.corpora.store"),
+        code=code_digest("ptpp.text.sources", "ptpp.text.store"),
     script:
         "../scripts/tokens.py"

@@ -13,7 +13,7 @@ rule cost_estimate:
         "../envs/ptpp.yaml"
     params:
         config=cost_request(),
-        code=code_digest("ptpp.estimate", "ptpp.tables"),
+        code=code_digest("ptpp.cost.estimate", "ptpp.report.tables"),
     script:
         "../scripts/cost_estimate.py"
 

@@ -17,7 +17,7 @@ rule figure_pretraining:
         "../envs/ptpp.yaml"
     params:
         stages=list(STAGES.values()),
-        code=code_digest("ptpp.figures.sweep"),
+        code=code_digest("ptpp.report.figures.sweep"),
     script:
         "../scripts/figure_pretraining.py"
 
@@ -41,7 +41,7 @@ rule figure_adaptation:
         "../envs/ptpp.yaml"
     params:
         target=TARGET,
-        code=code_digest("ptpp.figures.sweep"),
+        code=code_digest("ptpp.report.figures.sweep"),
     script:
         "../scripts/figure_adaptation.py"
 
@@ -65,7 +65,7 @@ rule figure_forgetting:
         "../envs/ptpp.yaml"
     params:
         base=measured_bases(),
-        code=code_digest("ptpp.figures.sweep"),
+        code=code_digest("ptpp.report.figures.sweep"),
     script:
         "../scripts/figure_forgetting.py"
 
@@ -90,7 +90,7 @@ rule figure_calibration:
         "../envs/ptpp.yaml"
     params:
         target=TARGET,
-        code=code_digest("ptpp.figures.laws"),
+        code=code_digest("ptpp.report.figures.laws"),
     script:
         "../scripts/figure_calibration.py"
 
@@ -115,7 +115,7 @@ rule figure_residuals:
         "../envs/ptpp.yaml"
     params:
         target=TARGET,
-        code=code_digest("ptpp.figures.laws"),
+        code=code_digest("ptpp.report.figures.laws"),
     script:
         "../scripts/figure_residuals.py"
 
@@ -142,7 +142,7 @@ rule figure_plan:
     params:
         request=plan_request(),
         headline=plan_headline(),
-        code=code_digest("ptpp.figures.planning", "ptpp.planning"),
+        code=code_digest("ptpp.report.figures.planning", "ptpp.planning"),
     script:
         "../scripts/figure_plan.py"
 
@@ -168,7 +168,7 @@ rule figure_residuals_by_input:
     params:
         target=TARGET,
         protocol=config["plan"]["protocol"],
-        code=code_digest("ptpp.figures.laws"),
+        code=code_digest("ptpp.report.figures.laws"),
     script:
         "../scripts/figure_residuals_by_input.py"
 
@@ -193,7 +193,7 @@ rule figure_law_comparison:
         "../envs/ptpp.yaml"
     params:
         target=TARGET,
-        code=code_digest("ptpp.figures.uncertainty"),
+        code=code_digest("ptpp.report.figures.uncertainty"),
     script:
         "../scripts/figure_law_comparison.py"
 
@@ -219,7 +219,7 @@ rule figure_profile:
     params:
         target=TARGET,
         law=config["plan"]["law"],
-        code=code_digest("ptpp.figures.uncertainty"),
+        code=code_digest("ptpp.report.figures.uncertainty"),
     script:
         "../scripts/figure_profile.py"
 
@@ -244,6 +244,6 @@ rule figure_anchor_sweep:
         "../envs/ptpp.yaml"
     params:
         target=TARGET,
-        code=code_digest("ptpp.figures.uncertainty"),
+        code=code_digest("ptpp.report.figures.uncertainty"),
     script:
         "../scripts/figure_anchor_sweep.py"

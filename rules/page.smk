@@ -19,6 +19,6 @@ rule planner_page:
     params:
         request=plan_request(),
         headline=plan_headline(),
-        code=code_digest("ptpp.interactive"),
+        code=code_digest("ptpp.report.planner"),
     script:
         "../scripts/planner_page.py"

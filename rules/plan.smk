@@ -75,7 +75,7 @@ rule plan:
         held_out=HELD_OUT,
         target=TARGET,
         settings=fit_settings(),
-        code=code_digest("ptpp.planning", "ptpp.tables"),
+        code=code_digest("ptpp.planning", "ptpp.report.tables"),
     script:
         "../scripts/plan.py"
 
@@ -106,6 +106,6 @@ rule plan_regret:
     params:
         held_out=HELD_OUT,
         confidence=config["plan"]["confidence"],
-        code=code_digest("ptpp.planning", "ptpp.tables"),
+        code=code_digest("ptpp.planning", "ptpp.report.tables"),
     script:
         "../scripts/plan_regret.py"

@@ -41,7 +41,7 @@ rule scores:
         "../envs/ptpp.yaml"
     params:
         held_out=HELD_OUT,
-        code=code_digest("ptpp.laws.experiment", "ptpp.tables"),
+        code=code_digest("ptpp.laws.experiment", "ptpp.report.tables"),
     script:
         "../scripts/scores.py"
 
@@ -65,7 +65,7 @@ rule seed_noise:
     conda:
         "../envs/ptpp.yaml"
     params:
-        code=code_digest("ptpp.observations", "ptpp.tables"),
+        code=code_digest("ptpp.table.observations", "ptpp.report.tables"),
     script:
         "../scripts/seed_noise.py"
 
@@ -109,7 +109,7 @@ rule comparison:
         "../envs/ptpp.yaml"
     params:
         held_out=HELD_OUT,
-        code=code_digest("ptpp.laws.comparison", "ptpp.tables"),
+        code=code_digest("ptpp.laws.comparison", "ptpp.report.tables"),
     script:
         "../scripts/comparison.py"
 
@@ -138,7 +138,7 @@ rule cross_validation:
         protocols=list(config["laws"]["cross_validation"]),
         target=TARGET,
         settings=fit_settings(),
-        code=code_digest("ptpp.laws.experiment", "ptpp.tables"),
+        code=code_digest("ptpp.laws.experiment", "ptpp.report.tables"),
     script:
         "../scripts/cross_validation.py"
 
@@ -176,7 +176,7 @@ rule identifiability:
     params:
         held_out=HELD_OUT,
         target=TARGET,
-        code=code_digest("ptpp.laws.identifiability", "ptpp.tables"),
+        code=code_digest("ptpp.laws.identifiability", "ptpp.report.tables"),
     script:
         "../scripts/identifiability.py"
 
@@ -209,6 +209,6 @@ rule anchor_sweep:
         request=sweep_request(),
         plan={key: config["plan"][key] for key in ("n_params", "ptpp", "max_atpp")},
         settings=fit_settings(),
-        code=code_digest("ptpp.laws.anchoring", "ptpp.tables"),
+        code=code_digest("ptpp.laws.anchoring", "ptpp.report.tables"),
     script:
         "../scripts/anchor_sweep.py"

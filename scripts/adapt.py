@@ -1,6 +1,6 @@
 """Adapt one checkpoint at several replay ratios and measure every ATPP."""
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]) as job, jobs.stoppable() as stopping:
     from ptpp.training.launch import train_job

@@ -1,6 +1,6 @@
 """Take over a checkpoint of the user's own, and measure it before any adaptation."""
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]) as job, jobs.stoppable() as stopping:
     from ptpp.training.adoption import take_checkpoint

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp.anchors import grid_of
     from ptpp.laws.anchoring import SweepRequest, anchor_sweep, plan_targets
     from ptpp.laws.fitting import FitSettings
-    from ptpp.observations import read_observations
-    from ptpp.tables import write_table
+    from ptpp.report.tables import write_table
+    from ptpp.table.anchors import grid_of
+    from ptpp.table.observations import read_observations
 
     params = snakemake.params
     observations = read_observations(snakemake.input.observations)

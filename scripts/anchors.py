@@ -1,10 +1,10 @@
 """Choose the anchors from the design and collect their measurements."""
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp.anchors import choose_anchors, grid_of, measured_cells, select
-    from ptpp.observations import gather_observations, write_observations
+    from ptpp.table.anchors import choose_anchors, grid_of, measured_cells, select
+    from ptpp.table.observations import gather_observations, write_observations
 
     params = snakemake.params
     frame = gather_observations(snakemake.input, held_out=params.held_out, target=params.target)

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
     from ptpp.laws.comparison import Contender, comparison_table, coverage_table, interval_table
     from ptpp.laws.experiment import split_of
     from ptpp.laws.record import Fit
     from ptpp.laws.uncertainty import Draws
-    from ptpp.observations import read_observations
-    from ptpp.tables import write_table
+    from ptpp.report.tables import write_table
+    from ptpp.table.observations import read_observations
 
     observations = read_observations(snakemake.input.observations)
     anchors = read_observations(snakemake.input.anchors)

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp.estimate import cost_estimate, estimate_text
-    from ptpp.files import write_text
-    from ptpp.tables import write_table
+    from ptpp.cost.estimate import cost_estimate, estimate_text
+    from ptpp.jobs.files import write_text
+    from ptpp.report.tables import write_table
 
     table = cost_estimate(snakemake.params.config)
     write_table(table, Path(snakemake.output.csv).with_suffix(""))

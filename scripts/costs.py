@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
     import pandas as pd
 
-    from ptpp.costs import cost_summary
-    from ptpp.tables import write_csv, write_table
+    from ptpp.cost.measured import cost_summary
+    from ptpp.report.tables import write_csv, write_table
 
     costs = pd.concat([pd.read_csv(path) for path in snakemake.input], ignore_index=True)
     write_csv(costs, snakemake.output.costs)

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
     from ptpp.laws.experiment import cross_validation
     from ptpp.laws.fitting import FitSettings
-    from ptpp.observations import read_observations
-    from ptpp.tables import write_table
+    from ptpp.report.tables import write_table
+    from ptpp.table.observations import read_observations
 
     params = snakemake.params
     table = cross_validation(

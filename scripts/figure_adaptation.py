@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp import figures
-    from ptpp.observations import read_observations
+    from ptpp.report import figures
+    from ptpp.table.observations import read_observations
 
     figure = figures.adaptation(
         read_observations(snakemake.input.observations), snakemake.params.target

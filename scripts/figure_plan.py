@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp import figures
     from ptpp.laws.record import Fit
     from ptpp.planning import PlanRequest, forgetting_fits, surface
+    from ptpp.report import figures
 
     headline = snakemake.params.headline
     request = PlanRequest.of(snakemake.params.request)

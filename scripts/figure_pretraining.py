@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp import figures
+    from ptpp.report import figures
 
     curves = pd.concat([pd.read_csv(path) for path in snakemake.input.curves])
     figure = figures.pretraining(curves, snakemake.params.stages)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp import figures
     from ptpp.laws.identifiability import THRESHOLD
+    from ptpp.report import figures
 
     profiles = pd.concat([pd.read_csv(path) for path in snakemake.input.profiles])
     verdicts = pd.concat([pd.read_csv(path) for path in snakemake.input.verdicts])

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp import figures
+    from ptpp.report import figures
 
     target = snakemake.params.target
     noise = pd.read_csv(snakemake.input.scores).groupby("domain").noise_floor.first()[target]

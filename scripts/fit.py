@@ -1,6 +1,6 @@
 """Fit one law to one domain under one protocol, with its bootstrap draws and its profiles."""
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
     from dataclasses import asdict
@@ -12,8 +12,8 @@ with jobs.logged(snakemake.log[0]):
     from ptpp.laws.fitting import FitSettings
     from ptpp.laws.identifiability import profile, verdicts
     from ptpp.laws.uncertainty import bootstrap
-    from ptpp.observations import read_observations
-    from ptpp.tables import write_csv
+    from ptpp.report.tables import write_csv
+    from ptpp.table.observations import read_observations
 
     wildcards, params, output = snakemake.wildcards, snakemake.params, snakemake.output
     observations = read_observations(snakemake.input.observations)

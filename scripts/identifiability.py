@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
     from ptpp.laws.experiment import split_of
     from ptpp.laws.identifiability import BAND_COLUMNS, cure, kappa_band, reason
     from ptpp.laws.record import Fit
     from ptpp.laws.uncertainty import Draws
-    from ptpp.observations import read_observations
-    from ptpp.tables import write_table
+    from ptpp.report.tables import write_table
+    from ptpp.table.observations import read_observations
 
     held_out, target = snakemake.params.held_out, snakemake.params.target
     observations = read_observations(snakemake.input.observations)

@@ -1,9 +1,9 @@
 """Gather all measurements, or check the user's own table, into one observation table."""
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp.observations import gather_observations, write_observations
+    from ptpp.table.observations import gather_observations, write_observations
 
     frame = gather_observations(
         snakemake.input, held_out=snakemake.params.held_out, target=snakemake.params.target

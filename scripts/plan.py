@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
     import pandas as pd
@@ -11,9 +11,9 @@ with jobs.logged(snakemake.log[0]):
     from ptpp.laws.fitting import FitSettings
     from ptpp.laws.record import Fit
     from ptpp.laws.uncertainty import Draws
-    from ptpp.observations import is_sweep, read_observations
     from ptpp.planning import Fitted, PlanRequest, fitted_scratch, plan_tables, supplements
-    from ptpp.tables import write_table
+    from ptpp.report.tables import write_table
+    from ptpp.table.observations import is_sweep, read_observations
 
     params, settings = snakemake.params, FitSettings(**snakemake.params.settings)
     pairs = zip(snakemake.input.fits, snakemake.input.draws, strict=True)

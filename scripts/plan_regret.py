@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
     from ptpp.laws.experiment import anchored_cells
     from ptpp.laws.record import Fit
     from ptpp.laws.uncertainty import Draws
-    from ptpp.observations import read_observations
     from ptpp.planning import Fitted, regret_cases, regret_table
-    from ptpp.tables import write_csv, write_table
+    from ptpp.report.tables import write_csv, write_table
+    from ptpp.table.observations import read_observations
 
     pairs = zip(snakemake.input.fits, snakemake.input.draws, strict=True)
     cases = regret_cases(

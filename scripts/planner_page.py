@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp.files import write_text
-    from ptpp.interactive import REPORT_LIMIT, planner_page
+    from ptpp.jobs.files import write_text
     from ptpp.laws.record import Fit
     from ptpp.laws.uncertainty import Draws
     from ptpp.planning import PlanRequest
+    from ptpp.report.planner import REPORT_LIMIT, planner_page
 
     headline = snakemake.params.headline
     # The draws of a fit stand beside it, under the same name.

@@ -1,13 +1,13 @@
 """Observed and predicted loss of every cell under every fit."""
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
     from ptpp.laws.comparison import predictions_with_intervals as predictions
     from ptpp.laws.record import Fit
     from ptpp.laws.uncertainty import Draws
-    from ptpp.observations import read_observations
-    from ptpp.tables import write_csv
+    from ptpp.report.tables import write_csv
+    from ptpp.table.observations import read_observations
 
     frame = predictions(
         [Fit.from_json(path) for path in snakemake.input.fits],

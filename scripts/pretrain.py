@@ -1,6 +1,6 @@
 """Train one model from the previous stage's trunk to a PTPP checkpoint."""
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]) as job, jobs.stoppable() as stopping:
     from ptpp.training.launch import train_job

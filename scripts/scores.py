@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
     from ptpp.laws.experiment import score_table
     from ptpp.laws.record import Fit
-    from ptpp.observations import read_observations
-    from ptpp.tables import write_table
+    from ptpp.report.tables import write_table
+    from ptpp.table.observations import read_observations
 
     frame = score_table(
         [Fit.from_json(path) for path in snakemake.input.fits],

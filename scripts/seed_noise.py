@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp.observations import read_observations, seed_noise_by_cell
-    from ptpp.tables import write_table
+    from ptpp.report.tables import write_table
+    from ptpp.table.observations import read_observations, seed_noise_by_cell
 
     noise = seed_noise_by_cell(read_observations(snakemake.input[0]))
     write_table(noise, Path(snakemake.output.seed_noise).with_suffix(""))

@@ -4,11 +4,11 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from ptpp.cost.estimate import cost_estimate
 from ptpp.errors import InputError
-from ptpp.estimate import cost_estimate
-from ptpp.files import write_json, write_text
-from ptpp.records import is_live, read_lines, read_marks
-from ptpp.status import Planned, found, status_text, sweep_status
+from ptpp.jobs.files import write_json, write_text
+from ptpp.jobs.heartbeat import is_live, read_lines, read_marks
+from ptpp.jobs.status import Planned, found, status_text, sweep_status
 
 params, at = snakemake.params, time.time()
 results = Path(params.results)

@@ -1,10 +1,10 @@
 """Train one byte-level BPE on equal parts of every language, or take over a given tokenizer."""
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp.corpora.sources import documents
-    from ptpp.corpora.tokenizer import take_tokenizer, train_tokenizer
+    from ptpp.text.sources import documents
+    from ptpp.text.tokenizer import take_tokenizer, train_tokenizer
 
     params = snakemake.params
     if params.given:

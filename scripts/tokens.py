@@ -2,12 +2,12 @@
 
 from itertools import islice
 
-from ptpp import jobs
+from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp.corpora.sources import documents, source_digest
-    from ptpp.corpora.store import document_hashes, open_store, write_store
-    from ptpp.corpora.tokenizer import load_tokenizer, separator_id
+    from ptpp.text.sources import documents, source_digest
+    from ptpp.text.store import document_hashes, open_store, write_store
+    from ptpp.text.tokenizer import load_tokenizer, separator_id
 
     spec, split = snakemake.params.spec, snakemake.wildcards.split
     held_out = set()

@@ -51,6 +51,6 @@ def llama_directory(tmp_path_factory):
 @pytest.fixture
 def llama_tokenizer(llama_directory):
     """The same, and the id that separates documents."""
-    from ptpp.corpora.tokenizer import load_tokenizer, separator_id
+    from ptpp.text.tokenizer import load_tokenizer, separator_id
 
     return load_tokenizer(llama_directory), separator_id(llama_directory)

@@ -21,9 +21,9 @@ from ptpp.laws.fitting import (
 )
 from ptpp.laws.forms import LAWS, get_law
 from ptpp.laws.law import Law, Parameter
-from ptpp.laws.protocols import PROTOCOLS, Split, early_to_late, split, with_anchors
 from ptpp.laws.record import Fit
 from ptpp.laws.scoring import ScoreRow, score, score_fit, scores_frame
+from ptpp.table.protocols import PROTOCOLS, Split, early_to_late, split, with_anchors
 
 __all__ = [
     "LAWS",

@@ -15,17 +15,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptpp.anchors import Cell, choose_anchors, is_anchor, measured_cells
 from ptpp.errors import InputError
 from ptpp.laws.declared import find_law
 from ptpp.laws.fitting import FitSettings, fit, law_inputs, predict_loss
 from ptpp.laws.law import Law
-from ptpp.laws.protocols import early_to_late, with_anchors
 from ptpp.laws.record import Fit
 from ptpp.laws.rows import law_rows
 from ptpp.laws.scoring import score
 from ptpp.laws.uncertainty import Rows, bounds
-from ptpp.observations import is_stage
+from ptpp.table.anchors import Cell, choose_anchors, is_anchor, measured_cells
+from ptpp.table.observations import is_stage
+from ptpp.table.protocols import early_to_late, with_anchors
 
 CHOICES = ("spread", "random", "v_optimal")
 SWEEP_COLUMNS = (

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ptpp.errors import InputError
 from ptpp.laws.fitting import FitSettings, fit, predict
 from ptpp.laws.record import Fit
-from ptpp.observations import zero_shot_rows
+from ptpp.table.observations import zero_shot_rows
 
 _CHECKPOINT = ["size", "n_params", "ptpp"]
 

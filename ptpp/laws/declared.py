@@ -23,12 +23,12 @@ import numpy as np
 import yaml
 
 from ptpp.errors import InputError
-from ptpp.expressions import described, names_in, parse, unknown_name
 from ptpp.laws import dual
 from ptpp.laws.dual import Operand
 from ptpp.laws.forms import get_law
 from ptpp.laws.law import Law, Parameter, Point
 from ptpp.laws.record import Fit
+from ptpp.table.expressions import described, names_in, parse, unknown_name
 
 # Names an expression may use: the input behind each, and whether it is divided by its reference.
 INPUT_NAMES = {

@@ -6,16 +6,16 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from ptpp.anchors import Cell
 from ptpp.errors import InputError
 from ptpp.laws.declared import find_law, law_of
 from ptpp.laws.fitting import FitSettings, fit, predict_loss
 from ptpp.laws.law import Law
-from ptpp.laws.protocols import Split, folds, split
 from ptpp.laws.record import Fit
 from ptpp.laws.rows import law_rows
 from ptpp.laws.scoring import PREDICTION_COLUMNS, score, score_fit, scores_frame
-from ptpp.observations import is_stage, is_sweep, seed_noise
+from ptpp.table.anchors import Cell
+from ptpp.table.observations import is_stage, is_sweep, seed_noise
+from ptpp.table.protocols import Split, folds, split
 
 SCORES = (
     "huber_log",

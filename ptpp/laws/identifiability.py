@@ -30,7 +30,7 @@ from ptpp.laws.uncertainty import (
     run_numbers,
     unidentified,
 )
-from ptpp.observations import target_rows
+from ptpp.table.observations import target_rows
 
 # Deviance at the ends of a 90 % interval: the quantile of chi squared with one degree of freedom.
 # By hand, since scipy.stats takes as long to import as a fit does.

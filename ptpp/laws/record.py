@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import jsonschema
 
 from ptpp.errors import InputError
-from ptpp.files import read_json, write_json
+from ptpp.jobs.files import read_json, write_json
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from ptpp.laws.base_loss import with_base_loss
 from ptpp.laws.declared import find_law
 from ptpp.laws.law import Law
 from ptpp.laws.record import Fit
-from ptpp.observations import CELL, forgetting_rows, is_zero_shot, target_rows, zero_shot_rows
+from ptpp.table.observations import CELL, forgetting_rows, is_zero_shot, target_rows, zero_shot_rows
 
 
 def law_rows(

@@ -53,7 +53,7 @@ def score(observed: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
 class ScoreRow:
     """One row of the score table; see `score` for the meanings.
 
-    `noise_floor`: relative seed noise of one run (`ptpp.observations.seed_noise`).
+    `noise_floor`: relative seed noise of one run (`ptpp.table.observations.seed_noise`).
     """
 
     law: str

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
-from ptpp.files import replacing
+from ptpp.jobs.files import replacing
 from ptpp.laws.declared import law_of
 from ptpp.laws.fitting import law_inputs, predict_draws
 from ptpp.laws.law import Law, Parameter

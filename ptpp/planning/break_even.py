@@ -22,10 +22,10 @@ from ptpp.laws.fitting import FitSettings, extrapolated_inputs, fit
 from ptpp.laws.forms import get_law
 from ptpp.laws.rows import law_rows
 from ptpp.laws.uncertainty import LEVEL, bootstrap
-from ptpp.observations import read_observations
 from ptpp.planning.forecast import Fitted, law_values
 from ptpp.planning.request import FLOPS_PER_PARAMETER_AND_TOKEN
 from ptpp.planning.search import quantile
+from ptpp.table.observations import read_observations
 
 _FARTHEST = 1e12  # times the plan's tokens: beyond, a loss counts as out of reach
 COLUMNS = (

@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptpp.anchors import Cell, is_anchor
 from ptpp.errors import InputError
 from ptpp.laws.declared import law_of
 from ptpp.laws.rows import law_rows
-from ptpp.observations import forgetting_rows, is_stage, is_sweep, target_rows
 from ptpp.planning.forecast import Fitted, law_values, paired
 from ptpp.planning.plans import split_fitted
 from ptpp.planning.search import TOLERANCE, quantile
+from ptpp.table.anchors import Cell, is_anchor
+from ptpp.table.observations import forgetting_rows, is_stage, is_sweep, target_rows
 
 FORGETTING_QUANTILES = (0.25, 0.5, 0.75, 1.0)
 TARGET_QUANTILES = (0.1, 0.25, 0.5, 0.75)

@@ -12,16 +12,16 @@ from pathlib import Path
 import torch
 
 from ptpp.errors import InputError
-from ptpp.files import read_json, write_json
-from ptpp.progress import UNWATCHED, Watch
-from ptpp.training.backend import Backend, opened
-from ptpp.training.checkpoint import text_of, weights_digest
+from ptpp.jobs.files import read_json, write_json
+from ptpp.jobs.progress import UNWATCHED, Watch
+from ptpp.models.backend import Backend, opened
+from ptpp.models.checkpoint import text_of, weights_digest
+from ptpp.models.group import ALONE, Group
+from ptpp.models.sizes import training_flops
 from ptpp.training.data import adaptation_shares
 from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
 from ptpp.training.evaluation import held_out_losses
-from ptpp.training.group import ALONE, Group
 from ptpp.training.runs import Run, cost_of, rows_of, write_rows
-from ptpp.training.sizes import training_flops
 from ptpp.training.state import StateFolder, fingerprint
 from ptpp.training.text import Text, warn_of_repeats
 

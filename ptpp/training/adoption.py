@@ -10,18 +10,18 @@ from pathlib import Path
 
 import torch
 
-from ptpp.corpora.tokenizer import check_same_tokenizer, ids_of, load_tokenizer
 from ptpp.errors import InputError
-from ptpp.files import link, read_json, replacing_directory, write_json
-from ptpp.given import CONFIGS, INDEX, TOKENIZER_FILES, fetched, model_files
-from ptpp.progress import UNWATCHED, Watch
-from ptpp.training.backend import opened
-from ptpp.training.checkpoint import GIVEN, TEXT, write_digests
-from ptpp.training.checkpoint import TOKENIZER_FILES as OURS
+from ptpp.jobs.files import link, read_json, replacing_directory, write_json
+from ptpp.jobs.progress import UNWATCHED, Watch
+from ptpp.models.backend import opened
+from ptpp.models.checkpoint import GIVEN, TEXT, write_digests
+from ptpp.models.checkpoint import TOKENIZER_FILES as OURS
+from ptpp.models.external import CONFIGS, INDEX, TOKENIZER_FILES, fetched, model_files
+from ptpp.models.group import ALONE, Group
+from ptpp.models.sizes import Given
+from ptpp.text.tokenizer import check_same_tokenizer, ids_of, load_tokenizer
 from ptpp.training.evaluation import held_out_losses
-from ptpp.training.group import ALONE, Group
 from ptpp.training.runs import Run, cost_of, rows_of, write_rows
-from ptpp.training.sizes import Given
 from ptpp.training.text import Text
 
 log = logging.getLogger("ptpp")

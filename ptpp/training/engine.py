@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import torch
 
 from ptpp.errors import InputError, Interrupted
-from ptpp.progress import UNWATCHED, Progress, Watch
-from ptpp.training.backend import Backend
+from ptpp.jobs.progress import UNWATCHED, Progress, Watch
+from ptpp.models.backend import Backend
 from ptpp.training.data import Mixture
 from ptpp.training.events import Events
 from ptpp.training.schedule import Milestone, Settings, sequences_done, sequences_trained

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from ptpp.training.backend import Backend
+from ptpp.models.backend import Backend
 
 # Logits held at a time: little enough for a core's cache, enough to fill a GPU.
 _LOGITS = {"cpu": 2**19, "cuda": 2**27}

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
-from ptpp.progress import Watch
+from ptpp.jobs.progress import Watch
 from ptpp.training.schedule import Milestone
 
 POINTS = 200  # of the training loss, over a whole run

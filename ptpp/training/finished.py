@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ptpp.errors import InputError
-from ptpp.files import link, read_json, replacing, replacing_directory, sha256, write_json
+from ptpp.jobs.files import link, read_json, replacing, replacing_directory, sha256, write_json
 
 log = logging.getLogger("ptpp")
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ptpp import gpus
 from ptpp.errors import InputError, Interrupted
-from ptpp.files import read_json
-from ptpp.jobs import Job, gpu_used
+from ptpp.jobs import gpus
+from ptpp.jobs.files import read_json
+from ptpp.jobs.job import Job, gpu_used
 
 log = logging.getLogger("ptpp")
 

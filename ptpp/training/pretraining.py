@@ -10,15 +10,15 @@ from pathlib import Path
 import torch
 
 from ptpp.errors import InputError
-from ptpp.files import remove_leftovers, sha256
-from ptpp.progress import UNWATCHED, Watch
-from ptpp.training.backend import started
+from ptpp.jobs.files import remove_leftovers, sha256
+from ptpp.jobs.progress import UNWATCHED, Watch
+from ptpp.models.backend import started
+from ptpp.models.group import ALONE, Group
+from ptpp.models.sizes import training_flops
 from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
 from ptpp.training.evaluation import held_out_losses
 from ptpp.training.finished import keep, restore
-from ptpp.training.group import ALONE, Group
 from ptpp.training.runs import Run, cost_of, rows_of, write_rows
-from ptpp.training.sizes import training_flops
 from ptpp.training.state import StateFolder, fingerprint, load_tensors, save_tensors
 from ptpp.training.text import Text, warn_of_repeats
 

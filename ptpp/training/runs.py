@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from ptpp.corpora.store import bytes_per_token
 from ptpp.errors import InputError
-from ptpp.files import replacing
-from ptpp.training.checkpoint import given_of
-from ptpp.training.cpu import use_fast_float32
+from ptpp.jobs.files import replacing
+from ptpp.models.checkpoint import given_of
+from ptpp.models.cpu import use_fast_float32
+from ptpp.models.sizes import Given, Shape, shape_of, training_flops
+from ptpp.text.store import bytes_per_token
 from ptpp.training.evaluation import bits_per_byte
 from ptpp.training.schedule import Settings
-from ptpp.training.sizes import Given, Shape, shape_of, training_flops
 from ptpp.training.text import Text
 
 

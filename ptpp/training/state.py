@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ptpp.errors import InputError, Unwritable
-from ptpp.files import remove_leftovers, replacing
+from ptpp.jobs.files import remove_leftovers, replacing
 
 log = logging.getLogger("ptpp")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ptpp.corpora.store import Store, open_store
+from ptpp.text.store import Store, open_store
 from ptpp.training.data import BlockOrder, Mixture, evaluation_blocks, stream_key
 
 log = logging.getLogger("ptpp")

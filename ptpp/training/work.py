@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ptpp.jobs import Job
-from ptpp.progress import Watch
+from ptpp.jobs.job import Job
+from ptpp.jobs.progress import Watch
+from ptpp.models.group import ALONE, Group
 from ptpp.training.adaptation import adapt
 from ptpp.training.adoption import measure
-from ptpp.training.group import ALONE, Group
 from ptpp.training.pretraining import pretrain_stage
 from ptpp.training.runs import Run, prepare, settings_for
 from ptpp.training.text import Text

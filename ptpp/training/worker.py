@@ -10,10 +10,10 @@ import threading
 import traceback
 from pathlib import Path
 
-from ptpp import jobs
 from ptpp.errors import InputError, Interrupted
-from ptpp.files import read_json, write_json
-from ptpp.training.group import joined
+from ptpp.jobs import job as jobs
+from ptpp.jobs.files import read_json, write_json
+from ptpp.models.group import joined
 from ptpp.training.launch import RemoteJob
 from ptpp.training.runs import pick_device
 from ptpp.training.work import work

@@ -20,8 +20,8 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join([str(BASE), *filter(None, [os.environ.get("PYTHONPATH")])])
 )
 
-from ptpp.code_digest import code_digest
-from ptpp.config import (
+from ptpp.jobs.code_digest import code_digest
+from ptpp.config.checks import (
     anchor_sizes,
     check_config,
     check_files,
@@ -32,7 +32,7 @@ from ptpp.config import (
     without_nulls,
 )
 from ptpp.errors import InputError
-from ptpp.given import model_files, tokenizer_files
+from ptpp.models.external import model_files, tokenizer_files
 
 # What the report is given, whose start merges it with config.yaml anew: nulls and all.
 AS_GIVEN = json.dumps(config)

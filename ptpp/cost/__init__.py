@@ -1,0 +1,1 @@
+"""What an experiment takes: estimated before, measured after."""

@@ -1,0 +1,104 @@
+"""Progress of long work: what, how far, how fast, how good, how long still."""
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ptpp.jobs.job import Job
+
+log = logging.getLogger("ptpp")
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told about a training run besides its log.
+
+    job: counts tokens and FLOPs and shows how far it is. events: the folder that event files of
+    TensorBoard go to; None: none are written. A job does its runs one after another: this one is
+    called `name`, costs `flops_per_token` and is number `part` (from 0) of `parts`.
+    """
+
+    job: Job | None = None
+    events: Path | None = None
+    name: str = ""
+    flops_per_token: float = 0.0
+    part: int = 0
+    parts: int = 1
+
+    def of(self, name: str, flops_per_token: float, part: int = 0, parts: int = 1) -> "Watch":
+        """The watch of one run of the job."""
+        one = replace(self, name=name, flops_per_token=flops_per_token, part=part, parts=parts)
+        one.trained(0)  # a job that finds its runs finished has trained 0 tokens
+        if self.job is not None:
+            self.job.tell(part / parts)
+        return one
+
+    def trained(self, tokens: int) -> None:
+        if self.job is not None:
+            self.job.trained(tokens, tokens * self.flops_per_token)
+
+    def tell(self, share: float, run_s: float | None = None, **progress: object) -> None:
+        """How much of this run is done; the whole of it takes `run_s`, where that is known."""
+        if self.job is not None:
+            left = None if run_s is None else round((self.parts - self.part - share) * run_s, 1)
+            self.job.tell((self.part + share) / self.parts, seconds_left=left, **progress)
+
+
+UNWATCHED = Watch()
+
+
+class Progress:
+    """Logs at most one line every `every_s` seconds; `done` and `total` are tokens."""
+
+    def __init__(
+        self,
+        what: str,
+        total: int,
+        done: int = 0,
+        every_s: float = 10.0,
+        watch: Watch = UNWATCHED,
+    ):
+        self.what = what
+        self.total = total
+        self.first = self.done = done
+        self.every_s = every_s
+        self.watch = watch
+        self.started = self.last = time.monotonic()
+        watch.tell(done / total, what=what)
+
+    def advance(self, tokens: int, loss: float | None = None) -> None:
+        self.done += tokens
+        self.watch.trained(tokens)
+        now = time.monotonic()
+        if now - self.last < self.every_s:
+            return
+        self.last = now
+        rate = (self.done - self.first) / (now - self.started)
+        left = (self.total - self.done) / rate if rate else 0.0
+        shown = "" if loss is None else f", loss {loss:.3f}"
+        log.info(
+            "%s: %.0f %%, %.0f k tokens/s%s, %s left",
+            self.what,
+            100 * self.done / self.total,
+            rate / 1e3,
+            shown,
+            duration(left),
+        )
+        self.watch.tell(
+            self.done / self.total,
+            self.total / rate if rate else None,
+            what=self.what,
+            tokens_per_second=round(rate),
+            loss=loss,
+        )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `1 h 02 min`, `3 min 05 s` or `7 s`."""
+    seconds = round(seconds)
+    if seconds >= 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    if seconds >= 60:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds} s"

@@ -1,0 +1,1 @@
+"""Models: sizes, weights, the two backends that train them, checkpoints."""

@@ -1,0 +1,252 @@
+"""Any causal language model of transformers in training: in one process, or sharded over several.
+
+Two kinds come here: models that are not ours, and our GPT-2s where a size asks for more devices
+than one. Several processes share a model by torch's FSDP2 (`fully_shard`): each holds a part of
+every parameter, gradient and moment and trains on a part of every batch. State and checkpoints are
+those of the single process, so that a run can go on with another number of processes.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from ptpp.errors import InputError
+from ptpp.models import optimiser
+from ptpp.models.checkpoint import (
+    PREFIX,
+    check_digests,
+    check_shape,
+    gpt2_config,
+    write_checkpoint,
+)
+from ptpp.models.group import ALONE, Group
+from ptpp.models.sizes import Shape
+from ptpp.models.weights import group_of, initial_tensors
+from ptpp.training.schedule import Settings
+
+
+class Module:
+    """The `Backend` of a module whose forward takes `input_ids` and gives logits.
+
+    shape: the GPT-2 of ours that it is, by which rates scale with width; None for other models,
+    whose rate is taken as it is. micro_batch: sequences whose activations a process holds at once.
+    Dropout is off; on a GPU products of training are in bfloat16 (autocast), all else float32.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        context: int,
+        device: str = "cpu",
+        group: Group = ALONE,
+        micro_batch: int | None = None,
+        shape: Shape | None = None,
+    ):
+        self.device = torch.device(device)
+        self.context, self.group, self.micro_batch, self.shape = context, group, micro_batch, shape
+        self.vocab_size = module.config.vocab_size
+        self.module = module.float().eval()
+        if group.size > 1:
+            _shard(self.module, device, group)
+        else:
+            self.module.to(device)
+        named = self.module.named_parameters()
+        self.parameters = {name.removeprefix(PREFIX): each for name, each in named}
+        self.first, self.second = (
+            {name: torch.zeros_like(each, requires_grad=False) for name, each in part}
+            for part in (self.parameters.items(), self.parameters.items())
+        )
+        self.steps = torch.zeros((), device=device)
+
+    @torch.no_grad()
+    def loss(self, tokens: torch.Tensor) -> float:
+        total = sum(
+            (self._losses(part) @ shares for part, shares in self._mine(tokens)),
+            start=torch.zeros((), device=self.device),
+        )
+        return self.group.sum(total).item()
+
+    def gradients(self, tokens: torch.Tensor) -> torch.Tensor:
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        total = torch.zeros((), device=self.device)
+        for part, shares in self._mine(tokens):
+            with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+                loss = self._losses(part) @ shares
+            # FSDP averages gradients over processes; shares already are of the whole batch.
+            (loss * self.group.size).backward()
+            total += loss.detach()
+        return self.group.sum(total)
+
+    def step(self, settings: Settings, multiplier: float) -> None:
+        self.steps += 1  # on the device, where the kernel reads it
+        gradients = {
+            name: _local(each.grad)
+            for name, each in self.parameters.items()
+            if each.grad is not None  # a parameter that the loss does not depend on
+        }
+        squares = torch.stack([each.square().sum() for each in gradients.values()]).sum()
+        factor = optimiser.clipping(self.group.sum(squares).sqrt(), settings)
+        rules = optimiser.group_settings(settings, self.shape.width if self.shape else None)
+        for name, gradient in gradients.items():
+            rate, decay = rules[group_of(name, self.parameters[name].shape)]
+            optimiser.adamw(
+                _local(self.parameters[name].detach()),
+                gradient.mul_(factor),
+                _local(self.first[name]),
+                _local(self.second[name]),
+                self.steps,
+                settings,
+                rate * multiplier,
+                decay,
+            )
+
+    def state(self, label: str) -> dict[str, torch.Tensor]:
+        parts = {
+            "": {name: each.detach() for name, each in self.parameters.items()},
+            "first.": self.first,
+            "second.": self.second,
+        }
+        kept = {
+            f"{label}.{part}{name}": tensor.clone()
+            for part, tensors in parts.items()
+            for name, tensor in tensors.items()
+        }
+        return kept | {f"{label}.steps": self.steps.clone()}
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, torch.Tensor], label: str) -> None:
+        for part, mine in (("", self.parameters), ("first.", self.first), ("second.", self.second)):
+            for name, target in mine.items():
+                _fill(target, tensors[f"{label}.{part}{name}"])
+        self.steps.copy_(tensors[f"{label}.steps"])
+
+    def whole(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        gathered = {}
+        for name, tensor in tensors.items():
+            full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            if self.group.leads:
+                gathered[name] = full.cpu()
+        return gathered
+
+    def save(self, directory: str | Path, tokenizer: str | Path, text: Mapping) -> None:
+        tensors = self.whole({name: each.detach() for name, each in self.parameters.items()})
+        if self.group.leads:
+            write_checkpoint(self.shape, tensors, directory, tokenizer, text)
+
+    def _losses(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Mean loss of each sequence, nats, shape (sequences,)."""
+        logits = self.module(input_ids=tokens[:, :-1], use_cache=False).logits.float()
+        losses = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+        return losses.view(len(tokens), -1).mean(1)
+
+    def _mine(self, tokens: torch.Tensor):
+        """This process's micro-batches, each with its sequences' shares in the batch's mean.
+
+        Every process has equally many of them, since all must make the same calls; where sequences
+        do not divide evenly, one of share 0 fills up.
+        """
+        most = -(-len(tokens) // self.group.size)
+        mine = tokens[self.group.rank :: self.group.size]
+        shares = torch.full((most,), 1 / len(tokens), device=tokens.device)
+        if len(mine) < most:
+            shares[len(mine) :] = 0.0
+            mine = torch.cat([mine, tokens[: most - len(mine)]])
+        at_once = self.micro_batch or most
+        return zip(mine.split(at_once), shares.split(at_once), strict=True)
+
+
+def started_module(
+    shape: Shape, seed: int, device: str, group: Group, micro_batch: int | None
+) -> Module:
+    """One of our GPT-2s, with the numbers that `initialise` draws."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights():  # memory that is filled below, and not touched before
+        module = GPT2LMHeadModel(GPT2Config(**gpt2_config(shape)))
+    module.tie_weights()
+    backend = Module(module, shape.context, device, group, micro_batch, shape)
+    with torch.no_grad():
+        for name, tensor in initial_tensors(shape, seed):
+            _fill(backend.parameters[name], tensor)
+    return backend
+
+
+def opened_module(
+    checkpoint: str | Path,
+    shape: Shape | None,
+    context: int,
+    device: str,
+    group: Group,
+    micro_batch: int | None,
+) -> Module:
+    """A model that transformers reads from a directory: safetensors only, no code of its own.
+
+    shape: the GPT-2 of ours that it must be; None accepts any. Raises InputError when the
+    directory holds no such model, or one whose context is shorter than `context`.
+    """
+    from transformers import AutoModelForCausalLM
+
+    check_digests(Path(checkpoint))
+    if shape is not None:
+        check_shape(checkpoint, shape)
+    try:
+        module, told = AutoModelForCausalLM.from_pretrained(
+            checkpoint,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
+        said = " ".join(str(error).split())
+        raise InputError(
+            f"{checkpoint}: cannot be read as a causal language model ({said})"
+        ) from None
+    for what in ("missing_keys", "mismatched_keys"):  # transformers would draw them at random
+        if told[what]:
+            name = sorted(map(str, told[what]))[0]
+            raise InputError(
+                f"{checkpoint}: its weights are not those of its config.json "
+                f"({what.replace('_', ' ')}: {name})"
+            )
+    longest = getattr(module.config, "max_position_embeddings", None)
+    if longest is not None and longest < context:
+        raise InputError(
+            f"{checkpoint}: takes {longest} tokens at most, but models.context is {context}"
+        )
+    return Module(module, context, device, group, micro_batch, shape)
+
+
+def _shard(module: nn.Module, device: str, group: Group) -> None:
+    """Split every parameter over the processes: block by block, then what lies outside blocks."""
+    mesh = init_device_mesh(device, (group.size,))
+    lists = [each for each in module.modules() if isinstance(each, nn.ModuleList)]
+    for block in max(lists, key=len, default=[]):
+        fully_shard(block, mesh=mesh)
+    # After every forward pass, or a measurement would leave a copy that outlives `restore`.
+    fully_shard(module, mesh=mesh, reshard_after_forward=True)
+
+
+def _local(tensor: torch.Tensor) -> torch.Tensor:
+    """What this process holds of it."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _fill(target: torch.Tensor, tensor: torch.Tensor) -> None:
+    """Copy a whole tensor, or one in the same parts, into `target`."""
+    if isinstance(target, DTensor) and not isinstance(tensor, DTensor):
+        tensor = distribute_tensor(
+            tensor.to(target.device), target.device_mesh, target.placements, src_data_rank=None
+        )
+    target.copy_(tensor)

@@ -1,0 +1,274 @@
+"""The one style of all figures: type, colours, panels, legends and axes."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from ptpp.errors import InputError
+from ptpp.jobs.files import replacing
+
+WIDTH = 7.0  # inches, the text width of a printed page
+DPI = 200
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+CONTROL_COLOUR = "0.55"
+LINES = ("-", "--", "-.", ":")
+PLAIN_NUMBERS = FuncFormatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
+
+
+def style() -> AbstractContextManager[None]:
+    """The one style, as a context: colour-blind safe, small sans type, embedded TrueType fonts."""
+    settings = {
+        **seaborn.axes_style("ticks"),
+        "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are the same everywhere
+        "mathtext.fontset": "dejavusans",
+        "font.size": 8,
+        "axes.labelsize": 8,
+        "axes.titlesize": 8,
+        "axes.titlepad": 4,
+        "figure.labelsize": 8,
+        "figure.titlesize": 8,
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "legend.fontsize": 7,
+        "legend.title_fontsize": 7,
+        "legend.frameon": False,
+        "legend.handlelength": 1.6,
+        "axes.linewidth": 0.6,
+        "axes.grid": True,
+        "grid.linewidth": 0.4,
+        "grid.color": "0.9",
+        "axes.axisbelow": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "xtick.major.size": 2.5,
+        "ytick.major.size": 2.5,
+        "lines.linewidth": 1.2,
+        "lines.markersize": 3.5,
+        "axes.prop_cycle": matplotlib.cycler(color=seaborn.color_palette("colorblind")),
+        "hatch.color": "0.45",
+        "hatch.linewidth": 0.4,
+        "pdf.fonttype": 42,
+        "savefig.bbox": None,
+    }
+    return matplotlib.rc_context(settings)
+
+
+def save(figure: Figure, stem: str | os.PathLike) -> None:
+    """Write `stem`.pdf and `stem`.png (200 dpi), each whole or absent, the same bytes each time."""
+    metadata = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
+    for kind, entries in metadata.items():
+        # Not with_suffix: a stem such as "floor.early_to_late" has dots of its own.
+        with style(), replacing(Path(f"{os.fspath(stem)}.{kind}")) as temporary:
+            figure.savefig(temporary, format=kind, dpi=DPI, metadata=entries)
+
+
+def draw_lines(
+    axis: Axes, rows: pd.DataFrame, x: str, y: str, by: str, colours: Mapping, markers: Mapping
+) -> None:
+    """A line per value of `by`: means over seeds, with a band of one standard deviation."""
+    if not rows.empty:
+        seaborn.lineplot(
+            rows,
+            x=x,
+            y=y,
+            hue=by,
+            style=by,
+            palette=colours,
+            markers=markers,
+            dashes=False,
+            errorbar="sd",
+            err_kws={"linewidth": 0, "alpha": 0.25},
+            markeredgewidth=0,
+            legend=False,
+            ax=axis,
+        )
+    axis.set(xlabel="", ylabel="")
+
+
+def draw_points(
+    axis: Axes,
+    rows: pd.DataFrame,
+    x: str,
+    y: str,
+    hue: str,
+    style: str,
+    colours: Mapping,
+    markers: Mapping,
+    area: float,
+) -> None:
+    """A marker per row; `area` in square points."""
+    if not rows.empty:
+        seaborn.scatterplot(
+            rows,
+            x=x,
+            y=y,
+            hue=hue,
+            style=style,
+            palette=colours,
+            markers=markers,
+            s=area,
+            alpha=0.8,
+            linewidth=0,
+            legend=False,
+            ax=axis,
+        )
+    axis.set(xlabel="", ylabel="")
+
+
+def new_panels(
+    rows: int, columns: int, height: float, width: float = WIDTH, **shared
+) -> tuple[Figure, np.ndarray]:
+    """A figure that pyplot does not know, and its axes (rows, columns); `height` is of one row."""
+    # A page holds about five panels side by side; more make the figure wider, not the panels small.
+    figure = Figure(
+        figsize=(max(width, 1.35 * columns + 1), height * rows + 0.7), layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **shared)
+
+
+def laid_out(figure: Figure) -> Figure:
+    """Lay out once and for all: each further pass would move things a little."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    # The layout centres shared labels on the page; they belong to the panels.
+    boxes = [axis.get_position() for axis in figure.axes]
+    x = (min(box.x0 for box in boxes) + max(box.x1 for box in boxes)) / 2
+    y = (min(box.y0 for box in boxes) + max(box.y1 for box in boxes)) / 2
+    for text in figure.texts:
+        across, up = text.get_position()
+        text.set_position((x if across == 0.5 else across, y if up == 0.5 else up))
+    return figure
+
+
+def name_columns(axes: np.ndarray, names: Iterable[str]) -> None:
+    for axis, name in zip(axes[0], names, strict=True):
+        axis.set_title(name)
+
+
+def name_rows(axes: np.ndarray, names: Iterable[str]) -> None:
+    for axis, name in zip(axes[:, -1], names, strict=True):
+        axis.annotate(
+            name, (1, 0.5), xycoords="axes fraction", xytext=(4, 0), textcoords="offset points",
+            rotation=270, ha="left", va="center",
+        )  # fmt: skip
+
+
+def add_legend(
+    figure: Figure, handles: list, place: str = "outside right upper", columns: int = 1, **settings
+) -> None:
+    figure.legend(handles=handles, loc=place, ncols=min(columns, max(1, len(handles))), **settings)
+
+
+def legend_key(colour, marker: str, label: str, line: bool = True) -> Line2D:
+    return Line2D(
+        [], [], color=colour, marker=marker, label=label, markeredgewidth=0,
+        linestyle="-" if line else "none",
+    )  # fmt: skip
+
+
+def replay_looks(replays: pd.Series) -> tuple[dict, dict]:
+    """Colour and marker per replay ratio, ascending; the control (1) is grey, outside the ramp."""
+    values = sorted(replays.unique())
+    colours = ordered_colours([r for r in values if r < 1], "viridis", 0.0, 0.85)
+    if 1 in values:
+        colours[1.0] = CONTROL_COLOUR
+    return colours, dict(zip(values, cycled(MARKERS, len(values)), strict=True))
+
+
+def ordered_colours(values: Sequence, name: str, low: float, high: float) -> dict:
+    """Colours of a perceptually uniform ramp, without its palest end, which print loses."""
+    ramp = matplotlib.colormaps[name]
+    places = np.linspace(low, high, len(values)) if len(values) > 1 else [(low + high) / 2]
+    return {value: ramp(place) for value, place in zip(values, places, strict=True)}
+
+
+def cycled(items: Sequence, count: int) -> list:
+    return [items[i % len(items)] for i in range(count)]
+
+
+def replay_label(replay: float) -> str:
+    return "1 (control)" if replay == 1 else f"{replay:g}"
+
+
+def plain(name: str) -> str:
+    return str(name).replace("_", " ")
+
+
+def size_names(frame: pd.DataFrame) -> list[str]:
+    """Names of the sizes, smallest first."""
+    return list(frame.sort_values(["n_params", "size"])["size"].unique())
+
+
+def size_label(frame: pd.DataFrame, size: str) -> str:
+    """Name and parameters of a size; a table without names calls sizes by their parameters."""
+    n_params = float(frame.loc[frame["size"] == size, "n_params"].iloc[0])
+    count = short_number(n_params)
+    return f"N = {count}" if str(size) == f"{n_params:.0f}" else f"{size} (N = {count})"
+
+
+def short_number(number: float) -> str:
+    for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= unit:
+            return f"{number / unit:.3g}{name}"
+    return f"{number:.3g}"
+
+
+def rows_of_domain(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
+    rows = frame[frame["domain"] == domain]
+    if rows.empty:
+        found = ", ".join(map(repr, sorted(frame["domain"].unique()))) or "none"
+        raise InputError(f"figure: no rows of domain {domain!r}; domains found: {found}")
+    return rows
+
+
+def need(frame: pd.DataFrame, columns: Iterable[str], figure: str) -> None:
+    for column in columns:
+        if column not in frame:
+            raise InputError(f"figure {figure}: no column {column!r} in the table")
+    if frame.empty:
+        raise InputError(f"figure {figure}: the table has no rows")
+
+
+def round_steps(low: float, high: float) -> list[float]:
+    """1, 2, 5 times powers of ten within [low, high]; none of them below 1e-3."""
+    low = max(low, 1e-3)
+    if high < low:
+        return []
+    exponents = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    steps = [m * 10.0**e for e in exponents for m in (1, 2, 5)]
+    return [s for s in steps if low <= s <= high]
+
+
+def log_ticks(axis: Axes, which: str, values: Iterable[float]) -> None:
+    """A logarithmic axis, ticked at `values` where those are few."""
+    values = sorted(set(values))
+    axis.set(**{f"{which}scale": "log"})
+    line = axis.xaxis if which == "x" else axis.yaxis
+    line.set_major_formatter(PLAIN_NUMBERS)
+    if 0 < len(values) <= 8:
+        line.set_major_locator(FixedLocator(values))
+        line.set_minor_locator(NullLocator())
+
+
+def padded(values: np.ndarray, share: float) -> np.ndarray:
+    low, high = values.min(), values.max()
+    margin = share * (high - low) or 0.05 * abs(high)
+    return np.array([low - margin, high + margin])
+
+
+def known(number: float | None) -> bool:
+    return number is not None and bool(np.isfinite(number))

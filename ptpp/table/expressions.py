@@ -1,0 +1,55 @@
+"""Expressions that users write, read as Python syntax trees and never executed.
+
+What may stand in an expression is decided by who walks the tree (`ptpp.laws.declared` for laws,
+`ptpp.table.where` for rows); this module only turns text into a tree, or into one clear error.
+"""
+
+import ast
+import difflib
+import warnings
+from collections.abc import Iterable
+
+from ptpp.errors import InputError
+
+MOST_CHARACTERS = 2000
+MOST_NODES = 400
+
+
+def parse(text: str, source: str) -> ast.expr:
+    """The syntax tree of one expression; raises InputError, one line that begins with `source`."""
+    if not text.strip():
+        raise InputError(f"{source}: the expression is empty")
+    if len(text) > MOST_CHARACTERS:
+        raise InputError(
+            f"{source}: {len(text)} characters; accepted are at most {MOST_CHARACTERS}"
+        )
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of Python's parser, on odd literals
+            tree = ast.parse(" ".join(text.split()), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        place = getattr(error, "offset", None)
+        where = f" near character {place}" if place else ""
+        raise InputError(f"{source}: {text!r} is not a valid expression{where}") from None
+    if sum(1 for _ in ast.walk(tree)) > MOST_NODES:
+        raise InputError(f"{source}: the expression is too long; accepted are {MOST_NODES} parts")
+    return tree
+
+
+def names_in(tree: ast.AST) -> list[str]:
+    """All names in the tree, in order of appearance, function names left out."""
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    names = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called]
+    return [n.id for n in sorted(names, key=lambda n: n.col_offset)]
+
+
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """'name' is not known, with the nearest known name, or else all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]!r}?" if near else "known are " + ", ".join(known)
+    return f"{name!r} is not known; {hint}"
+
+
+def described(node: ast.AST) -> str:
+    """The text of a part of an expression, for errors."""
+    return repr(ast.unparse(node))

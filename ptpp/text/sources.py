@@ -1,0 +1,72 @@
+"""One door to all kinds of text: a corpus spec in, a stream of documents out."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from itertools import chain
+
+from ptpp.errors import InputError
+from ptpp.jobs import files
+from ptpp.text import hub, readers
+from ptpp.text.synthetic import documents as synthetic
+
+SPLITS = ("train", "valid")
+
+
+def documents(spec: Mapping, split: str) -> Iterator[str]:
+    """Stream the documents of one split ("train" or "valid") of a corpus.
+
+    `spec["source"]` is one of
+    - "synthetic": `language`, `seed`, `cognates` (French only); the stream never ends;
+    - "jsonl": `train` and `valid` (lists of paths), `text` (key, default "text");
+    - "text": `train` and `valid`; blank lines separate documents;
+    - "huggingface": see `ptpp.text.hub.hub_documents`.
+
+    Memory does not grow with the stream. Raises InputError, some of it only while the stream is
+    read: a missing or damaged file, a row without text, an unknown source or split.
+    """
+    if split not in SPLITS:
+        raise InputError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
+    match spec.get("source"):
+        case "synthetic":
+            return synthetic.generate(
+                spec["language"], spec["seed"], split, spec.get("cognates", 0.0)
+            )
+        case "jsonl":
+            field = spec.get("text", "text")
+            return chain.from_iterable(readers.read_jsonl(path, field) for path in spec[split])
+        case "text":
+            return chain.from_iterable(readers.read_text(path) for path in spec[split])
+        case "huggingface":
+            return hub.hub_documents(spec, split)
+        case other:
+            raise InputError(
+                f"source {other!r}: expected synthetic, jsonl, text or huggingface"
+            ) from None
+
+
+def source_digest(spec: Mapping) -> str:
+    """SHA-256 (hexadecimal) of what decides a corpus's text.
+
+    Files, and local directories of datasets, count by their content and order, not by their
+    names. A Hub dataset counts by its spec alone: pin `revision` to hold its text fixed. A
+    synthetic corpus counts by its spec and the generator's version.
+    """
+    identity = dict(spec)
+    match spec.get("source"):
+        case "synthetic":
+            identity["generator"] = synthetic.VERSION
+        case "jsonl" | "text":
+            for split in SPLITS:
+                identity[split] = [_file_digest(path) for path in spec[split]]
+        case "huggingface":
+            if content := hub.local_files(spec["id"]):
+                identity["id"] = [_file_digest(path) for path in content]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path) -> str:
+    try:
+        return files.sha256(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None

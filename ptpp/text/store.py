@@ -1,0 +1,184 @@
+"""Token stores: one flat array of token ids per language and split, with a JSON sidecar."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from ptpp.errors import InputError
+from ptpp.jobs import files
+from ptpp.text.tokenizer import SEPARATOR_ID, digest, ids_of, tokenizer_threads
+
+_DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+_BATCH_CHARACTERS = 1 << 19  # enough to keep the encoder busy, little enough to hold in memory
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What the sidecar records.
+
+    tokens: all ids in the array, one separator after every whole document included.
+    bytes: UTF-8 bytes of the text those tokens stand for, to the end of the character in which a
+    document was cut; separators count as none.
+    documents: documents begun; the last may be cut short.
+    excluded: documents left out because they stand in the other split.
+    tokenizer, source: SHA-256 digests; separator: the id between documents.
+    dtype: "uint16" or "uint32", little-endian.
+    content: digest of the array (`files.content_digest`) and of the fields above, by which a
+    changed store is noticed.
+    """
+
+    tokens: int
+    bytes: int
+    documents: int
+    excluded: int
+    tokenizer: str
+    source: str
+    separator: int
+    dtype: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open token store; `tokens` is a read-only memory map of shape (info.tokens,)."""
+
+    tokens: np.ndarray
+    info: StoreInfo
+
+
+def write_store(
+    texts: Iterable[str],
+    tokenizer: Tokenizer,
+    path: str | Path,
+    max_tokens: int | None,
+    source: str,
+    exclude: Set[bytes] = frozenset(),
+    threads: int = 1,
+    separator: int = SEPARATOR_ID,
+) -> StoreInfo:
+    """Encode documents into `path` and its sidecar, until the texts or `max_tokens` end.
+
+    exclude: hashes (`document_hashes`) of documents to leave out, i.e. of the other split.
+    source: digest of where the texts come from, kept in the sidecar.
+    separator: the id written after every document (`ptpp.text.tokenizer.separator_id`).
+
+    What a document spells like a special token ("<|endoftext|>") is encoded as ordinary text, so
+    separators stand between documents and nowhere else. Raises InputError when no token comes out.
+    """
+    if max_tokens is not None and max_tokens < 1:
+        raise InputError(f"max_tokens {max_tokens}: expected at least 1, or none for no limit")
+    dtype = "uint16" if ids_of(tokenizer) <= 1 << 16 else "uint32"
+    limit = math.inf if max_tokens is None else max_tokens
+    tokens = size = count = excluded = 0
+    tokenizer.encode_special_tokens = True
+    with tokenizer_threads(threads), files.replacing(path) as temporary:
+        with open(temporary, "wb") as stream:
+            for batch, skipped in _batches(texts, exclude):
+                excluded += skipped
+                encoded = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+                ends = np.cumsum([len(one) + 1 for one in encoded], dtype=np.int64)
+                ids = np.fromiter(_with_separators(encoded, separator), dtype=_DTYPES[dtype])
+                kept = ids[: min(len(ids), limit - tokens)]
+                stream.write(kept.tobytes())
+                begun = int(np.searchsorted(ends, len(kept))) + 1 if len(kept) else 0
+                size += sum(len(text.encode("utf-8")) for text in batch[: begun - 1])
+                if begun:
+                    left = int(ends[begun - 1]) - len(kept)  # tokens of the last that are cut off
+                    size += _bytes_kept(tokenizer, batch[begun - 1], encoded[begun - 1], left)
+                count += begun
+                tokens += len(kept)
+                if tokens >= limit:
+                    break
+        if not tokens:
+            raise InputError(f"{path}: the corpus holds no text ({excluded} documents excluded)")
+        _sidecar(path).unlink(missing_ok=True)  # never an old sidecar beside a new array
+    info = StoreInfo(tokens, size, count, excluded, digest(tokenizer), source, separator, dtype, "")
+    info = replace(info, content=_content(path, info))
+    files.write_json(_sidecar(path), asdict(info))
+    return info
+
+
+def open_store(path: str | Path) -> Store:
+    """Map a store; InputError when array and sidecar are missing, damaged or disagree."""
+    sidecar = _sidecar(path)
+    record = files.read_json(sidecar)
+    names = {field.name for field in fields(StoreInfo)}
+    if not isinstance(record, dict) or set(record) != names:
+        raise InputError(f"{sidecar}: expected exactly the keys {', '.join(sorted(names))}")
+    info = StoreInfo(**record)
+    if info.dtype not in _DTYPES:
+        raise InputError(f"{sidecar}: dtype {info.dtype!r}, expected one of {', '.join(_DTYPES)}")
+    dtype = _DTYPES[info.dtype]
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file")
+    found, expected = Path(path).stat().st_size, info.tokens * dtype.itemsize
+    if found != expected:
+        raise InputError(f"{path}: {found} bytes, but {sidecar.name} promises {expected}")
+    if _content(path, info) != info.content:
+        raise InputError(
+            f"{path}: changed since it was written (its digest, which covers {sidecar.name} too, "
+            "is another); delete both and run again"
+        )
+    return Store(np.memmap(path, dtype=dtype, mode="r"), info)
+
+
+def bytes_per_token(info: StoreInfo) -> float:
+    """Mean UTF-8 bytes of text per token, separators included in the tokens."""
+    return info.bytes / info.tokens
+
+
+def document_hashes(texts: Iterable[str]) -> set[bytes]:
+    """128-bit hashes of documents, by which `write_store` keeps two splits apart."""
+    return {_hash(text) for text in texts}
+
+
+def _content(path: str | Path, info: StoreInfo) -> str:
+    record = json.dumps(asdict(replace(info, content=files.content_digest(path))))
+    return hashlib.sha256(record.encode()).hexdigest()
+
+
+def _sidecar(path: str | Path) -> Path:
+    return Path(path).with_suffix(".json")
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
+
+
+def _batches(texts: Iterable[str], exclude: Set[bytes]) -> Iterator[tuple[list[str], int]]:
+    """Groups of documents that are not excluded, with the number that were."""
+    batch: list[str] = []
+    characters = skipped = 0
+    for text in texts:
+        if exclude and _hash(text) in exclude:
+            skipped += 1
+            continue
+        batch.append(text)
+        characters += len(text)
+        if characters >= _BATCH_CHARACTERS:
+            yield batch, skipped
+            batch, characters, skipped = [], 0, 0
+    if batch or skipped:
+        yield batch, skipped
+
+
+def _with_separators(encoded: list, separator: int) -> Iterator[int]:
+    for one in encoded:
+        yield from one.ids
+        yield separator
+
+
+def _bytes_kept(tokenizer: Tokenizer, text: str, encoded: Encoding, left: int) -> int:
+    """UTF-8 bytes of a document without its last `left` tokens, its separator counted as one."""
+    if left <= 1:
+        return len(text.encode("utf-8"))
+    # Only this one is encoded with offsets, which cost time.
+    offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+    end = offsets[len(encoded) - left][1]
+    return len(text[:end].encode("utf-8"))

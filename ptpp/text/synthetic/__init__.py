@@ -1,0 +1,1 @@
+"""Invented English, Arabic and French."""

@@ -1,0 +1,234 @@
+"""One vocabulary for all languages of an experiment: a byte-level BPE of ours, or a given one."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from ptpp.errors import InputError
+from ptpp.jobs import files
+from ptpp.models.external import TOKENIZER_FILES, fetched, tokenizer_files
+
+SEPARATOR = "<|endoftext|>"
+SEPARATOR_ID = 0
+SMALLEST_VOCABULARY = 257  # every byte, and the separator
+
+
+def train_tokenizer(
+    streams: Mapping[str, Iterator[str]],
+    vocab_size: int,
+    bytes_per_language: int,
+    directory: str | Path,
+    threads: int = 1,
+) -> str:
+    """Train a byte-level BPE on equally many UTF-8 bytes of every language; returns its digest.
+
+    streams: documents by language; each is read up to `bytes_per_language`, no further.
+    vocab_size: tokens in all: the separator (id 0), the 256 bytes, and learnt merges.
+    directory: receives tokenizer.json and tokenizer_config.json, as `AutoTokenizer` reads them.
+
+    The same input gives the same files. Raises InputError when a stream is too short for its
+    share, or when the text is too poor to fill the vocabulary.
+    """
+    if vocab_size < SMALLEST_VOCABULARY:
+        raise InputError(f"vocab_size {vocab_size}: at least {SMALLEST_VOCABULARY} are needed")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[SEPARATOR],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    shares = (
+        text
+        for language, stream in streams.items()
+        for text in _share(language, stream, bytes_per_language)
+    )
+    with tokenizer_threads(threads):
+        tokenizer.train_from_iterator(shares, trainer)
+    if tokenizer.get_vocab_size() != vocab_size:
+        raise InputError(
+            f"vocab_size {vocab_size}: {bytes_per_language} bytes per language give only "
+            f"{tokenizer.get_vocab_size()} tokens; give more bytes or a smaller vocabulary"
+        )
+    with files.replacing_directory(directory) as temporary:
+        tokenizer.save(str(temporary / "tokenizer.json"))
+        # Written by hand so that corpora never wait for transformers to be imported.
+        files.write_json(
+            temporary / "tokenizer_config.json",
+            {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "bos_token": SEPARATOR,
+                "eos_token": SEPARATOR,
+                "unk_token": SEPARATOR,
+                "clean_up_tokenization_spaces": False,
+            },
+        )
+    return tokenizer_digest(directory)
+
+
+def take_tokenizer(model: str, revision: str | None, vocab_size: int, directory: str | Path) -> str:
+    """Take over the fast tokenizer of a Hugging Face directory or Hub id; returns its digest.
+
+    vocab_size: how many ids models of ours are built with, at least those of the tokenizer.
+    directory: receives tokenizer.json and tokenizer_config.json, as `AutoTokenizer` reads them.
+
+    Raises InputError when there is no fast tokenizer, when it needs code of its own, when it has
+    more ids than `vocab_size`, or when it names nothing that could separate documents.
+    """
+    source = fetched(model, revision, ("config.json", *TOKENIZER_FILES))
+    given = _given_tokenizer(source)
+    with files.replacing_directory(directory) as temporary:
+        given.save_pretrained(temporary / "all")
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            (temporary / "all" / name).rename(temporary / name)
+        shutil.rmtree(temporary / "all")
+        tokenizer = load_tokenizer(temporary)
+        if ids_of(tokenizer) > vocab_size:
+            raise InputError(
+                f"tokenizer.vocab_size: {vocab_size}, but the tokenizer of {model} has "
+                f"{ids_of(tokenizer)} ids; set it to that, or to what the models have if more"
+            )
+        separator = separator_id(temporary)
+        tokenizer.encode_special_tokens = True
+        spelt = tokenizer.id_to_token(separator)
+        if separator in tokenizer.encode(spelt, add_special_tokens=False).ids:
+            raise InputError(
+                f"{model}: its tokenizer takes {spelt!r} in a text for the end of a document; "
+                "accepted are tokenizers that can read it as ordinary text"
+            )
+    return tokenizer_digest(directory)
+
+
+def check_same_tokenizer(checkpoint: str | Path, directory: str | Path) -> None:
+    """Raise InputError when a checkpoint brings another tokenizer than the one in `directory`.
+
+    Compared is what turns text into ids, not what decodes or adds special tokens. A checkpoint
+    without a tokenizer.json brings none.
+    """
+    if not (Path(checkpoint) / "tokenizer.json").is_file():
+        return
+    theirs = json.loads(_given_tokenizer(Path(checkpoint)).backend_tokenizer.to_str())
+    ours = json.loads(load_tokenizer(directory).to_str())
+    for part in ("model", "normalizer", "pre_tokenizer", "added_tokens"):
+        if theirs[part] != ours[part]:
+            raise InputError(
+                f"{checkpoint}/tokenizer.json: its {part} is not that of the experiment's "
+                f"tokenizer ({directory}); losses per token would not compare"
+            )
+
+
+def _given_tokenizer(directory: Path):
+    """A fast tokenizer as transformers sees it, which may differ from its bare tokenizer.json."""
+    tokenizer_files(directory)
+    import transformers  # seconds to import, and most runs never need it
+
+    try:
+        given = transformers.AutoTokenizer.from_pretrained(
+            directory, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:  # a dozen kinds, none of them the library's own
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{directory}: no tokenizer to be used ({reason})") from None
+    if not given.is_fast:
+        raise InputError(f"{directory}: {type(given).__name__} is slow; accepted are fast ones")
+    return given
+
+
+def load_tokenizer(directory: str | Path) -> Tokenizer:
+    """Read `directory`/tokenizer.json; InputError when it is absent or damaged.
+
+    It neither cuts nor pads, whatever it was saved with.
+    """
+    path = Path(directory) / "tokenizer.json"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise InputError(f"{path}: not a tokenizer ({error})") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def separator_id(directory: str | Path) -> int:
+    """The id that stands between documents: of `eos_token`, else of `bos_token`.
+
+    Both as `directory`/tokenizer_config.json names them. Raises InputError when it names neither,
+    or a token that the vocabulary does not hold.
+    """
+    path = Path(directory) / "tokenizer_config.json"
+    config = files.read_json(path)
+    for key in ("eos_token", "bos_token"):
+        token = config.get(key)
+        token = token.get("content") if isinstance(token, dict) else token
+        if token is not None:
+            found = load_tokenizer(directory).token_to_id(token)
+            if found is None:
+                raise InputError(f"{path}: {key} {token!r} is not in the vocabulary")
+            return found
+    raise InputError(
+        f"{path}: names no eos_token and no bos_token; one of them must separate documents"
+    )
+
+
+def ids_of(tokenizer: Tokenizer) -> int:
+    """How many ids a model must know: the largest of the vocabulary, and one."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def digest(tokenizer: Tokenizer) -> str:
+    """SHA-256 (hexadecimal) of everything that decides how text becomes tokens."""
+    return hashlib.sha256(tokenizer.to_str().encode("utf-8")).hexdigest()
+
+
+def tokenizer_digest(directory: str | Path) -> str:
+    """The digest of the tokenizer in `directory`."""
+    return digest(load_tokenizer(directory))
+
+
+@contextmanager
+def tokenizer_threads(threads: int) -> Iterator[None]:
+    """Hold the tokenizers library to `threads` cores inside the block.
+
+    The library sizes its pool at the first parallel call of a process and keeps it: a later,
+    larger number than that first one has no effect.
+    """
+    wanted = {
+        "RAYON_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "true" if threads > 1 else "false",
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _share(language: str, stream: Iterator[str], limit: int) -> Iterator[str]:
+    """The head of a stream, cut at the last whole character within `limit` bytes."""
+    left = limit
+    for text in stream:
+        encoded = text.encode("utf-8")
+        if len(encoded) >= left:
+            yield encoded[:left].decode("utf-8", errors="ignore")
+            return
+        yield text
+        left -= len(encoded)
+    raise InputError(
+        f"language {language}: its text ends after {limit - left} bytes, the tokenizer asks for "
+        f"{limit} per language; give more text or ask for fewer bytes"
+    )

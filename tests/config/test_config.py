@@ -1,0 +1,314 @@
+"""A wrong configuration is told in one line, before anything runs."""
+
+import copy
+
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from ptpp.config.checks import (
+    anchor_sizes,
+    check_config,
+    check_files,
+    given_tokenizer,
+    n_params_of,
+    stages_of,
+    without_nulls,
+)
+from ptpp.errors import InputError
+from ptpp.laws import LAWS, PROTOCOLS
+
+
+@pytest.fixture
+def config(root):
+    return yaml.safe_load((root / "config.yaml").read_text())
+
+
+def changed(config, key, value):
+    """A copy with the value at a dotted key replaced."""
+    config = copy.deepcopy(config)
+    *path, last = key.split(".")
+    place = config
+    for part in path:
+        place = place[part]
+    place[last] = value
+    return config
+
+
+def test_the_default_configuration_is_accepted(config):
+    check_config(config)
+    assert anchor_sizes(config) == ["w16", "w32"]
+
+
+WRONG = [
+    ("scal", 1, "top level: unknown key 'scal'; did you mean 'scale'?"),
+    ("scale", "../x", "scale: found '../x'; letters, digits, - and _"),
+    ("device", "tpu", "device: found 'tpu'; accepted: auto, cpu, cuda"),
+    ("pretraining.learning_rate", float("nan"), "pretraining.learning_rate: found nan; accepted"),
+    ("held_out.ptpp", 31, "held_out.ptpp: 31 has 1 earlier stages in pretraining.ptpp"),
+    ("held_out.anchors.count", 0, "held_out.anchors.count: found 0; must be at least 1"),
+    ("corpora.evaluation_tokens", 64, "evaluation_tokens: 64 is less than one context of 128"),
+    ("corpora.evaluation_tokens", 200_000, "en: valid_tokens 131072 must be above corpora.evalu"),
+    ("plan.min_atpp", 20, "plan.min_atpp: 20 must be below max_atpp 16"),
+    ("adaptation.replay", [0, 1.5], "adaptation.replay.1: found 1.5; must be below 1"),
+    ("adaptation.replay", [-0.1], "adaptation.replay.0: found -0.1; must be at least 0"),
+    ("adaptation.atpp", [4, 2], "adaptation.atpp: [4, 2] must ascend"),
+    ("pretraining.ptpp", [31, 15, 279], "pretraining.ptpp: [31, 15, 279] must ascend"),
+    ("held_out.ptpp", 100, "held_out.ptpp: 100 is not among pretraining.ptpp; accepted: 15, 31"),
+    ("held_out.anchors.count", 51, "51 anchors, but sizes w16, w32 have 50 cells"),
+    ("held_out.anchors.sizes", ["w17"], "'w17' is no size; accepted: w16, w32, w48"),
+    ("corpora.target", "de", "corpora.target: 'de' is not among corpora.languages"),
+    ("corpora.base", {"en": 0.5, "ar": 0.4}, "corpora.base: shares sum to 0.9"),
+    ("corpora.base", {"en": 0.5, "fr": 0.5}, "'fr' must be one of corpora.languages other than"),
+    ("plan.forgetting", {"fr": 0.1}, "plan.forgetting: 'fr' is no base language"),
+    ("plan.n_params", "8.1e9", "plan.n_params: found '8.1e9'; expected number (YAML reads 1e9 as"),
+    ("plan.law", "chinchilla", "plan.law: found 'chinchilla'; accepted: dcpt, floor"),
+    ("laws.target", ["gatd"], "laws.target.0: found 'gatd'; accepted: dcpt, floor"),
+    ("laws.protocols", [], "laws.protocols: found []; needs 1 entries or more"),
+    ("models.sizes", [{"name": "a"}], "models.sizes.0: key 'width' is missing"),
+    ("pretraining.decay_fraction", 0, "pretraining.decay_fraction: found 0; must be above 0"),
+]
+
+
+@pytest.mark.parametrize("key,value,message", WRONG)
+def test_a_wrong_value_names_its_key_and_what_is_accepted(config, key, value, message):
+    with pytest.raises(InputError) as caught:
+        check_config(changed(config, key, value))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_shapes_that_cannot_be_built_are_refused(config):
+    size = dict(config["models"]["sizes"][0])
+    with pytest.raises(InputError, match="w16: width 16 is not a multiple of heads 3"):
+        check_config(changed(config, "models.sizes", [size | {"heads": 3}]))
+    with pytest.raises(InputError, match="batch_tokens 1000 is not a multiple"):
+        check_config(changed(config, "models.sizes", [size | {"batch_tokens": 1000}]))
+    with pytest.raises(InputError, match="name 'w16' stands there twice"):
+        check_config(changed(config, "models.sizes", [size, size]))
+
+
+ASKED = {"threads": 2, "mem": "64GB", "runtime": {"pretrain": "23h", "adapt": 90}, "gpu": 2}
+
+
+def test_a_size_may_ask_for_devices_and_resources(config):
+    size = config["models"]["sizes"][0] | {"batch_tokens": 4096}
+    more = {"devices": 4, "micro_batch_tokens": 512, "resources": ASKED | {"slurm_partition": "a"}}
+    check_config(changed(config, "models.sizes", [size, size | {"name": "big"} | more]))
+
+
+@pytest.mark.parametrize(
+    "key,value,message",
+    [
+        ("devices", 0, "models.sizes.0.devices: found 0; must be at least 1"),
+        ("devices", 3, "batch_tokens 512 is not a multiple of devices 3 times models.context 128"),
+        ("micro_batch_tokens", 64, "micro_batch_tokens 64 is not a multiple of models.context 128"),
+        ("micro_batch_tokens", 384, "512 is not a multiple of devices 1 times micro_batch_tokens"),
+        ("resources", {"runtime": {"fit": 1}}, "unknown key 'fit'; accepted: pretrain, adapt"),
+        ("resources", {"pretrain": {"gpu": 1}}, "unknown key 'gpu'; accepted: pretrain, adapt"),
+        ("resources", {"mem_mb": "64GB"}, "mem_mb: found '64GB'; expected integer or object"),
+        ("resources", {"gpu": -1}, "resources.gpu: found -1; must be at least 0"),
+        ("resources", {"threads": 0}, "resources.threads: found 0; must be at least 1"),
+        ("resources", {"devices": 2}, "w16: resources: found 'devices'; accepted: threads, mem_mb"),
+        ("resources", {"GPU": 2}, "w16: resources: found 'GPU'; accepted: threads, mem_mb"),
+        ("resources", {"gpu": 1, "gres": "gpu:1"}, "gpu and gres say the same; give one"),
+        ("resources", {"mem": "1GB", "mem_mb": 1}, "mem and mem_mb say the same; give one"),
+        ("resources", {"gpu": 0, "gpu_model": "a100"}, "gpu_model is asked for, but gpu is 0"),
+    ],
+)
+def test_what_a_size_cannot_ask_for_is_named(config, key, value, message):
+    size = config["models"]["sizes"][0] | {key: value}
+    with pytest.raises(InputError) as caught:
+        check_config(changed(config, "models.sizes", [size]))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["synthetic", "jsonl", "text", "huggingface"])
+def test_every_source_rejects_keys_it_does_not_know(config, source):
+    language = {"name": "en", "source": source, "colour": 1, "train_tokens": 1, "valid_tokens": 1}
+    languages = [language, *config["corpora"]["languages"][1:]]
+    with pytest.raises(InputError, match="colour"):
+        check_config(changed(config, "corpora.languages", languages))
+
+
+def test_a_missing_key_is_named(config):
+    del config["models"]["context"]
+    with pytest.raises(InputError, match="config: models: key 'context' is missing"):
+        check_config(config)
+
+
+def test_a_model_name_stands_for_one_model_only(config):
+    size = dict(config["models"]["sizes"][0]) | {"seeds": [0, 1]}
+    twin = size | {"name": "w16-seed1", "seeds": [0]}
+    with pytest.raises(InputError, match="name 'w16-seed1' stands there twice"):
+        check_config(changed(config, "models.sizes", [size, twin]))
+
+
+def test_anchors_must_leave_cells_to_score(config):
+    sizes = ["w16", "w32", "w48"]
+    every = changed(config, "held_out.anchors", {"count": 75, "sizes": sizes, "seed": 0})
+    with pytest.raises(InputError, match="75 anchors leave no cell of the held-out stage"):
+        check_config(every)
+    alone = changed(config, "models.sizes", config["models"]["sizes"][:1])
+    with pytest.raises(InputError, match="only one size has the held-out stage; name it there"):
+        check_config(alone)
+
+
+def given(**changes):
+    """A size with checkpoints of the user's own at the three default stages."""
+    checkpoints = [
+        {"ptpp": p, "model": f"org/name{p}", "revision": "a" * 40, "tokens": p * 1_000_000}
+        for p in (15, 31, 279)
+    ]
+    size = {"name": "mine", "n_params": 1_000_000, "learning_rate": 3e-4, "batch_tokens": 1024}
+    return size | {"seeds": [0], "checkpoints": checkpoints} | changes
+
+
+def test_sizes_of_one_s_own_stand_beside_those_that_are_trained(config):
+    mixed = changed(config, "models.sizes", [*config["models"]["sizes"], given()])
+    check_config(mixed)
+    check_files(mixed)  # the Hub is not asked
+    assert anchor_sizes(mixed) == ["w16", "w32", "w48"]
+    assert n_params_of(given(), mixed) == 1_000_000
+    assert n_params_of(mixed["models"]["sizes"][0], mixed) == 16_832
+    assert given_tokenizer(config) is None
+    assert given_tokenizer(mixed) == {"model": "org/name15", "revision": "a" * 40}
+    named = changed(mixed, "tokenizer.model", "org/t")
+    assert given_tokenizer(named) == {"model": "org/t", "revision": None}
+
+
+def test_a_size_of_one_s_own_may_lack_stages(config):
+    late = given(checkpoints=given()["checkpoints"][1:])
+    early = given(name="early", checkpoints=given()["checkpoints"][:2])
+    both = changed(config, "models.sizes", [late, early])
+    both["held_out"]["anchors"] = {"count": 3, "sizes": ["mine"], "seed": 0}
+    check_config(both)
+    assert stages_of(late, both) == [31, 279] and stages_of(early, both) == [15, 31]
+    with pytest.raises(InputError, match="only one size has the held-out stage"):
+        check_config(changed(both, "held_out.anchors.sizes", None))
+    with pytest.raises(InputError, match="'early' has no checkpoint at the held-out stage"):
+        check_config(changed(both, "held_out.anchors.sizes", ["early"]))
+    with pytest.raises(InputError, match="no size has a checkpoint at 15"):
+        check_config(changed(both, "models.sizes", [late]))
+
+
+def test_checkpoints_must_be_what_their_stage_says(config):
+    first, *others = given()["checkpoints"]
+
+    def told(**changes):
+        one = given(checkpoints=[first | changes, *others])
+        with pytest.raises(InputError) as caught:
+            check_config(changed(config, "models.sizes", [one]))
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    wrong = "ptpp 15: tokens 16000000 are 16 per parameter (n_params 1000000); accepted is 15"
+    assert wrong in told(tokens=16_000_000)
+    assert "ptpp 16 is not among pretraining.ptpp; accepted: 15, 31, 279" in told(ptpp=16)
+    assert "checkpoints: name '31' stands there twice" in told(ptpp=31)
+    assert "ptpp 31 names the model of ptpp 15, org/name31" in told(model="org/name31")
+    assert "unknown key 'token'; did you mean 'tokens'?" in told(token=1)
+    size = given()
+    del size["n_params"]
+    with pytest.raises(InputError, match=r"sizes\.0: key 'n_params' is missing"):
+        check_config(changed(config, "models.sizes", [size]))
+    with pytest.raises(InputError, match=r"sizes\.0: unknown key 'width'"):
+        check_config(changed(config, "models.sizes", [given(width=3)]))
+
+
+def test_models_of_one_s_own_are_directories_or_pinned_hub_ids(config, tmp_path):
+    def told(**changes):
+        one = given(checkpoints=[given()["checkpoints"][0] | changes])
+        with pytest.raises(InputError) as caught:
+            check_files(changed(config, "models.sizes", [one]))
+        return str(caught.value)
+
+    assert "models.sizes: mine: ptpp 15: modles/llama: no such directory" in told(
+        model="modles/llama", revision=None
+    )
+    for name in ("../up", "a/b/c", "/etc/passwd", "a/..b", "plain", "a/b?c", "a/b\n"):
+        assert "no such directory, and no Hub id" in told(model=name)
+    for revision in ("../x", "a b", "-x", "a//b"):
+        assert "accepted is a commit or a branch" in told(revision=revision)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    assert "is a directory, which has no revision" in told(model=str(folder))
+    here = {"model": str(folder), "revision": None}
+    assert "config.json: no such file" in told(**here)
+    (folder / "config.json").write_text("{}")
+    (folder / "pytorch_model.bin").write_text("")
+    assert "pytorch_model.bin is a pickle, which is never read" in told(**here)
+    (folder / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"w": "../x.safetensors"}}'
+    )
+    assert "names '../x.safetensors'; accepted are safetensors files beside it" in told(**here)
+    (folder / "model.safetensors.index.json").unlink()
+    (folder / "model.safetensors").write_text("")
+    assert "tokenizer.json: no such file; accepted are fast tokenizers" in told(**here)
+
+
+def test_without_a_held_out_stage_it_is_measured_only(config):
+    measured = changed(config, "held_out.ptpp", None)
+    measured["pretraining"]["ptpp"] = [15]
+    check_config(measured)
+    with pytest.raises(InputError, match="null measures only, but a finished table is given"):
+        check_config(changed(measured, "observations", "mine.csv"))
+
+
+def test_null_takes_an_entry_out(config):
+    config = changed(config, "corpora.base", {"en": 1.0, "ar": None})
+    config["plan"]["forgetting"] = {"en": 0.2, "ar": None}
+    without_nulls(config)
+    check_config(config)
+    assert config["corpora"]["base"] == {"en": 1.0}
+    assert config["plan"]["forgetting"] == {"en": 0.2}
+
+
+def test_a_finished_table_brings_its_own_stages_and_domains(config):
+    config = changed(config, "observations", "mine.csv")
+    config["held_out"]["ptpp"] = 100
+    config["corpora"] |= {"target": "code", "base": {"prose": 1.0}}
+    config["plan"]["forgetting"] = {}
+    check_config(config)
+
+
+def test_a_missing_file_is_named_even_when_results_exist(config, tmp_path):
+    with pytest.raises(InputError, match=r"observations: .*typo\.csv: no such file"):
+        check_files(changed(config, "observations", str(tmp_path / "typo.csv")))
+    language = {"name": "en", "source": "text", "train": [str(tmp_path / "x.txt")], "valid": []}
+    with pytest.raises(InputError, match=r"corpora\.languages: en: train: .*no such file"):
+        check_files(changed(config, "corpora.languages", [language]))
+
+
+def test_every_scale_is_a_valid_overlay(config, root):
+    def merged(below, above):
+        both = dict(below)
+        for key, value in above.items():
+            nested = isinstance(value, dict) and isinstance(below.get(key), dict)
+            both[key] = merged(below[key], value) if nested else value
+        return both
+
+    scales = sorted((root / "scales").glob("*.yaml"))
+    assert scales
+    for path in scales:
+        overlay = yaml.safe_load(path.read_text())
+        both = merged(config, overlay)
+        without_nulls(both)
+        check_config(both)
+        assert overlay["scale"] == path.stem
+
+
+def test_the_example_of_the_page_on_models_of_one_s_own_is_accepted(config, root):
+    page = (root / "docs" / "own-models.md").read_text()
+    update_config(config, yaml.safe_load(page.split("```yaml\n")[1].split("```")[0]))
+    without_nulls(config)
+    check_config(config)
+    assert anchor_sizes(config) == ["small"]
+
+
+def test_the_schema_accepts_exactly_the_laws_and_protocols_there_are(root):
+    schema = yaml.safe_load((root / "schemas" / "config.schema.yaml").read_text())
+    laws = schema["properties"]["laws"]["properties"]
+    about_target = {name for name, law in LAWS.items() if not law.offset} - {"chinchilla"}
+    assert set(laws["target"]["items"]["enum"]) == about_target
+    assert set(laws["protocols"]["items"]["enum"]) == set(PROTOCOLS)

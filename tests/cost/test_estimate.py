@@ -1,0 +1,261 @@
+"""What an experiment takes is told before it starts, and is what it then took."""
+
+import resource
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from snakemake.utils import update_config
+
+from ptpp.cost.devices import DEVICES, calibrated, device_of, step_flops_per_token
+from ptpp.cost.estimate import cost_estimate, estimate_text
+from ptpp.errors import InputError
+from ptpp.models.sizes import Shape, shape_of
+from ptpp.report.tables import to_text
+
+# Two finished runs: the default scale on an idle machine, real text on a busy one.
+MEASURED = {
+    "default": ROOT / "benchmarks" / "laptop.costs.csv",
+    "laptop-real": ROOT / "resources" / "observations" / "laptop-real.costs.csv",
+}
+SCALES = sorted(p.stem for p in (ROOT / "scales").glob("*.yaml") if p.stem != "own-table")
+KEYS = ["what", "ptpp", "size"]
+
+
+def experiment(scale="default", **changes):
+    """The configuration of a scale, merged as Snakemake does, with sections changed."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    if scale != "default":
+        update_config(config, yaml.safe_load((ROOT / "scales" / f"{scale}.yaml").read_text()))
+    update_config(config, changes)
+    return config
+
+
+def measured(scale):
+    """Sums of a finished costs.csv by kind of run, stage and size."""
+    costs = pd.read_csv(MEASURED[scale])
+    adapted = costs["run"].str.contains(".replay", regex=False)
+    costs["what"] = adapted.map({True: "adaptation", False: "pre-training"})
+    costs["ptpp"] = costs["run"].str.extract(r"[.]ptpp([0-9]+)")[0]
+    sums = {"runs": ("run", "size"), "tokens": ("tokens", "sum"), "flops": ("flops", "sum")}
+    return costs.groupby(KEYS).agg(**sums, seconds=("seconds", "sum"))
+
+
+def estimated(scale):
+    table = cost_estimate(experiment(scale))
+    return table[table["size"].ne("all") & table["what"].ne("text")].set_index(KEYS).sort_index()
+
+
+@pytest.mark.parametrize("scale", MEASURED)
+def test_runs_tokens_and_flops_are_those_of_the_finished_run(scale):
+    table, took = estimated(scale), measured(scale)
+    assert table.index.equals(took.index)
+    assert table["runs"].tolist() == took["runs"].tolist()
+    assert table["tokens"].tolist() == took["tokens"].tolist()
+    assert table["flops"].tolist() == pytest.approx(took["flops"].tolist())
+
+
+def test_hours_of_the_default_run_are_within_a_quarter_of_those_measured():
+    table, took = estimated("default"), measured("default")
+    by_size = [KEYS[0], KEYS[2]]
+    ratio = (
+        3600 * table.groupby(by_size)["device_hours"].sum() / took.groupby(by_size)["seconds"].sum()
+    )
+    assert len(ratio) == 6
+    assert ratio.between(0.75, 1.25).all()
+    total = 3600 * table["device_hours"].sum() / took["seconds"].sum()
+    assert 0.75 < total < 1.25
+
+
+def test_hours_hold_for_sizes_the_device_was_not_calibrated_on():
+    took = measured("laptop-real")["seconds"].sum()  # upper bounds: the machine had other work
+    assert 0.75 < 3600 * estimated("laptop-real")["device_hours"].sum() / took < 1.25
+
+
+def test_the_cpu_in_the_table_is_the_one_measured():
+    costs = pd.read_csv(MEASURED["default"])
+    known = DEVICES["zen5_core"]
+    found = calibrated(costs, experiment(), peak=known.peak)
+    assert found.utilisation == pytest.approx(known.utilisation, abs=0.001)
+    assert found.seconds_per_token == pytest.approx(known.seconds_per_token, rel=0.002)
+    with pytest.raises(InputError, match="1 of the configured sizes measured, expected 2"):
+        calibrated(costs[costs["size"] == "w16"], experiment(), peak=known.peak)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_has_an_estimate_whose_lines_add_up(scale):
+    table = cost_estimate(experiment(scale))
+    total, sums = table.iloc[-1], table[table["size"] == "all"].iloc[:-1]
+    for column in ("tokens", "unshared_tokens", "flops", "device_hours"):
+        parts = table[table["size"] != "all"][column].sum()
+        assert total[column] == pytest.approx(parts) == pytest.approx(sums[column].sum())
+    assert total["longest_job_hours"] == table["longest_job_hours"].max() > 0
+    assert (table["saved"].dropna() >= 0).all()
+
+
+@given(
+    ptpp=st.lists(st.integers(1, 500), min_size=2, max_size=5, unique=True).map(sorted),
+    fraction=st.floats(0.05, 0.95),
+)
+def test_a_shared_trunk_never_trains_more_than_runs_of_their_own(ptpp, fraction):
+    shared = {"ptpp": ptpp, "decay_fraction": fraction}
+    together = cost_estimate(experiment(pretraining=shared)).iloc[-1]
+    alone = {"schedule": "independent"}
+    apart = cost_estimate(experiment(pretraining=shared | alone, adaptation=alone)).iloc[-1]
+    assert apart["saved"] == 0
+    assert together["tokens"] <= together["unshared_tokens"] == apart["tokens"]
+
+
+def test_a_job_per_trajectory_is_more_jobs_and_the_same_work():
+    one, many = (cost_estimate(experiment(replays_per_job=count)) for count in (None, 1))
+    assert many["jobs"].iloc[-1] == one["jobs"].iloc[-1] + 15 * 5
+    assert many["device_hours"].tolist() == pytest.approx(one["device_hours"].tolist())
+    assert many.iloc[-2]["longest_job_hours"] == pytest.approx(
+        one.iloc[-2]["longest_job_hours"] / 6
+    )
+    three = cost_estimate(experiment(replays_per_job=4)).iloc[-2]
+    assert three["jobs"] == 15 * 2
+    assert three["longest_job_hours"] == pytest.approx(one.iloc[-2]["longest_job_hours"] * 4 / 6)
+
+
+def test_several_devices_share_a_job_and_take_as_many_hours_together():
+    sizes = experiment()["models"]["sizes"]
+    one = cost_estimate(experiment())
+    sizes[2] |= {"devices": 4}
+    config = experiment(models={"sizes": sizes})
+    four = cost_estimate(config)
+    assert four["device_hours"].tolist() == one["device_hours"].tolist()
+    wide, narrow = four["size"] == "w48", four["size"].isin(["w16", "w32"])
+    assert (four["devices"][wide] == 4).all() and (four["devices"][narrow] == 1).all()
+    for rows, share in ((wide, 4), (narrow, 1)):
+        expected = (one["longest_job_hours"][rows] / share).tolist()
+        assert four["longest_job_hours"][rows].tolist() == pytest.approx(expected)
+    said = estimate_text(four, config["cost"])
+    assert "The longest job, pre-training of w32 to PTPP 279, takes\n0.01519 hours;" in said
+    assert "Several devices are taken to be as many times as fast as one." in said
+    sizes[2] |= {"devices": 2}
+    said = estimate_text(cost_estimate(experiment(models={"sizes": sizes})), config["cost"])
+    assert "of w48 to PTPP 279, takes\n0.01914 hours on 2 devices at once;" in said
+
+
+def test_an_adaptation_that_is_the_longest_job_is_told_by_where_it_starts():
+    config = experiment("own-model")
+    said = estimate_text(cost_estimate(config), config["cost"])
+    assert "The longest job, adaptation of pythia-410m from PTPP 180, takes" in said
+
+
+def test_every_size_of_the_paper_scale_fits_what_it_asks_for():
+    """The arithmetic in its comments: GB of one device, hours of an attempt, memory of a node."""
+    config = experiment("paper")
+    text = (ROOT / "scales" / "paper.yaml").read_text()
+    told = [line.split("# ")[1] for line in text.splitlines() if "micro_batch_tokens: " in line]
+    for size, sums in zip(config["models"]["sizes"], told, strict=True):
+        n = shape_of(size, config["models"]["context"], config["tokenizer"]["vocab_size"]).n_params
+        devices, micro = size.get("devices", 1), size["micro_batch_tokens"]
+        parts = [
+            28 * n / devices,
+            16 * config["tokenizer"]["vocab_size"] * micro,
+            50 * size["width"] * size["depth"] * micro,
+        ]
+        parts = [part / 1e9 for part in parts]
+        assert [float(part) for part in sums.split(" = ")[0].split(" + ")] == pytest.approx(
+            parts, abs=0.5
+        )
+        assert round(sum(parts)) == int(sums.split(" = ")[1]) < 80
+        memory = size["resources"]["mem"]
+        assert memory.endswith("GB") and float(memory[:-2]) > 4 * devices + 28 * n / 1e9
+        assert devices <= 8 and size["resources"]["runtime"] == "23h"
+
+
+def test_stores_take_four_bytes_a_token_once_two_cannot_hold_the_vocabulary():
+    small, large = (
+        cost_estimate(experiment(tokenizer={"vocab_size": size})) for size in (65_536, 65_537)
+    )
+    assert large["disk_gb"].iloc[0] == 2 * small["disk_gb"].iloc[0]
+
+
+def test_a_device_at_half_its_utilisation_takes_twice_the_time():
+    full, half = (
+        cost_estimate(experiment("paper", cost={"device": "h100", "utilisation": share}))
+        for share in (0.4, 0.2)
+    )
+    assert half["device_hours"].iloc[-1] == pytest.approx(2 * full["device_hours"].iloc[-1])
+
+
+def test_seconds_follow_from_rate_attention_and_evaluation():
+    shape = Shape(width=64, depth=2, heads=2, context=128, vocab_size=512)
+    assert step_flops_per_token(shape) == 6 * shape.n_params + 12 * 2 * 64 * 128
+    device = device_of({"device": "a100", "utilisation": 0.5})
+    second = round(312e12 * 0.5 / step_flops_per_token(shape))
+    assert device.seconds(shape, second) == pytest.approx(1, rel=1e-6)
+    assert device.seconds(shape, 0, 3 * second) == pytest.approx(1, rel=1e-6)
+
+
+def test_what_cannot_be_estimated_is_told():
+    with pytest.raises(InputError, match=r"observations: .* nothing is trained"):
+        cost_estimate(experiment(observations="mine.csv"))
+    with pytest.raises(
+        InputError, match=r"cost\.device: found 'abacus'; accepted: zen5_core, a100"
+    ):
+        cost_estimate(experiment(cost={"device": "abacus", "utilisation": None}))
+
+
+def test_the_schema_accepts_exactly_the_devices_there_are():
+    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())
+    assert schema["properties"]["cost"]["properties"]["device"]["enum"] == list(DEVICES)
+
+
+@pytest.mark.parametrize("scale", ["default", "paper"])
+def test_the_docs_show_what_is_printed(scale):
+    config = experiment(scale)
+    printed = estimate_text(cost_estimate(config), config["cost"])
+    assert f"```\n{printed}```" in (ROOT / "docs" / "cost.md").read_text()
+
+
+def test_text_tables_align():
+    frame = pd.DataFrame({"size": ["w8", "all"], "hours": [1.5, 12345.678], "n": [1, 20]})
+    assert to_text(frame) == "size  hours   n\nw8      1.5   1\nall   12350  20\n"
+
+
+def test_no_torch_is_loaded_for_it():
+    code = "import sys, ptpp.cost.estimate; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_workflow_prints_it_each_time_and_resolves_the_paper_scale(tmp_path, snakemake):
+    for name in (
+        "Snakefile",
+        "config.yaml",
+        "rules",
+        "scripts",
+        "schemas",
+        "ptpp",
+        "scales",
+        "report",
+    ):
+        (tmp_path / name).symlink_to(ROOT / name)
+    config = experiment("paper")
+    printed = estimate_text(cost_estimate(config), config["cost"])
+    paper = ["--configfile", "scales/paper.yaml"]
+    for _ in range(2):
+        done = snakemake(tmp_path, "cost", *paper, cores=1)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout == printed
+    left = {path.name for path in tmp_path.glob("results/paper/*")}
+    assert left == {"benchmarks", "logs", "tables"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = snakemake(tmp_path, "--dry-run", *paper, cores=1)
+    assert done.returncode == 0, done.stderr[-2000:]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (
+        after.ru_utime - before.ru_utime < 10
+    )  # CPU seconds, so that a busy machine fails nothing
+    counts = [line.split() for line in done.stdout.splitlines()]
+    jobs = {one[0]: int(one[1]) for one in counts if len(one) == 2 and one[1].isdigit()}
+    trained = sum(jobs[rule] for rule in ("tokenizer", "tokens", "pretrain", "adapt"))
+    assert trained == cost_estimate(config)["jobs"].iloc[-1]

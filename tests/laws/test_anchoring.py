@@ -1,0 +1,137 @@
+"""Anchor choices: what each may know, and that they are compared on the same cells."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
+
+from ptpp.errors import InputError
+from ptpp.laws import FitSettings, early_to_late, fit, predict_loss
+from ptpp.laws.anchoring import (
+    CHOICES,
+    SWEEP_COLUMNS,
+    SweepRequest,
+    anchor_sweep,
+    plan_targets,
+    random_cells,
+    v_optimal_cells,
+)
+from ptpp.laws.uncertainty import Rows
+from ptpp.table.anchors import choose_anchors
+from ptpp.table.observations import is_stage, target_rows
+from ptpp.table.protocols import CROSS_VALIDATIONS
+
+GRID = {"sizes": ["xs", "s"], "replay": list(REPLAYS), "atpp": list(ATPPS)}
+TABLE = observations(noise=0.01)
+ROWS = target_rows(TABLE, "fr")
+EARLY = early_to_late(ROWS, HELD_OUT).fit
+CANDIDATES = ROWS[is_stage(ROWS, HELD_OUT) & (ROWS["size"] != "m")].reset_index(drop=True)
+TARGETS = pd.DataFrame({"n_params": [1e9], "ptpp": [HELD_OUT], "replay": [0.25], "atpp": [16.0]})
+TARGETS["adapt_tokens"] = TARGETS["n_params"] * TARGETS["atpp"]
+SETTINGS = FitSettings(starts=2)
+
+
+def sweep(table=TABLE, laws=("dcpt", "gated_floor"), grid=GRID, targets=TARGETS, **request):
+    request = SweepRequest(**{"counts": (0, 1, 5), "repeats": 2, **request})
+    return anchor_sweep(table, laws, "fr", HELD_OUT, grid, targets, request, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def swept():
+    return sweep()
+
+
+def test_every_law_count_and_choice_is_scored_on_the_same_rows(swept):
+    assert list(swept.columns) == list(SWEEP_COLUMNS)
+    assert len(swept) == 2 * 3 * (1 + 2 + 1)  # laws x counts x (spread, random twice, v-optimal)
+    assert swept["n_held_out"].nunique() == 1
+    assert (swept["n_fit"] - swept["count"]).nunique() == 1
+
+
+def test_without_anchors_no_choice_differs(swept):
+    none = swept[swept["count"] == 0]
+    assert (none.groupby("law")["mae_rel"].nunique() == 1).all()
+
+
+def test_anchors_help_the_law_that_lacks_a_stage(swept):
+    mean = swept[swept["law"] == "gated_floor"].groupby("count")["mae_rel"].mean()
+    assert mean[5] < mean[0]
+
+
+def test_losses_of_the_held_out_stage_decide_no_choice():
+    spoilt = TABLE.assign(
+        loss=np.where(is_stage(TABLE, HELD_OUT), TABLE["loss"] * 2, TABLE["loss"])
+    )  # fmt: skip
+    record = fit("gated_floor", EARLY)
+    cells = v_optimal_cells(record, EARLY, CANDIDATES, TARGETS, 5)
+    late = target_rows(spoilt, "fr")
+    late = late[is_stage(late, HELD_OUT) & (late["size"] != "m")].reset_index(drop=True)
+    assert v_optimal_cells(record, EARLY, late, TARGETS, 5) == cells
+    assert random_cells(GRID, 5, 0) == random_cells(GRID, 20, 0)[:5]
+
+
+def forecast_variance(record, cells):
+    """Variance of the log forecast at the target, by the normal equations of all rows at once."""
+    chosen = [
+        CANDIDATES[(CANDIDATES["size"] == c.size) & (CANDIDATES["replay"] == c.replay)
+                   & (CANDIDATES["atpp"] == c.atpp)]
+        for c in cells
+    ]  # fmt: skip
+    rows = Rows.of(record, EARLY)
+    noise = np.sqrt(np.mean(rows.log_residuals(rows.best) ** 2))
+    law = rows.law
+
+    def slopes(frame):
+        inputs = {n: 1 - frame["replay"] if n == "share" else frame[n] for n in law.inputs}
+        inputs = {name: values.to_numpy(float) for name, values in inputs.items()}
+        value = predict_loss(record, frame)
+        return (law.jacobian(rows.best, inputs, record.reference) / value[:, None])[:, rows.free]
+
+    design = np.concatenate([slopes(EARLY), *(slopes(c) for c in chosen)])
+    width = np.array([p.to_solver(p.high) - p.to_solver(p.low) for p in law.parameters])[rows.free]
+    information = design.T @ design / noise**2 + np.diag(12 / width**2)
+    wanted = slopes(TARGETS)[0]
+    return wanted @ np.linalg.solve(information, wanted)
+
+
+def test_v_optimal_anchors_leave_less_variance_than_others():
+    record = fit("gated_floor", EARLY)
+    best = forecast_variance(record, v_optimal_cells(record, EARLY, CANDIDATES, TARGETS, 5))
+    assert best < forecast_variance(record, [])
+    assert best < forecast_variance(record, choose_anchors(["xs", "s"], REPLAYS, ATPPS, 5))
+    for seed in range(5):
+        assert best < forecast_variance(record, random_cells(GRID, 5, seed))
+    # The first one is the best of all single cells.
+    first = v_optimal_cells(record, EARLY, CANDIDATES, TARGETS, 1)
+    alone = [forecast_variance(record, [c]) for c in random_cells(GRID, 40, 0)]
+    assert forecast_variance(record, first) == pytest.approx(min(alone))
+
+
+def test_the_schema_accepts_exactly_the_choices_and_cross_validations_there_are(root):
+    schema = yaml.safe_load((root / "schemas" / "config.schema.yaml").read_text())
+    laws = schema["properties"]["laws"]["properties"]
+    choices = laws["anchor_sweep"]["properties"]["choices"]["items"]["enum"]
+    assert tuple(choices) == CHOICES
+    assert tuple(laws["cross_validation"]["items"]["enum"]) == CROSS_VALIDATIONS
+
+
+def test_the_plan_s_targets_are_its_model_on_the_measured_grid():
+    targets = plan_targets(GRID, n_params=8.1e9, ptpp=279, max_atpp=8)
+    assert len(targets) == len(REPLAYS) * 4
+    assert set(targets["atpp"]) == {1, 2, 4, 8}
+    assert (targets["adapt_tokens"] == targets["atpp"] * 8.1e9).all()
+
+
+def test_counts_beyond_the_grid_are_left_out():
+    grid = {**GRID, "sizes": ["xs"], "replay": [0.0, 0.5]}
+    table = sweep(laws=["gated"], grid=grid, counts=(0, 3, 99), choices=("spread",))
+    assert table["count"].tolist() == [0, 3]
+
+
+def test_a_sweep_must_leave_something_to_score_and_know_its_choices():
+    everything = {**GRID, "sizes": ["xs", "s", "m"]}
+    with pytest.raises(InputError, match="take every cell at the held-out stage 279"):
+        sweep(laws=["gated"], grid=everything, counts=(60,), choices=("spread",))
+    with pytest.raises(InputError, match="'best' is not known; accepted are spread, random"):
+        SweepRequest(counts=(1,), choices=("best",))

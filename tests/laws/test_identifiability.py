@@ -1,0 +1,134 @@
+"""Identifiability: what rows can tell is found, and what they cannot is said."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from laws_grid import ATPPS, HELD_OUT, REPLAYS, TARGET_PARAMS, observations
+
+from ptpp.laws import early_to_late, fit, split
+from ptpp.laws.identifiability import (
+    PROFILE_COLUMNS,
+    THRESHOLD,
+    cure,
+    design_effect,
+    deviance,
+    kappa_band,
+    profile,
+    reason,
+    verdicts,
+)
+from ptpp.laws.uncertainty import BANDS, Rows, bootstrap
+from ptpp.table.anchors import choose_anchors
+from ptpp.table.observations import target_rows
+
+OBSERVATIONS = observations(noise=0.01)
+ROWS = target_rows(OBSERVATIONS, "fr")
+EARLY = early_to_late(ROWS, HELD_OUT)
+ANCHORED = split(
+    "with_anchors", ROWS, HELD_OUT, choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20)
+)  # fmt: skip
+FLOOR = fit("gated_floor", EARLY.fit)
+INFORMED = fit("gated_floor", ANCHORED.fit)
+
+
+@pytest.fixture(scope="module")
+def early_profile():
+    return profile(FLOOR, EARLY.fit)
+
+
+@pytest.fixture(scope="module")
+def early(early_profile):
+    return {v.parameter: v for v in verdicts(FLOOR, early_profile, EARLY.fit)}
+
+
+@pytest.fixture(scope="module")
+def anchored():
+    return {
+        v.parameter: v for v in verdicts(INFORMED, profile(INFORMED, ANCHORED.fit), ANCHORED.fit)
+    }
+
+
+def test_every_fitted_parameter_has_a_profile_that_is_zero_at_the_fit(early_profile):
+    assert list(early_profile.columns) == list(PROFILE_COLUMNS)
+    fitted = set(FLOOR.params) - set(FLOOR.fixed)
+    assert set(early_profile["parameter"]) == fitted
+    for name, line in early_profile.groupby("parameter"):
+        at_fit = (line["value"] - FLOOR.params[name]).abs().idxmin()
+        assert line.loc[at_fit, "deviance"] == pytest.approx(0, abs=1e-3)
+        assert (line["objective"] >= FLOOR.objective * (1 - 1e-6)).all()
+        assert line["value"].is_monotonic_increasing
+
+
+def test_two_stages_leave_kappa_flat_and_anchors_identify_it(early, anchored):
+    assert early["kappa"].verdict == "flat"
+    assert "the rows need 3 values of ptpp" in early["kappa"].words
+    assert anchored["kappa"].verdict == "identified"
+    assert anchored["kappa"].low < TARGET_PARAMS["kappa"] < anchored["kappa"].high
+
+
+def test_intervals_of_identified_parameters_hold_the_truth(early):
+    # Exponents do not depend on the reference point; each is covered nine times in ten.
+    names = [n for n in ("alpha", "beta", "eta", "delta") if early[n].verdict == "identified"]
+    assert len(names) >= 3
+    held = [early[n].low <= TARGET_PARAMS[n] <= early[n].high for n in names]
+    assert sum(held) >= len(names) - 1
+
+
+def test_a_term_that_the_data_lack_is_not_called_identified():
+    rows = EARLY.fit
+    rows = rows.assign(loss=5 - 0.1 * rows["replay"] - 0.2 * np.log(rows["atpp"]))  # no size in it
+    record = fit("dcpt", rows)
+    found = {v.parameter: v for v in verdicts(record, profile(record, rows), rows)}
+    assert "identified" not in {found["A"].verdict, found["alpha"].verdict}
+    assert all(v.words.startswith(v.parameter) for v in found.values())
+
+
+def test_rows_that_repeat_each_other_count_for_less():
+    noise = np.random.default_rng(0)
+    runs = np.repeat(np.arange(20), 5)
+    alone, shared = noise.standard_normal(100), np.repeat(noise.standard_normal(20), 5)
+    assert design_effect(shared, runs) == pytest.approx(5)
+    assert design_effect(alone, runs) < 1.6
+    assert 2 < design_effect(alone + 1.5 * shared, runs) < 5
+    assert design_effect(alone, np.arange(100)) == 1
+
+
+@pytest.mark.parametrize("spread", ["laplace", "normal"])
+def test_deviance_is_the_likelihood_ratio_of_the_errors(spread):
+    # Residuals far above delta are Laplace errors, far below it normal ones.
+    rows = Rows.of(FLOOR, EARLY.fit)
+    n, times = len(rows.loss), 2 if spread == "laplace" else 1
+    least = n * 1e-3 * 1e-1 if spread == "laplace" else n * 1e-6 * 1e-4
+    (found,) = deviance(np.array([1.05 * least]), least, rows, 1.0)
+    assert found == pytest.approx(times * n * np.log(1.05), rel=0.02)
+    assert deviance(np.array([1.05 * least]), least, rows, 2.0)[0] == pytest.approx(found / 2)
+
+
+def test_the_forecast_over_the_band_differs_where_the_fit_does_not():
+    draws = bootstrap(FLOOR, EARLY.fit, 1)
+    table = kappa_band(FLOOR, draws, EARLY.fit, EARLY.held_out.drop(columns="loss"))
+    assert set(table["parameter"]) == {"kappa"}
+    assert (table["value"].min(), table["value"].max()) == BANDS["kappa"]
+    assert np.ptp(table["objective"]) < 0.02 * table["objective"].min()
+    assert np.ptp(table["mean_loss"]) > 0.05
+
+
+def test_the_reason_and_the_cure_are_told():
+    assert reason([15, 31]).startswith("2 PTPP stages (15, 31) cannot identify kappa")
+    told = cure(OBSERVATIONS, "fr", HELD_OUT)
+    assert "a third stage at PTPP 62" in told
+    assert "anchors at PTPP 279" in told
+    # 6 N tokens: 248 N of pre-training and 16 N of adaptation, N = 16832.
+    assert f"{6 * 16832**2 * (248 + 16):.2g} FLOPs" in told
+
+
+def test_the_threshold_is_that_of_a_90_percent_interval():
+    assert pytest.approx(2.7055, abs=1e-4) == THRESHOLD
+
+
+def test_without_noise_every_parameter_is_identified_tightly():
+    rows = target_rows(observations("gated"), "fr")
+    record = fit("gated", rows)
+    for verdict in verdicts(record, profile(record, rows), rows):
+        assert verdict.verdict == "identified"
+        assert pd.notna([verdict.low, verdict.high]).all()

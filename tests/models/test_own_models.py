@@ -1,0 +1,526 @@
+"""Models of one's own are taken over, measured and adapted like those that are trained here."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import time
+from itertools import islice
+
+import pandas as pd
+import pytest
+import yaml
+from own_models import save_gpt2, save_llama, save_llama_tokenizer
+from test_workflow import workflow_copy
+from training_driver import fresh, start_server
+
+from ptpp.errors import InputError, Interrupted
+from ptpp.models import external as given_module
+from ptpp.models.checkpoint import check_digests, text_of, weights_digest
+from ptpp.models.external import fetched
+from ptpp.models.sizes import Shape
+from ptpp.table.observations import read_observations
+from ptpp.text.store import open_store, write_store
+from ptpp.text.synthetic.documents import generate
+from ptpp.text.tokenizer import load_tokenizer, take_tokenizer
+from ptpp.training.adoption import count_parameters, take_checkpoint
+from ptpp.training.launch import train_job
+from ptpp.training.text import Text
+
+LANGUAGES = {"en": "english", "fr": "french"}
+TEXT = {"target": "fr", "base": {"en": 1.0}, "evaluation_tokens": 1024}
+LLAMA, GPT2 = 23_216, 23_208  # parameters of the two types of tests/shared/own_models.py
+OPTIMISER = {
+    "schedule": "wsd",
+    "decay_fraction": 0.3,
+    "warmup": 0.05,
+    "learning_rate": 0.01,
+    "base_width": 32,
+    "weight_decay": 0.1,
+    "betas": [0.9, 0.95],
+    "clip": 1.0,
+}
+
+
+def spec(name="llama", n_params=LLAMA, **changes):
+    size = {"name": name, "n_params": n_params, "batch_tokens": 256}
+    whole = {"size": size, "seed": 0, "context": 32, "vocab_size": 600, "count": "total"}
+    return whole | {"device": "cpu"} | changes
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tokenizer, token stores and one model of each type."""
+    path = tmp_path_factory.mktemp("own")
+    brought = save_llama_tokenizer(path / "brought")
+    take_tokenizer(str(brought), None, 600, path / "tokenizer")
+    tokenizer = load_tokenizer(path / "tokenizer")
+    for name, language in LANGUAGES.items():
+        for split, tokens in (("train", 20_000), ("valid", 2_000)):
+            texts = islice(generate(language, 0, split), 200)
+            write_store(texts, tokenizer, path / f"{name}.{split}.bin", tokens, "", separator=2)
+    save_llama(path / "llama", tokenizer=brought)
+    save_gpt2(path / "gpt2", max_shard_size="20KB")
+    return path
+
+
+def stores(folder, split):
+    return [str(folder / f"{name}.{split}.bin") for name in LANGUAGES]
+
+
+def taken(folder, out, model="llama", entry=None, **changes):
+    """A checkpoint of the experiment, made from one of the two models."""
+    entry = {"model": str(folder / model), "tokens": 1_000_000} | (entry or {})
+    text = Text.open([], stores(folder, "valid"), **TEXT).of_measurement()
+    n_params = {"llama": LLAMA, "gpt2": GPT2}.get(model, LLAMA)
+    of = spec(model, **{"n_params": n_params, **changes})
+    take_checkpoint(entry, of, text, folder / "tokenizer", out)
+    return out
+
+
+def job(folder, out, what, stopping=lambda: False, processes=1, **changes):
+    """Measure, or adapt, the checkpoint in `out`."""
+    others = {
+        "measure": {"cost": str(out / "cost.csv"), "train": []},
+        "adapt": {
+            "replays": [0.5],
+            "atpp": [0.25, 0.5],
+            "optimiser": OPTIMISER,
+            "train": stores(folder, "train"),
+            "observations": str(out / "observations.csv"),
+            "costs": str(out / "costs.csv"),
+            "state": str(out / "state"),
+            "finished": str(out / "finished"),
+            "save_every_s": 0.0,
+        },
+    }[what]
+    order = {
+        "job": what,
+        "model": "llama",
+        "spec": spec(**changes),
+        "code": "",
+        "ptpp": 15,
+        "text": TEXT,
+        "valid": stores(folder, "valid"),
+        "checkpoint": str(out / "checkpoint"),
+        "zero_shot": str(out / "zero_shot.csv"),
+    }
+    train_job({**order, **others}, processes, threads=processes, stopping=stopping)
+
+
+def test_parameters_are_counted_without_reading_weights(folder, tmp_path):
+    found, longest = count_parameters(folder / "gpt2", context=32)
+    ours = Shape(width=24, depth=1, heads=2, context=64, vocab_size=600)
+    assert (found.n_params, longest) == (ours.n_params, 64) == (GPT2, 64)
+    assert found.n_params_non_embedding == ours.n_params_non_embedding
+    found, longest = count_parameters(folder / "llama", context=32)
+    attention = 16 * 16 + 2 * 16 * 8 + 16 * 16
+    assert found.n_params_non_embedding == attention + 3 * 16 * 40 + 3 * 16
+    assert found.n_params == found.n_params_non_embedding + 2 * 640 * 16 == LLAMA
+    shutil.copy(folder / "llama" / "config.json", tmp_path)
+    assert count_parameters(tmp_path, context=32)[0] == found
+
+
+@pytest.mark.parametrize("model", ["llama", "gpt2"])
+def test_a_model_is_linked_and_measured_as_transformers_does(folder, tmp_path, model):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from ptpp.training.data import evaluation_blocks
+
+    directory = taken(folder, tmp_path / "checkpoint", model)
+    kept = {path.name for path in directory.iterdir()}
+    weights = {path.name for path in (folder / model).glob("*.safetensors*")}
+    assert len(weights) == (1 if model == "llama" else 4)  # one file, or an index and its parts
+    ours = {"given.json", "text.json", "sha256.json"}
+    of_hub = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert kept == weights | ours | of_hub
+    for name in weights:
+        assert (directory / name).samefile(folder / model / name), "linked, not copied"
+
+    n_params = {"llama": LLAMA, "gpt2": GPT2}[model]
+    size = {"name": model, "n_params": n_params, "batch_tokens": 256}
+    job(folder, tmp_path, "measure", size=size)
+    rows = pd.read_csv(tmp_path / "zero_shot.csv").set_index("domain")
+    assert set(rows.n_params) == {n_params} and set(rows.atpp) == {0}
+    loaded = AutoModelForCausalLM.from_pretrained(directory)
+    assert AutoTokenizer.from_pretrained(directory).eos_token_id == 2
+    for domain in LANGUAGES:
+        store = open_store(folder / f"{domain}.valid.bin")
+        blocks = torch.from_numpy(evaluation_blocks(store.tokens, 32, 1024))
+        with torch.no_grad():
+            logits = loaded(blocks[:, :-1]).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), blocks[:, 1:].flatten())
+        assert loss.item() == pytest.approx(rows.loss[domain], rel=1e-5)
+    cost = pd.read_csv(tmp_path / "cost.csv")
+    assert cost.run.tolist() == ["llama.ptpp15.adopted"] and cost.tokens.tolist() == [0]
+
+
+def test_a_changed_checkpoint_is_noticed(folder, tmp_path):
+    directory = taken(folder, tmp_path / "checkpoint", "gpt2")
+    digest = weights_digest(directory)
+    part = sorted(directory.glob("*.safetensors"))[0]
+    data = part.read_bytes()
+    part.unlink()  # or the original would change too
+    part.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(InputError, match="is not what was written there"):
+        check_digests(directory)
+    (directory / "sha256.json").unlink()
+    assert weights_digest(directory) != digest
+
+
+def test_text_that_changed_since_the_measurement_is_refused(folder, tmp_path):
+    taken(folder, tmp_path / "checkpoint")
+    job(folder, tmp_path, "measure")
+    recorded = text_of(tmp_path / "checkpoint")
+    text = Text.open(stores(folder, "train"), stores(folder, "valid"), **TEXT)
+    assert text.agrees(recorded) and text.agrees(None) and text.agrees(text.of_checkpoint())
+    other = Text.open(
+        stores(folder, "train"), stores(folder, "valid"), **TEXT | {"evaluation_tokens": 512}
+    )
+    assert not other.agrees(recorded) and not other.agrees(text.of_checkpoint())
+
+
+def changed_copy(folder, tmp_path, **config):
+    """The Llama model with entries of its config.json replaced."""
+    copy = shutil.copytree(folder / "llama", tmp_path / "changed")
+    path = copy / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    return {"model": str(copy)}
+
+
+def test_what_a_model_is_declared_to_be_is_checked(folder, tmp_path):
+    def told(entry=None, **changes):
+        with pytest.raises(InputError) as caught:
+            taken(folder, tmp_path / "checkpoint", entry=entry, **changes)
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "checkpoint").exists()
+        return str(caught.value)
+
+    assert f"n_params 23000 is declared, but {folder}/llama has 23216" in told(n_params=23_000)
+    assert "set it to that, and ptpp to 43.07" in told(n_params=23_000)
+    non_embedding = told(count="non_embedding")
+    assert "has 2736 (models.count: non_embedding)" in non_embedding
+    assert "takes 64 tokens at most, but models.context is 128" in told(context=128)
+
+
+def test_a_vocabulary_too_small_for_the_tokenizer_is_refused(folder, tmp_path):
+    entry = changed_copy(folder, tmp_path, vocab_size=599)
+    with pytest.raises(InputError, match="vocabulary of 599 cannot hold the tokenizer's 600 ids"):
+        taken(folder, tmp_path / "checkpoint", entry=entry, n_params=LLAMA - 2 * 41 * 16)
+
+
+def test_another_tokenizer_beside_the_weights_is_refused(folder, tmp_path):
+    entry = changed_copy(folder, tmp_path)
+    other = save_llama_tokenizer(tmp_path / "other", vocab_size=500)
+    shutil.copy(other / "tokenizer.json", entry["model"])
+    with pytest.raises(InputError, match="its model is not that of the experiment's tokenizer"):
+        taken(folder, tmp_path / "checkpoint", entry=entry)
+
+
+def test_pickles_are_never_read(folder, tmp_path):
+    entry = changed_copy(folder, tmp_path)
+    weights = tmp_path / "changed" / "model.safetensors"
+    weights.rename(weights.with_name("pytorch_model.bin"))
+    with pytest.raises(InputError, match=r"pytorch_model\.bin is a pickle, which is never read"):
+        taken(folder, tmp_path / "checkpoint", entry=entry)
+
+
+def test_code_of_a_checkpoint_is_never_run(folder, tmp_path):
+    auto = {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}
+    entry = changed_copy(folder, tmp_path, model_type="mine", auto_map=auto)
+    (tmp_path / "changed" / "mine.py").write_text("raise SystemExit('run')\n")
+    with pytest.raises(InputError, match="model_type 'mine' is none that transformers knows"):
+        taken(folder, tmp_path / "checkpoint", entry=entry)
+    shutil.rmtree(tmp_path / "changed")
+    entry = changed_copy(folder, tmp_path, auto_map=auto)
+    (tmp_path / "changed" / "mine.py").write_text("raise SystemExit('run')\n")
+    directory = taken(folder, tmp_path / "checkpoint", entry=entry)
+    assert not (directory / "mine.py").exists()
+    job(folder, tmp_path, "measure")
+
+
+def test_quantised_weights_are_refused(folder, tmp_path):
+    entry = changed_copy(folder, tmp_path, quantization_config={"quant_method": "gptq", "bits": 4})
+    with pytest.raises(InputError, match="quantised weights cannot be trained on"):
+        taken(folder, tmp_path / "checkpoint", entry=entry)
+
+
+def test_weights_that_do_not_fit_their_configuration_are_refused(folder, tmp_path):
+    entry = changed_copy(folder, tmp_path, num_hidden_layers=2)
+    more = LLAMA + 2736 - 16
+    taken(folder, tmp_path / "checkpoint", entry=entry, n_params=more)
+    size = {"name": "llama", "n_params": more, "batch_tokens": 256}
+    with pytest.raises(InputError, match=r"its weights are not those of its config\.json"):
+        job(folder, tmp_path, "measure", size=size)
+
+
+def test_a_model_without_finite_losses_is_refused(folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    entry = changed_copy(folder, tmp_path)
+    weights = tmp_path / "changed" / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["model.norm.weight"][0] = float("nan")
+    save_file(tensors, weights, metadata={"format": "pt"})
+    taken(folder, tmp_path / "checkpoint", entry=entry)
+    with pytest.raises(InputError, match="loss is nan; expected a finite number"):
+        job(folder, tmp_path, "measure")
+
+
+def test_models_of_the_hub_are_downloaded_at_their_revision(folder, tmp_path, monkeypatch, caplog):
+    """Without a network: what the library is asked for, and what is made of its answers."""
+    import huggingface_hub
+
+    asked = {}
+
+    def download(model, **arguments):
+        asked.update(arguments, model=model)
+        return str(tmp_path / ("c" * 40))
+
+    (tmp_path / ("c" * 40)).mkdir()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    caplog.set_level(logging.WARNING, "ptpp")
+    assert fetched("org/name", "step6000", ["*.json"]).name == "c" * 40
+    assert asked == {"model": "org/name", "revision": "step6000", "allow_patterns": ["*.json"]}
+    assert "revision step6000 can change; pin what was read: revision: ccc" in caplog.text
+    caplog.clear()
+    fetched("org/name", "c" * 40, ["*.json"])
+    assert not caplog.text
+
+    def offline(*_, **__):
+        raise ConnectionError("no network\nat all")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(InputError, match=r"revision main: not to be had .*no network at all"):
+        fetched("org/name", "main", ["*.json"])
+    assert not any(name.endswith((".bin", ".py", "*")) for name in _patterns())
+
+
+def _patterns():
+    from ptpp.training.adoption import PATTERNS
+
+    return (*PATTERNS, *given_module.TOKENIZER_FILES)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    taken(folder, out / "checkpoint")
+    job(folder, out, "measure")
+    job(folder, out, "adapt")
+    return out
+
+
+def test_adaptation_lowers_the_target_loss(uninterrupted):
+    before = pd.read_csv(uninterrupted / "zero_shot.csv").set_index("domain").loss
+    rows = pd.read_csv(uninterrupted / "observations.csv")
+    french = rows[rows.domain == "fr"].sort_values("atpp")
+    assert french.atpp.tolist() == [0.25, 0.5]
+    assert before["fr"] > french.loss.iloc[0] > french.loss.iloc[1]
+    assert (rows.n_params == LLAMA).all() and (rows.n_params_non_embedding == 2736).all()
+    assert not (uninterrupted / "state").exists()
+
+
+def test_stopped_and_resumed_it_measures_the_same_bits(folder, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted / "checkpoint", tmp_path / "checkpoint")
+    shutil.copy(uninterrupted / "zero_shot.csv", tmp_path)
+    steps = iter(range(1000))
+    for _ in range(3):  # once on the trunk, once in each decay
+        with pytest.raises(Interrupted, match="asked to stop"):
+            job(folder, tmp_path, "adapt", stopping=lambda: next(steps) % 12 == 11)
+    job(folder, tmp_path, "adapt")
+    expected = (uninterrupted / "observations.csv").read_bytes()
+    assert (tmp_path / "observations.csv").read_bytes() == expected
+
+
+def test_two_processes_share_a_model_of_one_s_own(folder, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted / "checkpoint", tmp_path / "checkpoint")
+    shutil.copy(uninterrupted / "zero_shot.csv", tmp_path)
+    job(folder, tmp_path, "adapt", processes=2)
+    alone, shared = (
+        pd.read_csv(path / "observations.csv").loss for path in (uninterrupted, tmp_path)
+    )
+    assert shared.to_list() == pytest.approx(alone.to_list(), rel=1e-3)
+    assert set(pd.read_csv(tmp_path / "costs.csv").devices) == {2}
+
+
+def _adapt(folder, out):
+    job(folder, out, "adapt")
+
+
+def test_killed_and_resumed_it_measures_the_same_bits(folder, uninterrupted, tmp_path):
+    start_server()
+    shutil.copytree(uninterrupted / "checkpoint", tmp_path / "checkpoint")
+    shutil.copy(uninterrupted / "zero_shot.csv", tmp_path)
+    killed = fresh.Process(target=_adapt, args=(folder, tmp_path))
+    killed.start()
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("state/*/previous.*")) and time.monotonic() < deadline:
+        assert killed.is_alive(), "it ended before it could be killed"
+        time.sleep(0.001)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.join()
+    assert not (tmp_path / "observations.csv").exists()
+    job(folder, tmp_path, "adapt")
+    expected = (uninterrupted / "observations.csv").read_bytes()
+    assert (tmp_path / "observations.csv").read_bytes() == expected
+
+
+STAGES = (2, 4, 8)
+
+
+def experiment(folder):
+    """Two sizes of one's own at three stages each, on text files of one's own."""
+    for name, language in LANGUAGES.items():
+        for split in ("train", "valid"):
+            texts = islice(generate(language, 0, split), 30 if split == "train" else 10)
+            (folder / f"{name}.{split}.txt").write_text("\n\n".join(texts))
+    brought = save_llama_tokenizer(folder / "brought")
+    sizes = []
+    for name, save, n_params in (("llama", save_llama, LLAMA), ("gpt2", save_gpt2, GPT2)):
+        checkpoints = []
+        for ptpp in STAGES:
+            save(folder / "models" / f"{name}-{ptpp}", seed=ptpp, tokenizer=brought)
+            model, tokens = f"models/{name}-{ptpp}", round(1.01 * ptpp * n_params)
+            checkpoints.append({"ptpp": ptpp, "model": model, "tokens": tokens})
+        size = {"name": name, "n_params": n_params, "learning_rate": 0.02, "batch_tokens": 256}
+        sizes.append(size | {"seeds": [0], "checkpoints": checkpoints})
+    languages = [
+        {
+            "name": name,
+            "source": "text",
+            **{split: [f"{name}.{split}.txt"] for split in ("train", "valid")},
+            "train_tokens": 12_000,
+            "valid_tokens": 2_000,
+        }
+        for name in LANGUAGES
+    ]
+    return {
+        "scale": "own",
+        "corpora": {
+            "target": "fr",
+            "base": {"en": 1.0, "ar": None},
+            "languages": languages,
+            "evaluation_tokens": 1_024,
+        },
+        "tokenizer": {"vocab_size": 600},
+        "models": {"context": 32, "sizes": sizes},
+        "pretraining": {"ptpp": list(STAGES)},
+        "adaptation": {"replay": [0, 0.5], "controls": [], "atpp": [0.25, 0.5]},
+        "held_out": {"ptpp": 8, "anchors": {"count": 2}},
+        "laws": {"starts": 2, "bootstrap": 10},
+        "plan": {"forgetting": {"ar": None}},
+    }
+
+
+OWN = ["--configfile", "own.yaml"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The experiment, run from the files of its models to one fit."""
+    import subprocess
+    import sys
+
+    folder = workflow_copy(tmp_path_factory.mktemp("experiment") / "ptpp")
+    (folder / "own.yaml").write_text(yaml.safe_dump(experiment(folder)))
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", FIT, *OWN]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+FIT = "results/own/fits/dcpt.early_to_late.fr.json"
+
+
+def planned(finished, snakemake, target, change=None):
+    arguments = [target, *OWN]
+    if change is not None:
+        (finished / "change.yaml").write_text(yaml.safe_dump(change))
+        arguments.append("change.yaml")
+    done = snakemake(finished, "--dry-run", *arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [line.split() for line in (done.stdout + done.stderr).splitlines()]
+    return {
+        words[0]: int(words[1])
+        for words in lines
+        if len(words) == 2 and words[1].isdigit() and words[0] not in (target, "total")
+    }
+
+
+def test_models_of_one_s_own_run_from_their_files_to_a_fit(finished, snakemake):
+    table = read_observations(finished / "results/own/observations.csv", held_out=8, target="fr")
+    cells = table.groupby(["size", "ptpp"]).size()
+    assert len(cells) == 6 and (cells == 2 * (1 + 2 * 2)).all()
+    assert dict(table.groupby("size").n_params.first()) == {"llama": LLAMA, "gpt2": GPT2}
+    assert table.loss.between(1, 8).all()
+    record = json.loads((finished / FIT).read_text())
+    assert record["law"] == "dcpt"
+    assert not list(finished.glob("results/own/trunks/*"))
+    info = json.loads((finished / "results/own/tokens/fr.train.json").read_text())
+    assert info["separator"] == 2
+    assert planned(finished, snakemake, FIT) == {}
+
+
+def test_the_whole_report_is_planned_without_any_pre_training(finished, snakemake):
+    jobs = planned(finished, snakemake, "all")
+    assert {"scores", "plan", "costs", "figure_adaptation"} <= set(jobs)
+    assert not {"pretrain", "adopt", "adapt", "figure_pretraining"} & set(jobs)
+
+
+def test_status_counts_models_of_one_s_own(finished, snakemake):
+    done = snakemake(finished, "status", *OWN)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads((finished / "results/own/status.json").read_text())
+    rows = {(row["what"], row["ptpp"]): row for row in told["table"]}
+    assert [rows["adoption", f"{ptpp}"]["done"] for ptpp in STAGES] == [2, 2, 2]
+    assert [rows["adaptation", f"{ptpp}"]["done"] for ptpp in STAGES] == [2, 2, 2]
+    assert not any(what == "pre-training" for what, _ in rows)
+
+
+def test_another_checkpoint_is_taken_over_and_adapted_alone(finished, snakemake):
+    config = yaml.safe_load((finished / "own.yaml").read_text())
+    copy = finished / "models" / "another"
+    shutil.copytree(finished / "models" / "llama-4", copy, dirs_exist_ok=True)
+    config["models"]["sizes"][0]["checkpoints"][1]["model"] = "models/another"
+    jobs = planned(finished, snakemake, FIT, {"models": config["models"]})
+    assert (jobs["adopt"], jobs["adapt"]) == (1, 1)
+    assert "tokens" not in jobs
+
+
+def test_sizes_of_both_kinds_share_the_given_tokenizer(finished, snakemake):
+    config = yaml.safe_load((finished / "own.yaml").read_text())
+    ours = {"name": "w8", "width": 8, "depth": 1, "heads": 1, "batch_tokens": 256, "seeds": [0]}
+    models = {"sizes": [*config["models"]["sizes"], ours]}
+    jobs = planned(finished, snakemake, FIT, {"models": models})
+    assert (jobs["pretrain"], jobs["adapt"]) == (3, 3)
+    assert not {"adopt", "tokenizer", "tokens"} & set(jobs)
+
+
+def test_without_a_held_out_stage_it_ends_with_the_measurements(finished, snakemake):
+    change = {"held_out": {"ptpp": None}}
+    jobs = planned(finished, snakemake, "all", change)
+    measured = {"observations", "costs", "seed_noise", "figure_adaptation", "figure_forgetting"}
+    assert set(jobs) == measured
+    done = snakemake(finished, *OWN, "change.yaml")
+    assert done.returncode == 0, done.stderr[-3000:]
+    own = finished / "results" / "own"
+    costs = pd.read_csv(own / "tables" / "costs.csv")
+    assert set(costs.kind) == {"adoption", "adaptation", "all"}
+    assert (own / "report.html").stat().st_size
+    done = snakemake(finished, "--dry-run", "scores", *OWN, "change.yaml")
+    assert done.returncode != 0
+    assert "held_out.ptpp: null measures only" in done.stdout + done.stderr
+
+
+def test_a_wrong_declaration_ends_in_one_line_that_names_the_right_number(finished, snakemake):
+    config = yaml.safe_load((finished / "own.yaml").read_text())
+    config["models"]["sizes"][0] |= {"n_params": LLAMA + 100, "seeds": [0, 5]}
+    (finished / "change.yaml").write_text(yaml.safe_dump({"models": config["models"]}))
+    target = "results/own/checkpoints/llama-seed5/ptpp2"
+    done = snakemake(finished, target, *OWN, "change.yaml")
+    assert done.returncode != 0
+    assert f"but models/llama-2 has {LLAMA} (models.count: total)" in done.stderr
+    assert "Traceback" not in done.stderr

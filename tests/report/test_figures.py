@@ -1,0 +1,611 @@
+"""Figures: that they show the table's numbers, fit on the page and come out the same each time."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from docutils.core import publish_parts
+from docutils.writers.html5_polyglot import Writer
+from jinja2 import Environment, StrictUndefined
+from matplotlib import pyplot
+
+from ptpp.errors import InputError
+from ptpp.laws.scoring import score
+from ptpp.report import figures
+from ptpp.table.observations import cell_means, forgetting_rows, is_sweep, is_zero_shot
+
+SIZES = {"w16": 16832, "w32": 45952, "w48": 87360}
+CHOSEN = {"replay": 0.2, "atpp": 5.0, "feasible": True}
+LIMITS = {"target_loss": 4.2, "forgetting_en": 0.1, "forgetting_ar": 0.15}
+
+
+def observation_table(controls=True, seeds=3, domains=("fr", "en", "ar"), sizes=SIZES):
+    """Observations of the default grid from a smooth made-up loss surface with seed noise."""
+    noise = np.random.default_rng(0)
+    replays = [0, 0.05, 0.25, 0.5] + ([1.0] if controls else [])
+    cells = [(0, 0.0), *itertools.product((1, 2, 4, 8, 16), replays)]
+    rows = []
+    for (size, n), ptpp, (atpp, replay) in itertools.product(sizes.items(), (15, 31, 279), cells):
+        for seed in range(seeds if size == min(sizes) else 1):
+            base = 2.2 + 12 * n**-0.25 + 0.9 * ptpp**-0.4
+            loss = {"fr": 5.6 + 0.05 * np.log(ptpp), "en": base, "ar": base + 0.2}
+            if atpp and replay < 1:
+                share = (1 - replay) * atpp
+                loss["fr"] = 2.5 + 12 * n**-0.25 + 1.4 * share**-0.35 * (ptpp / 31) ** -0.1
+            if atpp:
+                lost = 2.5 * (1 - replay) * (1 + 60 * replay) ** -0.8 * (1 - (1 + atpp) ** -0.5)
+                loss["en"] += lost + 0.02 - 0.05 * replay * np.log1p(atpp)
+                loss["ar"] += 1.3 * lost + 0.02 - 0.05 * replay * np.log1p(atpp)
+            for domain in domains:
+                rows.append(
+                    {
+                        "run": f"{size}-{ptpp}-{replay}-{seed}",
+                        "size": size,
+                        "n_params": n,
+                        "ptpp": float(ptpp),
+                        "replay": float(replay),
+                        "atpp": float(atpp),
+                        "adapt_tokens": float(atpp * n),
+                        "domain": domain,
+                        "loss": loss[domain] * (1 + 0.006 * noise.standard_normal()),
+                        "seed": seed,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def prediction_table(observations, laws=("dcpt", "floor", "gated", "gated_floor")):
+    """Predictions of made-up laws, each off by a little more than the last, for two protocols."""
+    rows = cell_means(observations[(observations["domain"] == "fr") & is_sweep(observations)])
+    late = rows["ptpp"] == 279
+    tables = []
+    for (i, law), protocol in itertools.product(enumerate(laws), ("early_to_late", "with_anchors")):
+        bias = (0.05 - 0.015 * i) * late * (0.4 if protocol == "with_anchors" else 1)
+        wave = 0.01 * np.sin(np.arange(len(rows)))
+        anchored = late & (rows.index % 3 == 0) & (protocol == "with_anchors")
+        tables.append(
+            rows.assign(
+                law=law,
+                protocol=protocol,
+                role=np.where(late & ~anchored, "held_out", "fit"),
+                observed=rows["loss"],
+                predicted=rows["loss"] * (1 + bias + wave),
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def curve_table(seeds=3, sizes=SIZES):
+    """Training curves on geometrically spaced token counts."""
+    noise = np.random.default_rng(1)
+    rows = []
+    for size, n in sizes.items():
+        for seed in range(seeds if size == min(sizes) else 1):
+            tokens = np.unique(np.round(np.geomspace(0.05, 279, 120) * n / 512) * 512)
+            tokens = tokens[tokens > 0]
+            loss = 2.2 + 12 * n**-0.25 + 2.4 * (tokens / n + 0.5) ** -0.4
+            loss *= 1 + 0.01 * noise.standard_normal(len(tokens))
+            model = f"{size}.seed{seed}"
+            columns = {"model": model, "size": size, "seed": seed, "n_params": n}
+            rows.append(pd.DataFrame({**columns, "tokens": tokens, "loss": loss}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def profile_tables(law="floor"):
+    """Profiles of three made-up parameters under two protocols, and their verdicts."""
+    lines, found = [], []
+    for protocol, width in (("early_to_late", 2.0), ("with_anchors", 1.0)):
+        for name, fitted, scale in (("E", 2.0, 0.3), ("S", 0.01, 0.004), ("kappa", 0.4, 0.0)):
+            values = np.linspace(0.2, 1.8, 9) * fitted
+            far = ((values - fitted) / (scale * width)) ** 2 if scale else np.zeros(9)
+            labels = {"law": law, "protocol": protocol, "domain": "fr", "parameter": name}
+            lines.append(pd.DataFrame({**labels, "value": values, "deviance": far}))
+            verdict = "identified" if scale else "flat"
+            found.append({**labels, "value": fitted, "verdict": verdict})
+    return pd.concat(lines, ignore_index=True), pd.DataFrame(found)
+
+
+def sweep_table(laws=("dcpt", "floor", "gated", "gated_floor")):
+    """Errors that fall with the number of anchors; the random choice is repeated."""
+    rows = []
+    for (i, law), count in itertools.product(enumerate(laws), (0, 1, 3, 5, 10, 20)):
+        for choice, repeats in (("spread", 1), ("random", 3), ("v_optimal", 1)):
+            for repeat in range(repeats):
+                error = (0.02 + 0.03 * i) / (1 + count) ** 0.5 * (1 + 0.1 * repeat)
+                rows.append((law, "fr", choice, count, repeat, error))
+    return pd.DataFrame(rows, columns=["law", "domain", "choice", "count", "repeat", "mae_rel"])
+
+
+def interval_table(laws=("dcpt", "floor", "gated", "gated_floor")):
+    rows = []
+    for (i, law), protocol in itertools.product(enumerate(laws), ("early_to_late", "with_anchors")):
+        for score_name, value in (("mae_rel", 0.08 / (i + 1)), ("calibration_slope", 1 + 0.05 * i)):
+            low, high = 0.8 * value, 1.3 * value
+            rows.append((law, protocol, "fr", score_name, value, low, high))
+    columns = ["law", "protocol", "domain", "score", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def plan_grid(domains=("en", "ar")):
+    replay, atpp = np.meshgrid(np.linspace(0, 0.9, 61), np.geomspace(0.5, 40, 81))
+    lost = 1.5 * (1 - replay) * (1 + 40 * replay) ** -0.9 * (1 - (1 + atpp) ** -0.5)
+    grid = {"replay": replay, "atpp": atpp, "target_loss": 3.3 + ((1 - replay) * atpp) ** -0.35}
+    grid |= {f"forgetting_{d}": lost * (1 + 0.3 * i) for i, d in enumerate(domains)}
+    return pd.DataFrame({name: values.ravel() for name, values in grid.items()})
+
+
+def every_figure(observations=None):
+    """All figures, by name, drawn from simulated tables."""
+    observations = observation_table() if observations is None else observations
+    predicted = prediction_table(observations)
+    return {
+        "adaptation": figures.adaptation(observations, "fr"),
+        "calibration": figures.calibration(predicted, 0.005, "fr"),
+        "forgetting": figures.forgetting(observations, ["en", "ar"]),
+        "residuals": figures.residuals(predicted, 0.005, "fr"),
+        "residuals_by_input": figures.residuals_by_input(predicted, 0.005, "fr", "with_anchors"),
+        "profile": figures.profile(*profile_tables(), "floor", "fr", 2.7),
+        "anchor_sweep": figures.anchor_sweep(sweep_table(), 0.005, "fr"),
+        "law_comparison": figures.law_comparison(interval_table(), 0.005, "fr"),
+        "pretraining": figures.pretraining(curve_table(), [15, 31, 279]),
+        "plan": figures.plan(plan_grid(), CHOSEN, LIMITS),
+    }
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return every_figure()
+
+
+@pytest.fixture(scope="module")
+def observations():
+    return observation_table()
+
+
+@pytest.fixture(scope="module")
+def predicted(observations):
+    return prediction_table(observations)
+
+
+def line_points(axis):
+    """All points of the axis' data lines (n, 2), sorted; lines of two points are references."""
+    lines = [line.get_xydata() for line in axis.get_lines() if len(line.get_xydata()) > 2]
+    return by_rows(np.concatenate(lines))
+
+
+def scattered_points(axis):
+    """All scattered points of an axis as sorted (n, 2)."""
+    offsets = [c.get_offsets() for c in axis.collections if len(c.get_offsets()) > 1]
+    return by_rows(np.concatenate([np.asarray(o) for o in offsets]))
+
+
+def of_panel(predicted, protocol, law):
+    return predicted[(predicted["protocol"] == protocol) & (predicted["law"] == law)]
+
+
+def by_rows(points):
+    points = np.asarray(points, float)
+    return points[np.lexsort(points.T)]
+
+
+def assert_within_page(figure):
+    """No text, tick or legend is cut off, and the legend covers no panel."""
+    renderer = figure.canvas.get_renderer()
+    page, ink = figure.bbox, figure.get_tightbbox(renderer).transformed(figure.dpi_scale_trans)
+    assert ink.x0 >= page.x0 and ink.y0 >= page.y0 and ink.x1 <= page.x1 and ink.y1 <= page.y1
+    for legend in figure.legends:
+        box = legend.get_window_extent(renderer)
+        others = [a.get_tightbbox(renderer) for a in figure.axes]
+        others += [text.get_window_extent(renderer) for text in figure.texts]
+        assert not any(box.overlaps(other) for other in others)
+
+
+# --- what is drawn
+
+
+def test_adaptation_has_a_panel_per_size_and_stage_with_the_cell_means(drawn, observations):
+    target = observations[observations["domain"] == "fr"]
+    means = cell_means(target[~is_zero_shot(target)])
+    panels = list(itertools.product(SIZES, (15, 31, 279)))
+    assert len(drawn["adaptation"].axes) == len(panels)
+    for axis, (size, stage) in zip(drawn["adaptation"].axes, panels, strict=True):
+        rows = means[(means["size"] == size) & (means["ptpp"] == stage)]
+        np.testing.assert_allclose(line_points(axis), by_rows(rows[["atpp", "loss"]]))
+        assert axis.get_xscale() == "log"
+
+
+def test_adaptation_marks_the_loss_before_cpt_and_the_spread_over_seeds(drawn, observations):
+    before = cell_means(observations[is_zero_shot(observations)])
+    before = before[(before["domain"] == "fr") & (before["ptpp"] == 15)].set_index("size")["loss"]
+    for row, size in enumerate(SIZES):
+        axis = drawn["adaptation"].axes[3 * row]
+        (dashed,) = [line for line in axis.get_lines() if line.get_linestyle() == "--"]
+        assert dashed.get_ydata()[0] == pytest.approx(before[size])
+    banded, bare = drawn["adaptation"].axes[0], drawn["adaptation"].axes[-1]
+    # The smallest size has three seeds, the largest one.
+    cell = observations.query("domain == 'fr' and size == 'w16' and ptpp == 15 and atpp == 1")
+    spread = cell[cell["replay"] == 0]["loss"]
+    band = banded.collections[0].get_paths()[0].vertices
+    at_one = band[band[:, 0] == 1, 1]
+    assert at_one.min() == pytest.approx(spread.mean() - spread.std())
+    assert at_one.max() == pytest.approx(spread.mean() + spread.std())
+    assert all(np.isnan(p.vertices).all() for c in bare.collections for p in c.get_paths())
+
+
+def test_calibration_shows_held_out_rows_only_and_their_scores(drawn, predicted):
+    panels = list(itertools.product(("early_to_late", "with_anchors"), predicted["law"].unique()))
+    assert len(drawn["calibration"].axes) == len(panels)
+    for axis, (protocol, law) in zip(drawn["calibration"].axes, panels, strict=True):
+        rows = of_panel(predicted[predicted["role"] == "held_out"], protocol, law)
+        np.testing.assert_allclose(scattered_points(axis), by_rows(rows[["predicted", "observed"]]))
+        scores = score(rows["observed"].to_numpy(), rows["predicted"].to_numpy())
+        written = axis.texts[0].get_text()
+        assert f"MAErel {100 * scores['mae_rel']:.2f} %" in written
+        assert f"slope {scores['calibration_slope']:.2f}" in written
+        assert f"n = {len(rows)}" in written
+        assert axis.get_xlim() == axis.get_ylim()
+
+
+def test_forgetting_shows_the_largest_size_with_its_control(drawn, observations):
+    largest = observations[observations["size"] == "w48"]
+    panels = list(itertools.product(("en", "ar"), (15, 31, 279)))
+    assert len(drawn["forgetting"].axes) == len(panels)
+    for axis, (domain, stage) in zip(drawn["forgetting"].axes, panels, strict=True):
+        rows = forgetting_rows(largest, domain)
+        rows = rows[rows["ptpp"] == stage]
+        assert 1.0 in set(rows["replay"])
+        np.testing.assert_allclose(line_points(axis), by_rows(rows[["replay", "forgetting"]]))
+    assert "w48" in drawn["forgetting"].get_suptitle()
+
+
+def test_residuals_show_every_row_in_percent_with_roles_told_apart(drawn, predicted):
+    panels = list(itertools.product(("early_to_late", "with_anchors"), predicted["law"].unique()))
+    assert len(drawn["residuals"].axes) == len(panels)
+    for axis, (protocol, law) in zip(drawn["residuals"].axes, panels, strict=True):
+        rows = of_panel(predicted, protocol, law)
+        percent = 100 * (rows["observed"] / rows["predicted"] - 1)
+        points = scattered_points(axis)
+        np.testing.assert_allclose(np.sort(points[:, 1]), np.sort(percent))
+        # The stage a point belongs to is the nearest tick.
+        assert np.bincount(np.round(points[:, 0]).astype(int)).tolist() == [60, 60, 60]
+        colours = np.unique(axis.collections[-1].get_facecolors(), axis=0)
+        assert len(colours) == rows["role"].nunique() == 2
+
+
+def test_residuals_within_a_stage_stand_in_the_order_of_atpp(observations):
+    one = prediction_table(observations, laws=["dcpt"]).query("protocol == 'early_to_late'")
+    one = one[one["ptpp"] == 15]
+    points = scattered_points(figures.residuals(one, None, "fr").axes[0])
+    percent = 100 * (one["observed"] / one["predicted"] - 1)
+    places = {round(y, 9): x for x, y in points}
+    order = one["atpp"].iloc[np.argsort([places[round(p, 9)] for p in percent], kind="stable")]
+    assert order.is_monotonic_increasing
+
+
+def test_pretraining_has_a_mean_line_per_size_thin_lines_per_seed_and_the_stages(drawn):
+    curves, axis = curve_table(), drawn["pretraining"].axes[0]
+    lines = [line for line in axis.get_lines() if len(line.get_xydata()) > 2]
+    assert len(lines) == 3 + 3  # three seeds of the smallest size, a mean line per size
+    smallest = curves[curves["size"] == "w16"]
+    mean = smallest.groupby(smallest["tokens"] / smallest["n_params"])["loss"].mean()
+    thick = [line for line in lines if line.get_linewidth() > 1]
+    np.testing.assert_allclose(thick[0].get_xdata(), mean.index)
+    np.testing.assert_allclose(thick[0].get_ydata(), mean)
+    marked = [line.get_xdata()[0] for line in axis.get_lines() if len(line.get_xydata()) == 2]
+    assert marked == [15, 31, 279]
+    assert (axis.get_xscale(), axis.get_yscale()) == ("log", "log")
+
+
+def test_pretraining_means_only_where_every_seed_was_logged():
+    curves = curve_table(sizes={"w16": 16832})
+    late = curves["tokens"] > curves["tokens"].median()
+    curves = curves[~((curves["seed"] == 2) & late)]
+    lines = figures.pretraining(curves, []).axes[0].get_lines()
+    shared = curves[curves["seed"] == 2]["tokens"].max() / 16832
+    assert max(line.get_xdata()[-1] for line in lines if line.get_linewidth() > 1) == shared
+
+
+def test_plan_marks_the_plan_and_draws_each_limit(drawn):
+    axis, grid = drawn["plan"].axes[0], plan_grid()
+    mesh = next(c for c in axis.collections if c.get_array() is not None and len(c.get_paths()) > 1)
+    table = grid.pivot(index="atpp", columns="replay", values="target_loss").to_numpy()
+    np.testing.assert_allclose(np.asarray(mesh.get_array()).ravel(), table.ravel())
+    (star,) = axis.get_lines()
+    assert (star.get_xdata()[0], star.get_ydata()[0]) == (0.2, 5.0)
+    labels = [text.get_text() for text in drawn["plan"].legends[0].get_texts()]
+    assert labels == [
+        "outside a limit",
+        "target loss = 4.2",
+        "forgetting en = 0.1",
+        "forgetting ar = 0.15",
+        "plan (r = 0.2, A = 5)",
+    ]
+
+
+def test_plan_says_when_no_point_meets_the_limits():
+    chosen = {"replay": 0.3, "atpp": 9.0, "feasible": False}
+    figure = figures.plan(plan_grid(), chosen, {"target_loss": 1.0, "forgetting_en": 9.0})
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "target loss = 1 (nowhere met)" in labels
+    assert "forgetting en = 9 (met everywhere)" in labels
+    assert "infeasible, least excess (r = 0.3, A = 9)" in labels
+    assert_within_page(figure)
+
+
+def test_a_robust_plan_has_a_mark_of_its_own():
+    robust = {"replay": 0.4, "atpp": 8.0, "feasible": True}
+    labels = [
+        [
+            text.get_text()
+            for text in figures.plan(plan_grid(), CHOSEN, LIMITS, each).legends[0].texts
+        ]
+        for each in (robust, robust | {"feasible": False})
+    ]
+    assert [each[-1] for each in labels] == [
+        "robust plan (r = 0.4, A = 8)",
+        "no robust plan (r = 0.4, A = 8)",
+    ]
+    assert labels[0][-2] == "plan (r = 0.2, A = 5)"
+
+
+def test_a_plan_beyond_the_grid_stands_at_its_edge_and_is_called_so():
+    figure = figures.plan(plan_grid(), CHOSEN | {"atpp": 0.003}, LIMITS)
+    (star,) = figure.axes[0].get_lines()
+    assert star.get_ydata()[0] == plan_grid()["atpp"].min()
+    label = figure.legends[0].get_texts()[-1].get_text()
+    assert label == "plan (r = 0.2, A = 0.003, beyond the edge)"
+    assert_within_page(figure)
+
+
+def test_a_plan_on_the_edge_is_not_beyond_it():
+    highest = plan_grid()["atpp"].max()
+    figure = figures.plan(plan_grid(), {"replay": 0.2, "atpp": highest * (1 + 1e-12)}, LIMITS)
+    assert "beyond" not in figure.legends[0].get_texts()[-1].get_text()
+
+
+def test_plan_draws_round_forgetting_levels_where_there_is_no_limit():
+    figure = figures.plan(plan_grid(["en"]), None, {})
+    assert {text.get_text() for text in figure.axes[0].texts} <= {"0.05", "0.1", "0.2", "0.5", "1"}
+    assert figure.axes[0].texts
+
+
+def test_plan_takes_an_unknown_limit_for_none():
+    figure = figures.plan(plan_grid(["en"]), None, {"target_loss": float("nan")})
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["forgetting en"]
+
+
+def test_sizes_without_names_are_called_by_their_parameters(tmp_path):
+    table = observation_table(sizes={"16832": 16832, "45952": 45952})
+    prediction_table(table, laws=["floor"]).to_csv(tmp_path / "predictions.csv")
+    # From CSV such sizes come back as numbers.
+    figure = figures.calibration(pd.read_csv(tmp_path / "predictions.csv"), None, "fr")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[:2] == ["N = 16.8k", "N = 46k"]
+
+
+# --- lean tables
+
+
+@pytest.mark.parametrize(
+    "lean",
+    [
+        {"controls": False},
+        {"seeds": 1},
+        {"domains": ("fr", "en")},
+        {"sizes": {"w16": 16832}},
+        {"sizes": {"16832": 16832}, "seeds": 1, "controls": False},
+    ],
+    ids=["no control", "one seed", "one base domain", "one size", "least"],
+)
+def test_lean_tables_are_drawn_within_the_page(lean):
+    table = observation_table(**lean)
+    base = [domain for domain in lean.get("domains", ("en", "ar")) if domain != "fr"]
+    predicted = prediction_table(table, laws=["floor"])
+    made = {
+        "adaptation": (figures.adaptation(table, "fr"), 3 * table["size"].nunique()),
+        "forgetting": (figures.forgetting(table, base), 3 * len(base)),
+        "calibration": (figures.calibration(predicted, float("nan"), "fr"), 2),
+        "residuals": (figures.residuals(predicted, None, "fr"), 2),
+    }
+    for figure, panels in made.values():
+        assert len(figure.axes) == panels
+        assert_within_page(figure)
+
+
+def test_a_missing_cell_leaves_a_gap_not_an_error(observations):
+    holed = observations[~((observations["size"] == "w48") & (observations["ptpp"] == 31))]
+    figure = figures.adaptation(holed, "fr")
+    assert len(figure.axes) == 9
+    assert not figure.axes[7].get_lines()
+
+
+def test_many_laws_stay_within_the_page(observations):
+    laws = ["dcpt", "floor", "gated", "gated_floor", "exponent_gate", "saturating_gate"]
+    predicted = prediction_table(observations, laws=laws)
+    for draw in (figures.calibration, figures.residuals):
+        assert_within_page(draw(predicted, 0.005, "fr"))
+
+
+def test_nothing_is_cut_off(drawn):
+    for figure in drawn.values():
+        assert_within_page(figure)
+
+
+# --- what is certain
+
+
+def test_residuals_by_input_has_a_panel_per_law_and_input_with_every_cell(drawn, predicted):
+    figure = drawn["residuals_by_input"]
+    panels = itertools.product(("dcpt", "floor", "gated", "gated_floor"), figures.laws.INPUTS)
+    for axis, (law, column) in zip(figure.axes, panels, strict=True):
+        rows = of_panel(predicted, "with_anchors", law)
+        residuals = 100 * (rows["observed"] / rows["predicted"] - 1)
+        np.testing.assert_allclose(np.sort(scattered_points(axis)[:, 1]), np.sort(residuals))
+        assert len(axis.get_xticks()) == rows[column].nunique()
+
+
+def test_a_profile_panel_names_its_parameter_and_verdict_and_shows_both_protocols(drawn):
+    profiles, _ = profile_tables()
+    figure = drawn["profile"]
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title() for axis in shown] == ["E: identified", "S: identified", "kappa: flat"]
+    for axis, name in zip(shown, ("E", "S", "kappa"), strict=True):
+        lines = profiles[profiles["parameter"] == name]
+        np.testing.assert_allclose(line_points(axis), by_rows(lines[["value", "deviance"]]))
+
+
+def test_the_anchor_sweep_draws_means_over_repeats_in_percent(drawn):
+    sweep = sweep_table()
+    counts = sorted(sweep["count"].unique())
+    for axis, law in zip(drawn["anchor_sweep"].axes, ("dcpt", "floor"), strict=False):
+        means = sweep[sweep["law"] == law].groupby(["choice", "count"])["mae_rel"].mean()
+        expected = [(counts.index(count), 100 * mean) for (_, count), mean in means.items()]
+        np.testing.assert_allclose(line_points(axis), by_rows(expected))
+        assert [tick.get_text() for tick in axis.get_xticklabels()] == [f"{c}" for c in counts]
+
+
+def test_the_law_comparison_draws_every_score_within_its_interval(drawn):
+    errors, slopes = drawn["law_comparison"].axes
+    table = interval_table()
+    for axis, name, factor in ((errors, "mae_rel", 100), (slopes, "calibration_slope", 1)):
+        rows = table[table["score"] == name]
+        drawn_lines = [line.get_xdata() for line in axis.get_lines()]
+        spans = [line for line in drawn_lines if len(line) == 2 and line[0] != line[1]]
+        wanted = sorted(zip(factor * rows["low"], factor * rows["high"], strict=True))
+        np.testing.assert_allclose(sorted(map(tuple, spans)), wanted)
+    assert [tick.get_text() for tick in errors.get_yticklabels()] == [
+        "dcpt", "floor", "gated", "gated floor",
+    ]  # fmt: skip
+
+
+def test_what_is_missing_for_a_figure_of_certainty_is_named(predicted):
+    profiles, found = profile_tables()
+    with pytest.raises(InputError, match="no profile of law 'gated'"):
+        figures.profile(profiles, found, "gated", "fr", 2.7)
+    with pytest.raises(InputError, match="anchor_sweep: no column 'choice'"):
+        figures.anchor_sweep(sweep_table().drop(columns="choice"), None, "fr")
+    with pytest.raises(InputError, match="'de'"):
+        figures.law_comparison(interval_table(), None, "de")
+    with pytest.raises(InputError, match="no rows under protocol 'late'"):
+        figures.residuals_by_input(predicted, None, "fr", "late")
+
+
+# --- bad input
+
+
+def test_an_unknown_domain_is_named(observations, predicted):
+    with pytest.raises(InputError, match=r"'de'.*'ar', 'en', 'fr'"):
+        figures.adaptation(observations, "de")
+    with pytest.raises(InputError, match="'de'"):
+        figures.calibration(predicted, 0.005, "de")
+    with pytest.raises(InputError, match="'de'"):
+        figures.forgetting(observations, ["en", "de"])
+
+
+def test_a_missing_column_and_an_unknown_role_are_named(predicted):
+    with pytest.raises(InputError, match="residuals: no column 'replay'"):
+        figures.residuals(predicted.drop(columns="replay"), None, "fr")
+    with pytest.raises(InputError, match="column role: found 'test'; accepted: fit, held_out"):
+        figures.residuals(predicted.assign(role="test"), None, "fr")
+
+
+def test_calibration_without_held_out_rows_is_refused(predicted):
+    with pytest.raises(InputError, match="no held-out rows of domain 'fr'"):
+        figures.calibration(predicted[predicted["role"] == "fit"], None, "fr")
+
+
+def test_a_plan_grid_with_a_gap_or_a_repeat_is_refused():
+    grid = plan_grid()
+    with pytest.raises(InputError, match=r"61 x 81, with 1 missing"):
+        figures.plan(grid.drop(index=7), None, {})
+    with pytest.raises(InputError, match="stands in the grid twice"):
+        figures.plan(pd.concat([grid, grid.iloc[:1]]), None, {})
+    with pytest.raises(InputError, match="no column 'forgetting_de'"):
+        figures.plan(grid, None, {"forgetting_de": 0.1})
+
+
+# --- files
+
+
+@pytest.fixture(scope="module")
+def saved(drawn, tmp_path_factory):
+    """A folder with every figure's files."""
+    folder = tmp_path_factory.mktemp("figures")
+    for name, figure in drawn.items():
+        figures.save(figure, folder / name)
+    return folder
+
+
+def test_each_figure_is_saved_as_pdf_and_png(drawn, saved):
+    for name in drawn:
+        assert (saved / f"{name}.pdf").read_bytes().startswith(b"%PDF-")
+        assert (saved / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list(saved.iterdir())) == 2 * len(drawn)
+
+
+def test_a_dot_in_the_stem_is_kept(tmp_path):
+    figures.save(figures.plan(plan_grid(), None, {}), tmp_path / "plan.floor.early_to_late")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["plan.floor.early_to_late.pdf", "plan.floor.early_to_late.png"]
+
+
+def test_saving_twice_gives_the_same_bytes(drawn, saved, tmp_path):
+    for name, figure in drawn.items():
+        figures.save(figure, tmp_path / name)
+    for path in saved.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+def test_another_process_draws_the_same_bytes(saved, tmp_path):
+    code = (
+        "from ptpp.report import figures; import test_figures as t;"
+        "figures.save(figures.adaptation(t.observation_table(), 'fr'), 'adaptation');"
+        "figures.save(figures.plan(t.plan_grid(), t.CHOSEN, t.LIMITS), 'plan')"
+    )
+    root = str(Path(figures.__file__).parents[3])
+    path = os.pathsep.join([root, str(Path(__file__).parent), str(Path(root) / "tests" / "shared")])
+    environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (saved / path.name).read_bytes(), path.name
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_no_figure_or_setting_stays_behind(tmp_path, observations):
+    before = dict(matplotlib.rcParams)
+    figures.save(figures.adaptation(observations, "fr"), tmp_path / "adaptation")
+    assert dict(matplotlib.rcParams) == before
+    assert pyplot.get_fignums() == []
+
+
+# --- captions
+
+REPORT = Path(figures.__file__).parents[3] / "report"
+
+
+@pytest.mark.parametrize("observations", [None, "my_losses.csv"])
+@pytest.mark.parametrize("caption", sorted(REPORT.glob("*.rst")), ids=lambda path: path.name)
+def test_captions_render_without_a_complaint(caption, observations):
+    config = yaml.safe_load((REPORT.parent / "config.yaml").read_text())
+    config["observations"] = observations
+    # As Snakemake sets it up: a block that ends a line takes the line break with it.
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(caption.read_text())
+    text = template.render(snakemake=SimpleNamespace(config=config))
+    page = publish_parts(text, writer=Writer(), settings_overrides={"halt_level": 2})
+    assert "{" not in page["body"]
+    assert "None" not in page["body"]
+    assert "---" not in page["body"], "a heading that was not recognised"
+
+
+def test_every_figure_has_a_caption(drawn):
+    assert {path.stem for path in REPORT.glob("*.rst")} >= {*drawn, "workflow"}

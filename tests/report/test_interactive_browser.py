@@ -1,0 +1,280 @@
+"""The interactive planner in a real browser: the same numbers as Python, by mouse and keyboard.
+
+Skipped, and said so, where there is no Chromium.
+"""
+
+import base64
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from browser import CHROMIUM, DRIVER, MISSING, chromium, look, open_page, settle
+from pages import REQUEST, every_law
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from ptpp.laws import predict, predict_draws
+from ptpp.laws.declared import law_of
+from ptpp.planning import Fitted, make_plan, make_robust_plan
+from ptpp.planning.forecast import paired_rows
+from ptpp.report.planner import planner_page
+
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=MISSING)
+
+FITS = every_law()
+TARGETS = [record for record, _ in FITS if not law_of(record).offset]
+FORGETTING = {record.domain: record for record, _ in FITS if law_of(record).offset}
+TARGETS_BY_NAME = {record.law: record for record in TARGETS}
+MEMBER = {r.domain if law_of(r).offset else r.law: draws for r, draws in FITS}
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "planner.html"
+    path.write_text(planner_page(REQUEST, FITS, ("gated_floor", "with_anchors")), "utf-8")
+    with chromium() as driver:
+        look(driver, 1280, 1000)
+        open_page(driver, path)
+        yield driver
+
+
+@pytest.fixture
+def page(driver):
+    """The page as it was configured."""
+    look(driver, 1280, 1000)
+    driver.execute_script("scrollTo(0, 0)")  # nothing to be clicked lies below the verdict there
+    driver.find_element("id", "reset").click()
+    settle(driver)
+    return driver
+
+
+def found(page, name):
+    settle(page)
+    return page.execute_script(f"return planner.found.{name}")
+
+
+def text(page, element):
+    return page.find_element("id", element).text
+
+
+def rows(n_params, ptpp, replay, atpp):
+    one = np.ones(np.shape(atpp))
+    columns = {"n_params": n_params * one, "ptpp": ptpp * one, "replay": replay * one}
+    return columns | {"atpp": atpp, "adapt_tokens": atpp * n_params, "base_loss": 3.4 * one}
+
+
+def random_rows(count):
+    """Points within and far beyond what was measured, two of them where the bends cancel."""
+    generator = np.random.default_rng(0)
+    n_params, ptpp = 10 ** generator.uniform(4, 11, count), 10 ** generator.uniform(0, 4, count)
+    replay, atpp = generator.uniform(0, 0.99, count), 10 ** generator.uniform(-3, 3, count)
+    replay[0], ptpp[1] = 1 - 0.8, 22.0  # the reference share and PTPP
+    replay[2] = 0.0
+    return rows(n_params, ptpp, replay, atpp)
+
+
+@pytest.mark.parametrize("number", range(len(FITS)), ids=[f"{f.law}-{f.domain}" for f, _ in FITS])
+def test_law_values_are_those_of_python(page, number):
+    record, draws = FITS[number]
+    table = random_rows(200)
+    points = np.column_stack([table[c] for c in ("n_params", "ptpp", "replay", "atpp")])
+    ask = """const [fit, draw, points] = arguments;
+        return points.map(([n_params, ptpp, replay, atpp]) =>
+          planner.value(fit, draw, {n_params, ptpp, base_loss: 3.4}, replay, atpp))"""
+    for draw in (None, 0, 17):
+        params = None if draw is None else draws.params[[draw]]
+        python = predict(record, table) if draw is None else predict_draws(record, params, table)[0]
+        shown = page.execute_script(ask, number, draw, points.tolist())
+        np.testing.assert_allclose(shown, python, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("law", ["gated_floor", "exponent_gate", "transfer_offset", "mine"])
+def test_a_plan_is_that_of_python(page, law):
+    page.execute_script("planner.set({law: arguments[0]})", f"{law}.with_anchors")
+    shown, plan = found(page, "point"), make_plan(REQUEST, TARGETS_BY_NAME[law], FORGETTING)
+    assert shown["feasible"] is plan.feasible is True
+    assert shown["limit"] == pytest.approx(plan.target_loss_limit, abs=1e-6)
+    assert shown["atpp"] == pytest.approx(plan.atpp, rel=1e-4)
+
+
+def test_a_request_that_cannot_be_met_misses_by_as_much_as_in_python(page):
+    page.execute_script("planner.set({mode: 'target', target: 2.2})")
+    shown = found(page, "point")
+    request = replace(REQUEST, target_loss=2.2, target_within=None)
+    plan = make_plan(request, TARGETS_BY_NAME["gated_floor"], FORGETTING)
+    assert not plan.feasible and not shown["feasible"]
+    assert shown["shortfall"] == pytest.approx(plan.shortfall, abs=1e-4)
+    assert "No point keeps every limit" in text(page, "verdict")
+
+
+def share_kept(limits, replay, atpp):
+    """In how many of the paired draws all limits hold, by Python, at points of one shape."""
+    table = rows(REQUEST.n_params, REQUEST.ptpp, np.ravel(replay), np.ravel(atpp))
+    names = ["gated_floor", *REQUEST.forgetting_limits]
+    order = dict(zip(names, paired_rows([MEMBER[name] for name in names]), strict=True))
+    target = TARGETS_BY_NAME["gated_floor"]
+    kept = predict_draws(target, MEMBER["gated_floor"].params, table) <= limits[:, None] + 1e-7
+    for domain, most in REQUEST.forgetting_limits.items():
+        params = MEMBER[domain].params[order[domain]]
+        kept &= predict_draws(FORGETTING[domain], params, table) <= most + 1e-7
+    return kept.mean(axis=0).reshape(np.shape(atpp))
+
+
+@pytest.mark.parametrize(("mode", "level"), [("within", 0.6), ("within", 0.9), ("target", 0.8)])
+def test_the_robust_plan_holds_in_enough_draws_and_nothing_cheaper_does(page, mode, level):
+    page.execute_script("planner.set({mode: arguments[0], level: arguments[1]})", mode, level)
+    page.execute_script("planner.set({target: 3.5})")
+    robust, limits = found(page, "robust"), found(page, "draws.map((draw) => draw.limit)")
+    limits = np.array(limits)
+    assert robust["feasible"] and (mode == "within" or (limits == 3.5).all())
+    point = np.array([robust["replay"]]), np.array([robust["atpp"]])
+    assert share_kept(limits, *point)[0] >= level - 1e-12
+    assert robust["share"] == pytest.approx(share_kept(limits, *point)[0], abs=1e-12)
+    replay, atpp = np.meshgrid(
+        np.linspace(0, 0.95, 200), np.geomspace(REQUEST.min_atpp, robust["atpp"] * 0.995, 200)
+    )
+    assert (share_kept(limits, replay, atpp) < level).all()
+
+
+@pytest.mark.parametrize("law", ["gated_floor", "floor", "mine"])
+def test_a_robust_plan_is_that_of_python(page, law):
+    page.execute_script("planner.set({law: arguments[0]})", f"{law}.with_anchors")
+    target, en, ar = (
+        Fitted(next(r for r, _ in FITS if name in (r.law, r.domain)), MEMBER[name])
+        for name in (law, "en", "ar")
+    )
+    plan, shown = make_robust_plan(REQUEST, target, {"en": en, "ar": ar}), found(page, "robust")
+    assert shown["feasible"] is plan.feasible is True
+    assert shown["atpp"] == pytest.approx(plan.atpp, rel=0.01)
+
+
+def test_near_the_best_means_near_each_draws_own_best(page):
+    limits = found(page, "draws.map((draw) => draw.limit)")
+    names = ["gated_floor", *REQUEST.forgetting_limits]
+    order = paired_rows([MEMBER[name] for name in names])
+    for draw in (0, 11):
+        values = [
+            MEMBER[name].params[place[draw]] for name, place in zip(names, order, strict=True)
+        ]
+        records = [TARGETS_BY_NAME["gated_floor"], *(FORGETTING[name] for name in names[1:])]
+        target, en, ar = (
+            replace(r, params=dict(zip(r.params, v.tolist(), strict=True)))
+            for r, v in zip(records, values, strict=True)
+        )
+        plan = make_plan(REQUEST, target, {"en": en, "ar": ar}, resolution=60)
+        assert limits[draw] == pytest.approx(plan.target_loss_limit, abs=1e-4)
+
+
+def test_sliders_move_by_keyboard(page):
+    before = found(page, "point.atpp")
+    slider = page.find_element("id", "forgetting_en")
+    slider.send_keys(Keys.ARROW_RIGHT * 10)
+    assert page.execute_script("return planner.state.forgetting.en") == pytest.approx(0.6)
+    assert "0.6 nats" in slider.get_attribute("aria-valuetext")
+    assert found(page, "point.limit") is not None and found(page, "point.atpp") != before
+
+
+def test_numbers_can_be_typed_and_nonsense_changes_nothing(page):
+    field = page.find_element("id", "n_params-number")
+    field.clear()
+    field.send_keys("8.1e9\n")
+    assert page.execute_script("return planner.state.n_params") == 8.1e9
+    settle(page)
+    assert "N 8.10e9 (measured 16830 to 87360)" in text(page, "extrapolation")
+    field.clear()
+    field.send_keys("many\n")
+    assert field.get_attribute("aria-invalid") == "true"
+    assert page.execute_script("return planner.state.n_params") == 8.1e9
+
+
+def test_a_click_on_the_map_tells_what_is_there(page):
+    place = page.find_element("css selector", "#map .pointer")
+    ActionChains(page).move_to_element(place).click().perform()
+    settle(page)
+    replay, atpp = page.execute_script("return [planner.state.replay, planner.state.atpp]")
+    assert replay == pytest.approx(0.475, abs=0.02)
+    table = rows(REQUEST.n_params, REQUEST.ptpp, np.array([replay]), np.array([atpp]))
+    loss = predict(TARGETS_BY_NAME["gated_floor"], table)[0]
+    assert "Your point" in text(page, "numbers")
+    assert f"{loss:.4g}" in text(page, "numbers")
+
+
+def test_a_limit_is_lifted_with_its_box_and_the_plan_gets_no_dearer(page):
+    page.execute_script("planner.set({mode: 'target', target: 3.1})")
+    before = found(page, "point.atpp")
+    page.find_element("id", "forgetting_en-limited").click()
+    assert found(page, "point.atpp") <= before * (1 + 1e-9)
+    assert not page.find_element("id", "forgetting_en").is_enabled()
+
+
+def test_a_budget_below_the_least_tokens_is_told(page):
+    field = page.find_element("id", "max_atpp-number")
+    field.clear()
+    field.send_keys("0.1\n")
+    assert "The budget ends at ATPP 0.1" in text(page, "verdict")
+
+
+def test_what_is_measured_carries_no_warning_and_what_is_not_does(page):
+    page.find_element("id", "inside").click()
+    settle(page)
+    assert text(page, "extrapolation") == ""
+    page.execute_script("planner.set({ptpp: 1000})")
+    assert "PTPP 1000 (measured 15 to 279)" in text(page, "extrapolation")
+
+
+def test_every_control_has_a_name_and_is_reached_by_tab(page):
+    unnamed = page.execute_script(
+        """return [...document.querySelectorAll("input, select, button")].filter((each) =>
+        !each.labels?.length && !each.getAttribute("aria-labelledby") && !each.textContent.trim()
+        ).map((each) => each.id)"""
+    )
+    assert unnamed == []
+    page.find_element("id", "law").click()
+    ActionChains(page).send_keys(Keys.ESCAPE, Keys.TAB).perform()
+    assert page.switch_to.active_element.get_attribute("id") == "reset"
+
+
+def test_a_phone_shows_it_all_without_scrolling_sideways(page):
+    look(page, 360, 740)
+    beyond = """return [...document.querySelectorAll("#map svg, fieldset, select, .row")]
+        .filter((each) => each.getBoundingClientRect().right > 360).length"""
+    WebDriverWait(page, 10).until(
+        lambda p: p.execute_script(beyond) == 0
+    )  # plots follow in a while
+    assert page.execute_script("return document.documentElement.scrollWidth") <= 360
+
+
+def test_dark_mode_changes_page_and_plots(page):
+    ink = "return getComputedStyle(document.querySelector('#map .across')).fill"
+    light = page.execute_script(ink)
+    look(page, 1280, 1000, "dark")
+    settle(page)
+    assert page.execute_script(ink) != light
+    paper = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert paper == "rgb(20, 23, 26)"
+
+
+def test_a_report_can_show_it_in_a_frame_by_a_data_url(driver, page):
+    document = planner_page(REQUEST, FITS, ("gated_floor", "with_anchors")).encode()
+    url = "data:text/html;charset=utf8;base64," + base64.b64encode(document).decode()
+    driver.switch_to.new_window("tab")
+    try:
+        driver.execute_script(
+            """const frame = document.createElement("iframe");
+            frame.src = arguments[0];
+            document.body.append(frame)""",
+            url,
+        )
+        driver.switch_to.frame(driver.find_element("tag name", "iframe"))
+        settle(driver)
+        assert "Cheapest plan" in driver.page_source
+    finally:
+        driver.close()
+        driver.switch_to.window(driver.window_handles[0])
+
+
+def test_it_loads_nothing_and_complains_of_nothing(page):
+    assert page.execute_script("return performance.getEntriesByType('resource').length") == 0
+    assert [entry for entry in page.get_log("browser") if entry["level"] != "INFO"] == []
+    assert page.title == "Adaptation planner"

@@ -1,0 +1,228 @@
+"""The training loop: schedules, milestones, divergence, and resuming to the bit."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ptpp.errors import Interrupted
+from ptpp.models.backend import Flat, backend_for
+from ptpp.models.model import Autograd
+from ptpp.models.optimiser import Settings
+from ptpp.models.sizes import Shape
+from ptpp.models.weights import Weights, initialise
+from ptpp.training.data import BlockOrder, Mixture
+from ptpp.training.engine import Diverged, Milestone, rate_multiplier, sequences_trained, train
+from ptpp.training.evaluation import held_out_losses
+from ptpp.training.state import StateFolder, previous
+
+SHAPE = Shape(width=8, depth=1, heads=1, context=8, vocab_size=32)
+SETTINGS = Settings(
+    learning_rate=0.02, base_width=8, batch=4, warmup=8, decay_fraction=0.25, clip=1.0
+)
+
+
+def milestone(end, settings=SETTINGS):
+    return Milestone.at(
+        end * SHAPE.context / SHAPE.n_params, SHAPE.n_params, SHAPE.context, settings
+    )
+
+
+MILESTONES = [milestone(end) for end in (30, 60, 90)]
+
+
+@pytest.fixture
+def text():
+    """A text with something to learn: each token tells the next."""
+    rng = np.random.default_rng(0)
+    steps = rng.choice([1, 1, 1, 7], size=4000)
+    return (np.cumsum(steps) % 32).astype(np.uint16)
+
+
+def run(text, folder, milestones=MILESTONES, settings=SETTINGS, fingerprint="f", stop_after=None):
+    """Train; `stop_after` steps an exception stands in for a kill.
+
+    Returns records, curve, weights and the number of steps taken.
+    """
+    torch.set_num_threads(1)
+    weights = Weights(SHAPE)
+    initialise(weights, 0)
+    backend = backend_for(weights)
+    mixture = Mixture({"x": BlockOrder(text, SHAPE.context, (0,))}, {"x": 1.0})
+    blocks = {"x": mixture.batch(0, 16)}
+    steps = 0
+
+    class Stopped(Exception):
+        pass
+
+    batch = mixture.batch
+
+    def counted(start, stop):
+        nonlocal steps
+        steps += 1
+        if stop_after is not None and steps > stop_after:
+            raise Stopped
+        return batch(start, stop)
+
+    mixture.batch = counted
+    try:
+        records, curve = train(
+            backend,
+            mixture,
+            settings,
+            milestones,
+            lambda _: held_out_losses(backend, blocks),
+            StateFolder(folder, fingerprint),
+            "test",
+            save_every_s=0.0,
+        )
+    except Stopped:
+        return None, None, None, steps
+    return records, curve, weights, steps
+
+
+def test_loss_falls_from_milestone_to_milestone(text, tmp_path):
+    records, curve, _, _ = run(text, tmp_path)
+    losses = [record["x"] for record in records]
+    assert losses[0] > losses[1] > losses[2]
+    assert losses[2] < math.log(32)
+    assert curve.points[0][1] > curve.points[-1][1]
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 8, 9, 14, 20, 26])
+def test_stopped_and_resumed_equals_uninterrupted_to_the_bit(text, tmp_path, stop_after):
+    records, curve, model, steps = run(text, tmp_path / "whole")
+    assert run(text, tmp_path / "cut", stop_after=stop_after)[0] is None
+    again, curve_again, resumed, steps_again = run(text, tmp_path / "cut")
+    assert steps_again < steps
+    assert again == records
+    assert curve_again.points == curve.points
+    for name, tensor in model.state("now").items():
+        assert torch.equal(tensor, resumed.state("now")[name])
+
+
+def test_state_of_another_run_is_refused(text, tmp_path):
+    run(text, tmp_path, stop_after=9, fingerprint="other settings")
+    _, _, _, steps = run(text, tmp_path)
+    _, _, _, from_scratch = run(text, tmp_path / "fresh")
+    assert steps == from_scratch
+
+
+def test_two_damaged_saves_cost_a_restart_and_no_more(text, tmp_path):
+    run(text, tmp_path, stop_after=9)
+    path = StateFolder(tmp_path, "f").path
+    for each in (path, previous(path)):
+        each.write_bytes(each.read_bytes()[:-50])
+    records, *_ = run(text, tmp_path)
+    assert records == run(text, tmp_path / "fresh")[0]
+
+
+def test_milestones_of_a_trunk_do_not_disturb_each_other(text, tmp_path):
+    together, *_ = run(text, tmp_path / "all")
+    alone, *_ = run(text, tmp_path / "last", milestones=MILESTONES[2:])
+    assert together[2] == alone[0]
+
+
+def test_a_milestone_ends_exactly_at_its_budget():
+    settings = Settings(learning_rate=1, base_width=8, batch=8, warmup=0, decay_fraction=0.2)
+    point = Milestone.at(15, n_params=16_832, context=128, settings=settings)
+    assert point.end == round(15 * 16_832 / 128)
+    assert point.branch % settings.batch == 0
+    assert 0.2 <= (point.end - point.branch) / point.end < 0.21
+
+
+def test_independent_schedules_decay_from_the_start():
+    settings = Settings(learning_rate=1, base_width=8, batch=4, warmup=0, decay_fraction=1.0)
+    point = milestone(40, settings)
+    assert point.branch == 0
+    rates = [rate_multiplier(p, settings, point) for p in range(0, 40, 4)]
+    assert rates == pytest.approx(np.linspace(1, 0.1, 10))
+
+
+def test_rates_warm_up_hold_and_decay_to_zero():
+    point = MILESTONES[2]
+    assert rate_multiplier(0, SETTINGS, None) == 0.5
+    assert rate_multiplier(40, SETTINGS, None) == 1.0
+    assert rate_multiplier(point.branch, SETTINGS, point) == 1.0
+    assert rate_multiplier(point.end, SETTINGS, point) == 0.0
+
+
+def test_divergence_names_the_run(text, tmp_path):
+    settings = Settings(
+        learning_rate=float("inf"), base_width=8, batch=4, warmup=0, decay_fraction=0.25
+    )
+    with pytest.raises(Diverged, match="test: loss is"):
+        run(text, tmp_path, settings=settings)
+
+
+def test_evaluation_is_the_mean_over_all_blocks(text):
+    weights = Weights(SHAPE)
+    initialise(weights, 0)
+    backend = backend_for(weights)
+    blocks = {"x": BlockOrder(text, SHAPE.context, (0,)).blocks(0, 3000 // SHAPE.context)}
+    alone = [backend.loss(torch.from_numpy(row[None])) for row in blocks["x"]]
+    assert held_out_losses(backend, blocks)["x"] == pytest.approx(np.mean(alone), rel=1e-6)
+
+
+@pytest.mark.parametrize("look_every", [1, 5])
+def test_the_module_for_gpus_learns_the_same(text, tmp_path, look_every):
+    expected, curve, *_ = run(text, tmp_path / "hand-written")
+    weights = Weights(SHAPE)
+    initialise(weights, 0)
+    backend = Flat(Autograd(weights))
+    mixture = Mixture({"x": BlockOrder(text, SHAPE.context, (0,))}, {"x": 1.0})
+    blocks = {"x": mixture.batch(0, 16)}
+    records, again = train(
+        backend, mixture, SETTINGS, MILESTONES, lambda _: held_out_losses(backend, blocks),
+        StateFolder(tmp_path / "module", "f"), "test", look_every=look_every,
+    )  # fmt: skip
+    for ours, theirs in zip(records, expected, strict=True):
+        assert ours["x"] == pytest.approx(theirs["x"], rel=1e-3)
+    assert [at for at, _ in again.points] == [at for at, _ in curve.points]
+    assert [loss for _, loss in again.points] == pytest.approx(
+        [loss for _, loss in curve.points], rel=1e-3
+    )
+
+
+def test_asked_to_stop_it_saves_and_goes_on_from_that_very_step(text, tmp_path):
+    weights = Weights(SHAPE)
+    initialise(weights, 0)
+    mixture = Mixture({"x": BlockOrder(text, SHAPE.context, (0,))}, {"x": 1.0})
+    steps = iter([False] * 6 + [True])
+    with pytest.raises(Interrupted, match="test: asked to stop; saved after 28 sequences"):
+        train(
+            backend_for(weights), mixture, SETTINGS, MILESTONES, lambda _: {},
+            StateFolder(tmp_path, "f"), "test", save_every_s=1e9, stopping=lambda: next(steps),
+        )  # fmt: skip
+    *_, left = run(text, tmp_path)
+    *_, all_steps = run(text, tmp_path / "whole")
+    assert left == all_steps - 7
+
+
+def test_a_damaged_save_costs_one_save_interval(text, tmp_path):
+    run(text, tmp_path, stop_after=9)  # saved after every step
+    path = StateFolder(tmp_path, "f").path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    records, *_, left = run(text, tmp_path)
+    expected, *_, all_steps = run(text, tmp_path / "fresh")
+    assert records == expected
+    assert left == all_steps - 8
+
+
+def test_what_will_be_trained_is_known_before(text, tmp_path):
+    *_, steps = run(text, tmp_path)
+    sequences = sequences_trained(MILESTONES)
+    assert sequences == MILESTONES[-1].branch + sum(m.end - m.branch for m in MILESTONES)
+    assert steps >= sequences / SETTINGS.batch
+
+
+def test_a_second_process_on_the_same_state_is_turned_away(tmp_path):
+    folder = StateFolder(tmp_path / "state", "f")
+    with (
+        folder.locked(),
+        pytest.raises(ValueError, match="another process"),
+        StateFolder(tmp_path / "state", "f").locked(),
+    ):
+        pass
