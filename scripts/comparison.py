@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import log, run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.laws.comparison import Contender, comparison_table, coverage_table, interval_table
     from ptpp.laws.experiment import split_of
     from ptpp.laws.record import Fit
@@ -23,4 +23,4 @@ with jobs.logged(snakemake.log[0]):
     write_table(interval_table(contenders), Path(out.score_intervals).with_suffix(""))
     write_table(coverage_table(contenders), Path(out.coverage).with_suffix(""))
     write_table(comparison_table(contenders), Path(out.comparison).with_suffix(""))
-    jobs.log.info("\n%s", Path(out.coverage_md).read_text())
+    log.info("\n%s", Path(out.coverage_md).read_text())

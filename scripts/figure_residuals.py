@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.report import figures
 
     target = snakemake.params.target

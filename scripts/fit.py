@@ -1,8 +1,8 @@
 """Fit one law to one domain under one protocol, with its bootstrap draws and its profiles."""
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import log, run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from dataclasses import asdict
 
     import pandas as pd
@@ -35,9 +35,9 @@ with jobs.logged(snakemake.log[0]):
     draws.to_npz(output.draws)
     write_csv(lines, output.profile)
     write_csv(pd.DataFrame([asdict(one) for one in found]), output.verdicts)
-    jobs.log.info("objective %.6g, converged: %s", record.objective, record.converged)
-    jobs.log.info("%d refits; drawn from their band: %s", len(draws.params), draws.drawn or "none")
+    log.info("objective %.6g, converged: %s", record.objective, record.converged)
+    log.info("%d refits; drawn from their band: %s", len(draws.params), draws.drawn or "none")
     for warning in record.warnings:
-        jobs.log.warning(warning)
+        log.warning(warning)
     for one in found:
-        jobs.log.info("%s: %s", one.verdict, one.words)
+        log.info("%s: %s", one.verdict, one.words)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import log, run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.laws.experiment import split_of
     from ptpp.laws.identifiability import BAND_COLUMNS, cure, kappa_band, reason
     from ptpp.laws.record import Fit
@@ -24,7 +24,7 @@ with jobs.logged(snakemake.log[0]):
             parts = split_of(record, observations, held_out, anchors)
             bands.append(kappa_band(record, draws, parts.fit, parts.held_out))
             told = reason(sorted(parts.fit["ptpp"].unique())), cure(observations, target, held_out)
-            jobs.log.warning("%s, %s: %s; %s", record.law, record.protocol, *told)
+            log.warning("%s, %s: %s; %s", record.law, record.protocol, *told)
             bands[-1] = bands[-1].assign(reason=told[0], cure=told[1])
     verdicts = pd.concat([pd.read_csv(path) for path in snakemake.input.verdicts])
     out = snakemake.output

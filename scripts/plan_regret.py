@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import log, run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.laws.experiment import anchored_cells
     from ptpp.laws.record import Fit
     from ptpp.laws.uncertainty import Draws
@@ -22,4 +22,4 @@ with jobs.logged(snakemake.log[0]):
     )
     write_csv(cases, snakemake.output.cases)
     write_table(regret_table(cases), Path(snakemake.output.regret).with_suffix(""))
-    jobs.log.info("\n%s", Path(snakemake.output.regret_md).read_text())
+    log.info("\n%s", Path(snakemake.output.regret_md).read_text())

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import log, run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.jobs.files import write_text
     from ptpp.laws.record import Fit
     from ptpp.laws.uncertainty import Draws
@@ -20,6 +20,6 @@ with jobs.logged(snakemake.log[0]):
     request = PlanRequest.of(snakemake.params.request)
     page = planner_page(request, fits, (headline["law"], headline["protocol"]))
     write_text(snakemake.output[0], page)
-    jobs.log.info("%d fits, %.2f MB", len(fits), len(page) / 1e6)
+    log.info("%d fits, %.2f MB", len(fits), len(page) / 1e6)
     if len(page) > REPORT_LIMIT:
-        jobs.log.warning("too large for the report in Chromium; open %s", snakemake.output[0])
+        log.warning("too large for the report in Chromium; open %s", snakemake.output[0])

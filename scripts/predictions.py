@@ -1,8 +1,8 @@
 """Observed and predicted loss of every cell under every fit."""
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.laws.comparison import predictions_with_intervals as predictions
     from ptpp.laws.record import Fit
     from ptpp.laws.uncertainty import Draws

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import log, run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.laws.experiment import score_table
     from ptpp.laws.record import Fit
     from ptpp.report.tables import write_table
@@ -17,4 +17,4 @@ with jobs.logged(snakemake.log[0]):
         read_observations(snakemake.input.anchors),
     )
     write_table(frame, Path(snakemake.output.csv).with_suffix(""))
-    jobs.log.info("\n%s", Path(snakemake.output.md).read_text())
+    log.info("\n%s", Path(snakemake.output.md).read_text())

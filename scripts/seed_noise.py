@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import log, run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.report.tables import write_table
     from ptpp.table.observations import read_observations, seed_noise_by_cell
 
     noise = seed_noise_by_cell(read_observations(snakemake.input[0]))
     write_table(noise, Path(snakemake.output.seed_noise).with_suffix(""))
     for domain, rows in noise.groupby("domain"):
-        jobs.log.info(
+        log.info(
             "%s: %d cells, relative sd %.2g (median), %.2g (largest)",
             domain,
             len(rows),

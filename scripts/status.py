@@ -7,21 +7,21 @@ from pathlib import Path
 from ptpp.cost.estimate import cost_estimate
 from ptpp.errors import InputError
 from ptpp.jobs.files import write_json, write_text
-from ptpp.jobs.heartbeat import is_live, read_lines, read_marks
-from ptpp.jobs.status import Planned, found, status_text, sweep_status
+from ptpp.jobs.heartbeat import is_alive, read_heartbeats, read_lines
+from ptpp.jobs.status import PlannedJob, find_existing, status_text, sweep_status
 
 params, at = snakemake.params, time.time()
 results = Path(params.results)
-jobs = [Planned(**job) for job in params.jobs]
+jobs = [PlannedJob(**job) for job in params.jobs]
 try:
     costs = cost_estimate(params.config)
 except InputError:  # a finished table is given, and nothing is trained
     costs = None
 status = sweep_status(
     jobs,
-    found(path for job in jobs for path in job.outputs),
+    find_existing(path for job in jobs for path in job.outputs),
     read_lines(results / "logs"),
-    [mark | {"live": is_live(mark, at)} for mark in read_marks(results)],
+    [mark | {"live": is_alive(mark, at)} for mark in read_heartbeats(results)],
     costs,
     at,
 )

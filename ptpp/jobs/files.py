@@ -35,7 +35,7 @@ def _telling_of_full_disks(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place if the block succeeds.
 
     The temporary path keeps the suffix, since many writers choose a format by it. Raises Unwritable
@@ -58,7 +58,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_directory(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     """Yield an empty temporary directory that takes the place of `path` if the block succeeds.
 
     Raises Unwritable when the disk is full.
@@ -98,7 +98,7 @@ def link(source: str | os.PathLike, target: str | os.PathLike) -> None:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

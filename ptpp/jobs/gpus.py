@@ -53,7 +53,7 @@ class Holder:
 
 
 @contextmanager
-def assigned(
+def assign_gpus(
     device: str,
     wanted: int,
     jobs_per_gpu: int,
@@ -111,7 +111,7 @@ def visible_gpus() -> list[Gpu]:
     restriction = os.environ.get(VISIBLE)
     told = _nvidia_smi()
     if told is not None:
-        return restricted(parse_list(told), restriction)
+        return restrict_gpus(parse_list(told), restriction)
     count = _torch_count()
     names = [str(k) for k in range(count)] if restriction is None else restriction.split(",")
     return [Gpu(name.strip(), name.strip(), k) for k, name in enumerate(names[:count])]
@@ -133,7 +133,7 @@ def parse_list(text: str) -> list[Gpu]:
     return found
 
 
-def restricted(gpus: Sequence[Gpu], restriction: str | None) -> list[Gpu]:
+def restrict_gpus(gpus: Sequence[Gpu], restriction: str | None) -> list[Gpu]:
     """Those of `gpus` that a value of CUDA_VISIBLE_DEVICES lets through; None lets all.
 
     Entries are indices, names or their beginnings. As CUDA has it, whatever follows an entry that
@@ -154,7 +154,7 @@ def restricted(gpus: Sequence[Gpu], restriction: str | None) -> list[Gpu]:
     return kept
 
 
-def chosen_gpus(
+def choose_gpus(
     holders: Mapping[Gpu, Sequence[Holder]], wanted: int, jobs_per_gpu: int
 ) -> list[Gpu]:
     """The `wanted` emptiest GPUs on which fewer than `jobs_per_gpu` jobs are; [] if too few are."""
@@ -199,7 +199,7 @@ def _take(
             wait(_holding(folder / "door"))
         while True:
             holders = {gpu: _on(gpu, folder) for gpu in gpus}
-            chosen = chosen_gpus(holders, wanted, jobs_per_gpu)
+            chosen = choose_gpus(holders, wanted, jobs_per_gpu)
             if chosen:
                 break
             wait([each for present in holders.values() for each in present])

@@ -25,7 +25,7 @@ BEAT_S = 10.0
 FRESH_S = 180.0  # long calls into C, such as saving tens of gigabytes, hold the beat up
 
 
-def place_of(path: str | Path) -> tuple[Path, Path, str]:
+def locate_job(path: str | Path) -> tuple[Path, Path, str]:
     """The results folder, the logs folder and the name of the job whose log is at `path`.
 
     results/x/logs/pretrain/w16.ptpp15.log is the job pretrain/w16.ptpp15 of results/x. Without a
@@ -68,7 +68,7 @@ def read_lines(folder: str | Path) -> Iterator[dict]:
                     yield json.loads(line[max(0, line.rfind('{"job": ')) :])
 
 
-class Mark:
+class Heartbeat:
     """A small file that says who works on a job and how far it is.
 
     A thread writes it anew when there is news and every 10 s, so that it stays fresh while a job
@@ -77,17 +77,17 @@ class Mark:
 
     def __init__(self, results: Path, job: str):
         self.path = results / ".running" / f"{job.replace('/', '.')}.json"
-        self.content = {"job": job, **whereabouts(), "started": now()}
+        self.content = {"job": job, **process_identity(), "started": now()}
         self._ended = False
         self._news = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="mark", daemon=True)
 
-    def tell(self, **progress: object) -> None:
+    def report(self, **progress: object) -> None:
         """Add to what the mark says."""
         self.content = self.content | progress | {"told": time.time()}
         self._news.set()
 
-    def __enter__(self) -> "Mark":
+    def __enter__(self) -> "Heartbeat":
         self._write()
         self._thread.start()
         return self
@@ -113,14 +113,14 @@ class Mark:
             write_json(self.path, self.content | {"at": time.time()})
 
 
-def read_marks(results: str | Path) -> Iterator[dict]:
+def read_heartbeats(results: str | Path) -> Iterator[dict]:
     """Every mark in a results folder, those of killed jobs included."""
     for path in sorted((Path(results) / ".running").glob("[!.]*.json")):
         with contextlib.suppress(OSError, ValueError):  # it has just gone
             yield json.loads(path.read_text(encoding="utf-8"))
 
 
-def is_live(mark: Mapping, at: float, host: str = HOST) -> bool:
+def is_alive(mark: Mapping, at: float, host: str = HOST) -> bool:
     """Whether the job behind a mark seems to run still at `at`, in seconds since 1970.
 
     The mark must be fresh and, on the same host, the process there.
@@ -139,7 +139,7 @@ def is_live(mark: Mapping, at: float, host: str = HOST) -> bool:
         return True
 
 
-def whereabouts() -> dict:
+def process_identity() -> dict:
     """Host, process and, inside SLURM, job."""
     slurm = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = "_".join(slurm) if all(slurm) else os.environ.get("SLURM_JOB_ID")

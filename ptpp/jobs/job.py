@@ -12,41 +12,41 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptpp.errors import InputError, Interrupted
-from ptpp.jobs.heartbeat import Mark, append_line, now, place_of
+from ptpp.jobs.heartbeat import Heartbeat, append_line, locate_job, now
 
 log = logging.getLogger("ptpp")
 
 
 @dataclass
 class Job:
-    """What one start of a job tells of itself as it goes on; `logged` writes it down.
+    """What one start of a job tells of itself as it goes on; `run_job` writes it down.
 
     tokens, flops: what this very start trained, decay branches included, evaluation not; None where
     nothing is trained. A resumed job counts from where it went on, and work that was remembered
     counts nothing, so that the sum over all starts is what was spent. share: how much of the job's
-    whole work is done, by whichever start. gpu: what `gpu_used` tells in the process that trained,
+    whole work is done, by whichever start. gpu: what `gpu_usage` tells in the process that trained,
     where that is another one.
     """
 
     results: Path
-    mark: Mark
+    mark: Heartbeat
     tokens: int | None = None
     flops: float | None = None
     share: float | None = None
     gpu: Mapping | None = None
 
-    def trained(self, tokens: int, flops: float) -> None:
+    def count(self, tokens: int, flops: float) -> None:
         self.tokens = (self.tokens or 0) + tokens
         self.flops = (self.flops or 0.0) + flops
 
-    def tell(self, share: float, **progress: object) -> None:
+    def report(self, share: float, **progress: object) -> None:
         """Let others see how far the job is; `progress` is JSON-able."""
         self.share = share
-        self.mark.tell(share=share, tokens=self.tokens, **progress)
+        self.mark.report(share=share, tokens=self.tokens, **progress)
 
 
 @contextmanager
-def logged(path: str | Path) -> Iterator[Job]:
+def run_job(path: str | Path) -> Iterator[Job]:
     """Send progress and errors of a job to the terminal and to its log file.
 
     An InputError ends the job with its one line, and so do a stop by signal and exhausted memory;
@@ -62,8 +62,8 @@ def logged(path: str | Path) -> Iterator[Job]:
         handler.handleError = lambda record: None
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         log.addHandler(handler)
-    results, folder, name = place_of(path)
-    job = Job(results, Mark(results, name))
+    results, folder, name = locate_job(path)
+    job = Job(results, Heartbeat(results, name))
     clock, status, reason = time.monotonic(), "failed", None
     try:
         with job.mark, _ending_on_sigterm():
@@ -104,7 +104,7 @@ def logged(path: str | Path) -> Iterator[Job]:
                 "share": 1.0 if status == "done" else job.share,
                 "seconds": round(time.monotonic() - clock, 3),
                 **_used(),
-                **(job.gpu or gpu_used()),
+                **(job.gpu or gpu_usage()),
                 **{key: job.mark.content[key] for key in ("host", "pid", "slurm_job", "started")},
                 "ended": now(),
             },
@@ -123,7 +123,7 @@ def _used() -> dict:
     }
 
 
-def gpu_used() -> dict:
+def gpu_usage() -> dict:
     """Which device this process trained on, and the most that torch allocated on a GPU."""
     used = {"device": "cpu", "gpu_peak_memory_mib": None}
     torch = sys.modules.get("torch")  # not imported for this
@@ -136,7 +136,7 @@ def gpu_used() -> dict:
 
 @contextmanager
 def _ending_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends a job in order, with its record; `stoppable` gives it time to save besides."""
+    """SIGTERM ends a job in order, with its record; `catch_stop` gives it time to save besides."""
 
     def end(number, frame):
         raise Interrupted(signal.Signals(number).name)
@@ -160,7 +160,7 @@ def out_of_memory(error: Exception) -> bool:
 
 
 @contextmanager
-def stoppable() -> Iterator[Callable[[], bool]]:
+def catch_stop() -> Iterator[Callable[[], bool]]:
     """Yield a function that tells whether SIGTERM or SIGINT has asked the job to end.
 
     Clusters send SIGTERM some time before they kill, so that work can be saved. SLURM may send it

@@ -26,26 +26,26 @@ class Watch:
     part: int = 0
     parts: int = 1
 
-    def of(self, name: str, flops_per_token: float, part: int = 0, parts: int = 1) -> "Watch":
+    def for_run(self, name: str, flops_per_token: float, part: int = 0, parts: int = 1) -> "Watch":
         """The watch of one run of the job."""
         one = replace(self, name=name, flops_per_token=flops_per_token, part=part, parts=parts)
-        one.trained(0)  # a job that finds its runs finished has trained 0 tokens
+        one.count(0)  # a job that finds its runs finished has trained 0 tokens
         if self.job is not None:
-            self.job.tell(part / parts)
+            self.job.report(part / parts)
         return one
 
-    def trained(self, tokens: int) -> None:
+    def count(self, tokens: int) -> None:
         if self.job is not None:
-            self.job.trained(tokens, tokens * self.flops_per_token)
+            self.job.count(tokens, tokens * self.flops_per_token)
 
-    def tell(self, share: float, run_s: float | None = None, **progress: object) -> None:
+    def report(self, share: float, run_s: float | None = None, **progress: object) -> None:
         """How much of this run is done; the whole of it takes `run_s`, where that is known."""
         if self.job is not None:
             left = None if run_s is None else round((self.parts - self.part - share) * run_s, 1)
-            self.job.tell((self.part + share) / self.parts, seconds_left=left, **progress)
+            self.job.report((self.part + share) / self.parts, seconds_left=left, **progress)
 
 
-UNWATCHED = Watch()
+NO_WATCH = Watch()
 
 
 class Progress:
@@ -57,7 +57,7 @@ class Progress:
         total: int,
         done: int = 0,
         every_s: float = 10.0,
-        watch: Watch = UNWATCHED,
+        watch: Watch = NO_WATCH,
     ):
         self.what = what
         self.total = total
@@ -65,11 +65,11 @@ class Progress:
         self.every_s = every_s
         self.watch = watch
         self.started = self.last = time.monotonic()
-        watch.tell(done / total, what=what)
+        watch.report(done / total, what=what)
 
     def advance(self, tokens: int, loss: float | None = None) -> None:
         self.done += tokens
-        self.watch.trained(tokens)
+        self.watch.count(tokens)
         now = time.monotonic()
         if now - self.last < self.every_s:
             return
@@ -85,7 +85,7 @@ class Progress:
             shown,
             duration(left),
         )
-        self.watch.tell(
+        self.watch.report(
             self.done / self.total,
             self.total / rate if rate else None,
             what=self.what,

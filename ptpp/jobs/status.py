@@ -15,7 +15,7 @@ STATES = ("done", "running", "failed", "interrupted", "waiting")
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedJob:
     """A job of a complete run.
 
     job: its name, as in the lines and marks of `ptpp.jobs.heartbeat`. what and ptpp: the line of
@@ -52,7 +52,7 @@ class Status:
 
 
 def sweep_status(
-    jobs: Sequence[Planned],
+    jobs: Sequence[PlannedJob],
     found: Collection[str],
     lines: Iterable[Mapping],
     marks: Iterable[Mapping],
@@ -120,7 +120,7 @@ def status_text(status: Status, logs: str | Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def found(paths: Iterable[str]) -> set[str]:
+def find_existing(paths: Iterable[str]) -> set[str]:
     """Those of `paths` that exist. Each folder is read once, which spares thousands of look-ups."""
     wanted: dict[str, set[str]] = {}
     for path in paths:
@@ -132,7 +132,9 @@ def found(paths: Iterable[str]) -> set[str]:
     return there
 
 
-def _state(job: Planned, found: Collection[str], line: Mapping | None, mark: Mapping | None) -> str:
+def _state(
+    job: PlannedJob, found: Collection[str], line: Mapping | None, mark: Mapping | None
+) -> str:
     if mark is not None and mark["live"]:
         return "running"
     if all(path in found for path in job.outputs):
@@ -143,7 +145,7 @@ def _state(job: Planned, found: Collection[str], line: Mapping | None, mark: Map
     return {"failed": "failed", "stopped": "interrupted"}.get(told, "waiting")
 
 
-def _table(jobs: Sequence[Planned], states: Mapping[str, str]) -> pd.DataFrame:
+def _table(jobs: Sequence[PlannedJob], states: Mapping[str, str]) -> pd.DataFrame:
     counts: dict[tuple[str, str], Counter] = {}
     for job in jobs:
         counts.setdefault((job.what, job.ptpp), Counter())[states[job.job]] += 1
@@ -156,7 +158,7 @@ def _table(jobs: Sequence[Planned], states: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _seconds(
-    training: Sequence[Planned],
+    training: Sequence[PlannedJob],
     costs: pd.DataFrame | None,
     last: Mapping[str, Mapping],
     marked: Mapping[str, Mapping],
@@ -210,7 +212,7 @@ def _trained(line: Mapping | None, mark: Mapping | None, at: float) -> tuple[int
     return (tokens, seconds) if tokens else (0, 0.0)
 
 
-def _longest_chain(training: Sequence[Planned], remaining: Mapping[str, float]) -> float:
+def _longest_chain(training: Sequence[PlannedJob], remaining: Mapping[str, float]) -> float:
     """Seconds of what cannot be done at the same time: a model's stages, then an adaptation."""
     longest = 0.0
     for model in {job.model for job in training}:

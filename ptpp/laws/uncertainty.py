@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
-from ptpp.jobs.files import replacing
+from ptpp.jobs.files import atomic_file
 from ptpp.laws.declared import law_of
 from ptpp.laws.fitting import law_inputs, predict_draws
 from ptpp.laws.law import Law, Parameter
@@ -115,7 +115,7 @@ class Draws:
 
     def to_npz(self, path: str | os.PathLike) -> None:
         """Write the arrays; texts are arrays of text, so reading needs no pickle."""
-        with replacing(path) as temporary:
+        with atomic_file(path) as temporary:
             np.savez(temporary, **{f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})
 
     @classmethod

@@ -22,7 +22,7 @@ def beside_others(wildcards):
 
 
 def planned(name, what, wildcards=None, **details):
-    """A job of a complete run, in the words of `ptpp.jobs.status.Planned`."""
+    """A job of a complete run, in the words of `ptpp.jobs.status.PlannedJob`."""
     known = getattr(rules, name)
     log, *outputs = [
         apply_wildcards(path, wildcards or {}) for path in (known.log[0], *known.output)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snakemake.utils import update_config
 
-from ptpp.cost.devices import DEVICES, calibrated, device_of, step_flops_per_token
+from ptpp.cost.devices import DEVICES, calibrate_device, device_of, step_flops_per_token
 from ptpp.cost.estimate import cost_estimate, estimate_text
 from ptpp.errors import InputError
 from ptpp.models.sizes import Shape, shape_of
@@ -80,11 +80,11 @@ def test_hours_hold_for_sizes_the_device_was_not_calibrated_on():
 def test_the_cpu_in_the_table_is_the_one_measured():
     costs = pd.read_csv(MEASURED["default"])
     known = DEVICES["zen5_core"]
-    found = calibrated(costs, experiment(), peak=known.peak)
+    found = calibrate_device(costs, experiment(), peak=known.peak)
     assert found.utilisation == pytest.approx(known.utilisation, abs=0.001)
     assert found.seconds_per_token == pytest.approx(known.seconds_per_token, rel=0.002)
     with pytest.raises(InputError, match="1 of the configured sizes measured, expected 2"):
-        calibrated(costs[costs["size"] == "w16"], experiment(), peak=known.peak)
+        calibrate_device(costs[costs["size"] == "w16"], experiment(), peak=known.peak)
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -16,8 +16,8 @@ from snakemake.utils import update_config
 from test_workflow import KILLED, SMOKE, workflow_copy
 
 from ptpp.cost.estimate import cost_estimate
-from ptpp.jobs.heartbeat import is_live
-from ptpp.jobs.status import STATES, Planned, found, status_text, sweep_status
+from ptpp.jobs.heartbeat import is_alive
+from ptpp.jobs.status import STATES, PlannedJob, find_existing, status_text, sweep_status
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 update_config(CONFIG, yaml.safe_load((ROOT / "scales" / "smoke.yaml").read_text()))
@@ -28,16 +28,16 @@ NOW = 1_800_000_000.0
 def pretraining(ptpp, model="w8", size="w8"):
     name = f"{model}.ptpp{ptpp}"
     outputs = (f"trunks/{name}", f"runs/{name}.csv")
-    return Planned(f"pretrain/{name}", "pre-training", outputs, str(ptpp), model, size, 1)
+    return PlannedJob(f"pretrain/{name}", "pre-training", outputs, str(ptpp), model, size, 1)
 
 
 def adaptation(ptpp, model="w8", size="w8", runs=3):
     name = f"{model}.ptpp{ptpp}.replay0+0.5+1"
-    return Planned(f"adapt/{name}", "adaptation", (f"{name}.csv",), str(ptpp), model, size, runs)
+    return PlannedJob(f"adapt/{name}", "adaptation", (f"{name}.csv",), str(ptpp), model, size, runs)
 
 
-TEXT = Planned("tokenizer", "text", ("tokenizer",))
-SCORES = Planned("scores", "laws and tables", ("scores.csv",))
+TEXT = PlannedJob("tokenizer", "text", ("tokenizer",))
+SCORES = PlannedJob("scores", "laws and tables", ("scores.csv",))
 JOBS = [TEXT, *map(pretraining, (2, 4, 8)), *map(adaptation, (2, 4, 8)), SCORES]
 
 
@@ -193,7 +193,9 @@ def test_files_are_found_by_folder(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b.csv").touch()
     there = [str(tmp_path / "a" / "b.csv"), str(tmp_path / "a")]
-    assert found([*there, str(tmp_path / "a" / "c.csv"), str(tmp_path / "d" / "e")]) == set(there)
+    assert find_existing([*there, str(tmp_path / "a" / "c.csv"), str(tmp_path / "d" / "e")]) == set(
+        there
+    )
 
 
 def test_two_thousand_jobs_take_well_under_a_second(tmp_path):
@@ -204,7 +206,7 @@ def test_two_thousand_jobs_take_well_under_a_second(tmp_path):
         open(path, "w").close()
     began = time.process_time()
     told = sweep_status(
-        jobs, found(outputs), [line(job, tokens=100) for job in jobs], [], COSTS, NOW
+        jobs, find_existing(outputs), [line(job, tokens=100) for job in jobs], [], COSTS, NOW
     )
     status_text(told, "logs")
     assert told.table.iloc[-1]["jobs"] == 2001
@@ -293,7 +295,7 @@ def test_status_of_a_sweep_that_runs_is_killed_and_fails(folder, snakemake):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     mark = json.loads(marks.read_text())
-    while is_live(mark, mark["at"]):  # on a busy machine it takes a while to die
+    while is_alive(mark, mark["at"]):  # on a busy machine it takes a while to die
         assert time.monotonic() < deadline + 60
         time.sleep(0.05)
     assert list(folder.glob("results/long/tensorboard/w16.ptpp900/events.*"))

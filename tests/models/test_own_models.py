@@ -23,7 +23,7 @@ from ptpp.models.sizes import Shape
 from ptpp.table.observations import read_observations
 from ptpp.text.store import open_store, write_store
 from ptpp.text.synthetic.documents import generate
-from ptpp.text.tokenizer import load_tokenizer, take_tokenizer
+from ptpp.text.tokenizer import adopt_tokenizer, load_tokenizer
 from ptpp.training.adoption import count_parameters, take_checkpoint
 from ptpp.training.launch import train_job
 from ptpp.training.text import Text
@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
     """A tokenizer, token stores and one model of each type."""
     path = tmp_path_factory.mktemp("own")
     brought = save_llama_tokenizer(path / "brought")
-    take_tokenizer(str(brought), None, 600, path / "tokenizer")
+    adopt_tokenizer(str(brought), None, 600, path / "tokenizer")
     tokenizer = load_tokenizer(path / "tokenizer")
     for name, language in LANGUAGES.items():
         for split, tokens in (("train", 20_000), ("valid", 2_000)):

@@ -41,4 +41,4 @@ def test_its_script_leaves_a_line_about_it(name):
     script = (
         ROOT / "scripts" / of(name, "script").strip('"').removeprefix("../scripts/")
     ).read_text()
-    assert "with jobs.logged(snakemake.log[0])" in script
+    assert "with run_job(snakemake.log[0])" in script

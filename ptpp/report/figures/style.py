@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ptpp.errors import InputError
-from ptpp.jobs.files import replacing
+from ptpp.jobs.files import atomic_file
 
 WIDTH = 7.0  # inches, the text width of a printed page
 DPI = 200
@@ -71,7 +71,7 @@ def save(figure: Figure, stem: str | os.PathLike) -> None:
     metadata = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
     for kind, entries in metadata.items():
         # Not with_suffix: a stem such as "floor.early_to_late" has dots of its own.
-        with style(), replacing(Path(f"{os.fspath(stem)}.{kind}")) as temporary:
+        with style(), atomic_file(Path(f"{os.fspath(stem)}.{kind}")) as temporary:
             figure.savefig(temporary, format=kind, dpi=DPI, metadata=entries)
 
 
