@@ -98,6 +98,23 @@ def gather_observations(
     return check_observations(together, f"{len(paths)} tables together", None, held_out, target)
 
 
+def list_domains(
+    path: str | os.PathLike,
+    rename: Mapping[str, str] | None = None,
+    where: str | None = None,
+) -> list[str]:
+    """The domains of a table, sorted, without checking its losses; [] without such a column.
+
+    `rename` and `where` as for `read_observations`. Raises InputError where the file is no table.
+    """
+    table, lines = _read_text(Path(path))
+    if rename:
+        table = renamed(table, rename, str(path))
+    if where is not None and len(table):
+        table = table[selected(table, where, str(path), lines)]
+    return sorted(set(table["domain"]) - {""}) if "domain" in table else []
+
+
 def check_observations(
     frame: pd.DataFrame,
     source: str = "observations",
