@@ -24,7 +24,9 @@ from ptpp.laws.record import Fit
 from ptpp.laws.rows import law_rows
 from ptpp.laws.scoring import score
 from ptpp.laws.uncertainty import LEVEL, Draws, band, bootstrap, coverage, prediction_interval
-from ptpp.table.observations import CELL, read_observations, seed_noise
+from ptpp.table.kinds import CELL
+from ptpp.table.noise import seed_noise
+from ptpp.table.observations import read_observations
 from ptpp.table.protocols import early_to_late
 
 _DRAWS = 200

@@ -35,7 +35,8 @@ from ptpp.planning.plans import (
 from ptpp.planning.request import PlanRequest
 from ptpp.report.tables import to_csv
 from ptpp.table.anchors import choose_anchors, grid_of, measured_cells
-from ptpp.table.observations import is_sweep, read_observations
+from ptpp.table.kinds import is_sweep
+from ptpp.table.observations import read_observations
 from ptpp.table.protocols import Split, early_to_late, with_anchors
 
 _DRAWS = 200

@@ -12,7 +12,8 @@ from laws_grid import HELD_OUT, observations
 
 from ptpp.cli.main import main
 from ptpp.laws import Fit, early_to_late, fit, predict_loss, score
-from ptpp.table.observations import target_rows, write_observations
+from ptpp.table.kinds import target_rows
+from ptpp.table.observations import write_observations
 
 TABLE = observations(noise=0.01)
 CHINCHILLA = """

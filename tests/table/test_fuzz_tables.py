@@ -26,7 +26,7 @@ from ptpp.laws import (
 from ptpp.laws.rows import law_rows
 from ptpp.laws.solver import huber
 from ptpp.table.observations import read_observations
-from ptpp.table.where import selected
+from ptpp.table.where import choose_rows
 
 GRID = pd.DataFrame(
     [
@@ -109,8 +109,8 @@ def test_a_base_loss_of_ones_own_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "no column 'n_params'"),
-        ({"needs": ("n_params",)}, "no column 'n_params'"),
+        ({}, "no column 'ptpp'; is 'TPP' meant for it?"),
+        ({"needs": ("n_params",)}, "no column 'loss'"),
         ({"rename": {"M": "n_params"}}, "rename: column 'M' is not known; known are N, D, TPP"),
         ({"rename": {"note": "set"}}, "rename: there would be 2 columns 'set'; rename the others"),
         ({"rename": {"N": "x", "D": "x"}}, "rename: there would be 2 columns 'x'"),
@@ -135,7 +135,7 @@ def test_a_wrong_rename_or_where_is_refused_in_one_line(tmp_path, arguments, mes
 
 def test_where_names_the_row_of_a_field_that_cannot_be_compared(tmp_path):
     text = FOREIGN.replace("3000,12000", "3000,many", 1)
-    expected = "row 6, column D: 'many' is not a number, and where compares it with one"
+    expected = "row 6, column D: 'many' is not a number, and where needs one"
     assert refusal(write(tmp_path, text), where="D > 10") == expected
 
 
@@ -157,7 +157,7 @@ def test_where_names_the_row_of_a_field_that_cannot_be_compared(tmp_path):
 def test_where_chooses_rows_and_an_empty_field_satisfies_nothing(where, expected):
     frame = pd.DataFrame({"x": ["1", "2", "3", ""], "y": ["a", "b", "c", ""]})
     expected = [bool(e) for e in expected]
-    assert selected(frame, where, "t").tolist() == expected
+    assert choose_rows(frame, where, "t").tolist() == expected
 
 
 def test_rows_left_out_are_not_checked(tmp_path):
@@ -348,7 +348,7 @@ def test_bytes_that_are_no_table_are_refused_in_one_line(tmp_path, data):
 def test_no_where_brings_more_than_one_clear_line(where):
     frame = pd.DataFrame({"x": ["1", "2", ""], "y": ["a", "b", "c"], "z": [1.0, np.nan, 3.0]})
     try:
-        mask = selected(frame, where, "t")
+        mask = choose_rows(frame, where, "t")
     except InputError as error:
         assert "\n" not in str(error)
     else:

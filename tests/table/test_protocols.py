@@ -8,7 +8,7 @@ from ptpp.errors import InputError
 from ptpp.laws import PROTOCOLS, FitSettings, early_to_late, fit, split, with_anchors
 from ptpp.laws.experiment import cross_validation
 from ptpp.table.anchors import Cell, choose_anchors
-from ptpp.table.observations import CELL, is_stage, target_rows
+from ptpp.table.kinds import CELL, is_stage, target_rows
 from ptpp.table.protocols import CROSS_VALIDATIONS, folds
 
 KEYS = [*CELL]
