@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snakemake.utils import update_config
 
+from ptpp.config import Config
 from ptpp.cost.devices import DEVICES, calibrate_device, device_of, step_flops_per_token
 from ptpp.cost.estimate import cost_estimate, estimate_text
 from ptpp.errors import InputError
@@ -206,8 +207,8 @@ def test_what_cannot_be_estimated_is_told():
 
 
 def test_the_schema_accepts_exactly_the_devices_there_are():
-    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())
-    assert schema["properties"]["cost"]["properties"]["device"]["enum"] == list(DEVICES)
+    schema = Config.model_json_schema()["$defs"]["Cost"]
+    assert schema["properties"]["device"]["enum"] == list(DEVICES)
 
 
 @pytest.mark.parametrize("scale", ["default", "paper"])
@@ -233,7 +234,6 @@ def test_the_workflow_prints_it_each_time_and_resolves_the_paper_scale(tmp_path,
         "config.yaml",
         "rules",
         "scripts",
-        "schemas",
         "ptpp",
         "scales",
         "report",
