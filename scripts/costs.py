@@ -11,6 +11,6 @@ with run_job(snakemake.log[0]):
     from ptpp.report.tables import write_csv, write_table
 
     costs = pd.concat([pd.read_csv(path) for path in snakemake.input], ignore_index=True)
-    write_csv(costs, snakemake.output.costs)
-    write_table(cost_summary(costs), Path(snakemake.output.summary).with_suffix(""))
-    log.info("\n%s", Path(snakemake.output.summary_md).read_text())
+    write_csv(costs, snakemake.output.runs)
+    write_table(cost_summary(costs), Path(snakemake.output.costs).with_suffix(""))
+    log.info("\n%s", Path(snakemake.output.costs_md).read_text())

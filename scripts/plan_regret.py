@@ -21,5 +21,5 @@ with run_job(snakemake.log[0]):
         snakemake.params.confidence,
     )
     write_csv(cases, snakemake.output.cases)
-    write_table(regret_table(cases), Path(snakemake.output.regret).with_suffix(""))
-    log.info("\n%s", Path(snakemake.output.regret_md).read_text())
+    write_table(regret_table(cases), Path(snakemake.output.plan_regret).with_suffix(""))
+    log.info("\n%s", Path(snakemake.output.plan_regret_md).read_text())

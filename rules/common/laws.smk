@@ -40,13 +40,24 @@ def fits(suffix="json"):
     return [path for law in LAWS for path in law_fits(law, suffix)]
 
 
-def law_fits(law, suffix="json"):
+def law_fits(law, suffix="json", domains=None):
     """Files of the fits of one law, by protocol and domain."""
     return [
         f"{RESULTS}/fits/{law}.{protocol}.{domain}.{suffix}"
         for protocol in PROTOCOLS
-        for domain in LAWS[law]
+        for domain in domains or LAWS[law]
     ]
+
+
+def fit_files(law, domains):
+    """The outputs of a job that fits one law: four files a fit, in the same order."""
+    suffixes = {"fits": "json", "draws": "npz", "profiles": "profile.csv", "verdicts": "verdicts.csv"}
+    return {name: law_fits(law, suffix, domains) for name, suffix in suffixes.items()}
+
+
+def fit_rule(law):
+    """The rule that fits a law."""
+    return "fit" if law in EXPERIMENT.target_laws else "fit_forgetting"
 
 
 def declaration(wildcards):

@@ -54,6 +54,16 @@ def configuration_arguments():
     return "".join(f" {shlex.quote(word)}" for word in words)
 
 
+def one_of(names):
+    """A wildcard's pattern that accepts these names; without names, nothing."""
+    return "|".join(names) or "(?!)"
+
+
+def is_external(size):
+    """Whether an entry of models.sizes has checkpoints from elsewhere."""
+    return "checkpoints" in size
+
+
 update_config(config, read_command_line(workflow.config_settings.config))
 try:
     EXPERIMENT = read_config(config)
@@ -76,8 +86,7 @@ REPLAYS = {
     for replay in config["adaptation"]["replay"] + config["adaptation"]["controls"]
 }
 MODELS = EXPERIMENT.model_names  # name -> (size, seed)
-EXTERNAL_SIZES = {size.name for size in EXPERIMENT.external_sizes}
-EXTERNAL = [model for model, (size, _) in MODELS.items() if size in EXTERNAL_SIZES]
+EXTERNAL = [m for m, (size, _) in MODELS.items() if is_external(SIZES[size])]
 TRAINED = [model for model in MODELS if model not in EXTERNAL]
 # Models from elsewhere need not have every stage.
 CHECKPOINTS = [
@@ -93,15 +102,10 @@ LAWS = {law: [TARGET] for law in EXPERIMENT.target_laws} | {
 }
 
 
-def match_one_of(names):
-    """A wildcard's pattern that accepts these names; without names, nothing."""
-    return "|".join(names) or "(?!)"
-
-
 wildcard_constraints:
-    model=match_one_of(MODELS),
-    ptpp=match_one_of(STAGES),
+    model=one_of(MODELS),
+    ptpp=one_of(STAGES),
     replays=r"[0-9.+e-]+",
-    language=match_one_of(LANGUAGES),
+    language=one_of(LANGUAGES),
     split="train|valid",
-    law=match_one_of(LAWS),
+    law=one_of(LAWS),

@@ -21,8 +21,6 @@ if not (EXPERIMENT.is_trained and TRAINED):
     del FIGURES["sweep"]["pretraining"]
 if not BASE_DOMAINS:
     del FIGURES["sweep"]["forgetting"]
-if HELD_OUT is None:
-    FIGURES["laws"], FIGURES["plan"] = {}, {}
 
 
 def figure_files(kind, category):

@@ -29,3 +29,8 @@ def page_parts():
     """Files of the interactive planner beside Python, whose changes no digest sees."""
     names = ["page.html", "page.css", "search.js", "draw.js", "page.js"]
     return [str(BASE / "ptpp" / "report" / "planner" / name) for name in names]
+
+
+def plan_table(name, label, caption=None):
+    """The outputs of one table of the plan."""
+    return table_files(name, label, "4 Plan", caption or f"plan_{name}", "plan")

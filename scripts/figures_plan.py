@@ -24,5 +24,5 @@ with run_job(snakemake.log[0]):
     limits |= {f"forgetting_{domain}": most for domain, most in request.forgetting_limits.items()}
     grid = surface(request, target, forgetting_fits(others, headline["protocol"]))
     figures.save(
-        figures.plan(grid, chosen, limits, robust), Path(snakemake.output[0]).with_suffix("")
+        figures.plan(grid, chosen, limits, robust), Path(snakemake.output.plan).with_suffix("")
     )
