@@ -26,6 +26,7 @@ rule fit:
     conda:
         "../envs/ptpp.yaml"
     params:
+        law="{law}",
         domains=[TARGET],
         protocols=PROTOCOLS,
         held_out=HELD_OUT,
@@ -51,6 +52,7 @@ if "forgetting" in LAWS:
         benchmark:
             f"{RESULTS}/benchmarks/fits/forgetting.tsv"
         params:
+            law="forgetting",
             domains=BASE_DOMAINS,
             protocols=PROTOCOLS,
             held_out=HELD_OUT,
@@ -143,7 +145,7 @@ rule anchor_sweep:
         target=TARGET,
         grid=anchor_grid(),
         request=sweep_request(),
-        plan={key: config["plan"][key] for key in ("n_params", "ptpp", "max_atpp")},
+        plan={key: config["plan"][key] for key in ("n_params", "ptpp", "max_atpp", "base_loss")},
         settings=fit_settings(),
         code=code_digest("ptpp.laws.anchoring", "ptpp.report.tables"),
     script:

@@ -86,6 +86,7 @@ rule planner_page:
     params:
         request=plan_request(),
         headline=plan_headline(),
+        target=TARGET,
         code=code_digest("ptpp.report.planner"),
     script:
         "../scripts/planner_page.py"
