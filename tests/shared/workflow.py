@@ -65,7 +65,7 @@ class Server:
             text=True,
         )
 
-    def run(self, folder, *arguments, cores=2, timeout=600) -> subprocess.CompletedProcess:
+    def run(self, folder, *arguments, cores=2, timeout=1800) -> subprocess.CompletedProcess:
         """`snakemake` with these arguments; see `with_cores`."""
         command = with_cores(arguments, cores)
         with tempfile.TemporaryDirectory() as place:

@@ -135,7 +135,7 @@ class Folder:
 
     def slurm(self, *command):
         return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, check=True, timeout=60
+            command, env=self.environment, capture_output=True, text=True, check=True, timeout=300
         ).stdout
 
     def jobs(self, *states):
