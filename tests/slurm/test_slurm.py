@@ -22,13 +22,10 @@ from cluster import cluster, missing
 from conftest import ROOT
 from workflow import SMOKE, hold, link_workflow, snakemake_command
 
-pytestmark = [
-    pytest.mark.skipif(
-        bool(missing()),
-        reason=f"SLURM is not installed: no {', '.join(missing())} (slurm-wlm, munge)",
-    ),
-    pytest.mark.timeout(2400),
-]
+pytestmark = pytest.mark.skipif(
+    bool(missing()),
+    reason=f"SLURM is not installed: no {', '.join(missing())} (slurm-wlm, munge)",
+)
 RESULTS = Path("results/smoke")
 TABLE = str(RESULTS / "observations.csv")
 CONFIG = [*SMOKE, "change.yaml"]

@@ -28,9 +28,7 @@ ELSEWHERE = {
     "ruff format .": ".ci/run (as a check)",
     "ruff check .": ".ci/run",
     "snakefmt Snakefile rules": ".ci/run (as a check)",
-    "pytest -n 2": ".ci/run runs the same tests",
-    "pytest -n 0": ".ci/run runs the same tests",
-    "pytest tests/laws/test_forms.py": ".ci/run runs the same tests",
+    "pytest -n 0 tests/laws/test_forms.py": ".ci/run runs the same tests",
     "pytest -m long": "tests/training/test_kill.py, by hand before a release",
     "head -3 resources/observations/laptop-real.csv": "shows a file",
     "python benchmarks/training.py results/laptop --sweep": (
