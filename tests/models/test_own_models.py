@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 from own_models import save_gpt2, save_llama, save_llama_tokenizer
-from test_workflow import workflow_copy
 from training_driver import fresh, start_server
+from workflow import copy_workflow
 
 from ptpp.errors import InputError, Interrupted
 from ptpp.models import external as given_module
@@ -424,7 +424,7 @@ def finished(tmp_path_factory):
     import subprocess
     import sys
 
-    folder = workflow_copy(tmp_path_factory.mktemp("experiment") / "ptpp")
+    folder = copy_workflow(tmp_path_factory.mktemp("experiment") / "ptpp")
     (folder / "own.yaml").write_text(yaml.safe_dump(experiment(folder)))
     command = [sys.executable, "-m", "snakemake", "--cores", "2", FIT, *OWN]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
