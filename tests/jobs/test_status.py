@@ -145,7 +145,7 @@ def test_time_left_follows_what_was_measured_and_how_many_jobs_run():
     assert told.measured
     alone = sum(10 * seconds(job) for job in JOBS[2:7])
     assert told.seconds_left == pytest.approx(alone, abs=0.1)
-    half = mark(JOBS[1], tokens=tokens / 2, share=0.5, told=NOW - 60 + 5 * seconds(JOBS[1]))
+    half = mark(JOBS[1], tokens=tokens / 2, share=0.5, updated=NOW - 60 + 5 * seconds(JOBS[1]))
     assert status(done=[TEXT], marks=[half]).seconds_left == pytest.approx(
         alone + 5 * seconds(JOBS[1]), rel=0.01
     ), "a job at work tells how fast it is, too"
