@@ -47,7 +47,7 @@ def append_record(folder: str | Path, record: Mapping) -> None:
     path = Path(folder) / f"jobs.{re.sub(r'[^A-Za-z0-9_.-]', '_', HOST)}.jsonl"
     line = json.dumps(record, ensure_ascii=False) + "\n"
     try:
-        with open(path, "ab", buffering=0) as stream:
+        with open(path, "ab", 0) as stream:
             stream.write(line.encode())
     except OSError as error:
         log.warning("%s: no record of this job (%s)", path, error.strerror)

@@ -95,7 +95,7 @@ def test_a_full_disk_costs_the_line_and_hides_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(records.os, "write", full)
+    monkeypatch.setattr(records, "open", full, raising=False)
     monkeypatch.setattr(records, "write_json", full)
     with run_job(log_of(tmp_path)):
         pass
