@@ -14,7 +14,7 @@ import pytest
 
 from ptpp.errors import InputError, Interrupted
 from ptpp.jobs import heartbeat as records
-from ptpp.jobs.heartbeat import append_line, is_alive, read_heartbeats, read_lines
+from ptpp.jobs.heartbeat import append_record, is_alive, read_heartbeats, read_records
 from ptpp.jobs.job import catch_stop, run_job
 from ptpp.jobs.progress import Progress, Watch
 
@@ -61,7 +61,7 @@ def test_a_job_that_trains_nothing_says_so_and_one_that_remembers_trains_0(tmp_p
         with run_job(log_of(tmp_path, name)) as job:
             if trains:
                 Watch(job).for_run("b", 600.0)
-    lines = {line["job"]: line for line in read_lines(tmp_path / "results/x/logs")}
+    lines = {line["job"]: line for line in read_records(tmp_path / "results/x/logs")}
     assert (lines["fits/a"]["tokens"], lines["fits/a"]["flops"]) == (None, None)
     assert (lines["adapt/b"]["tokens"], lines["adapt/b"]["flops"]) == (0, 0)
 
@@ -95,7 +95,7 @@ def test_a_full_disk_costs_the_line_and_hides_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(records.os, "write", full)
+    monkeypatch.setattr(records, "open", full, raising=False)
     monkeypatch.setattr(records, "write_json", full)
     with run_job(log_of(tmp_path)):
         pass
@@ -108,29 +108,29 @@ def test_a_full_disk_costs_the_line_and_hides_nothing(tmp_path, monkeypatch):
 
 
 def test_a_line_that_a_full_disk_cut_short_spoils_no_other(tmp_path):
-    append_line(tmp_path, {"job": "a"})
+    append_record(tmp_path, {"job": "a"})
     path = tmp_path / f"jobs.{records.HOST}.jsonl"
     path.write_text(path.read_text() + '{"job": "cut sh')
-    append_line(tmp_path, {"job": "b"})
-    assert [line["job"] for line in read_lines(tmp_path)] == ["a", "b"]
+    append_record(tmp_path, {"job": "b"})
+    assert [line["job"] for line in read_records(tmp_path)] == ["a", "b"]
 
 
 def test_lines_of_processes_that_end_together_stay_whole(tmp_path):
     code = (
-        "import sys; from ptpp.jobs.heartbeat import append_line\n"
-        "for k in range(200): append_line(sys.argv[1], {'job': 'x' * 3000, 'k': k})"
+        "import sys; from ptpp.jobs.heartbeat import append_record\n"
+        "for k in range(200): append_record(sys.argv[1], {'job': 'x' * 3000, 'k': k})"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     for process in [subprocess.Popen(command) for _ in range(3)]:
         assert process.wait(60) == 0
     (path,) = tmp_path.glob("jobs.*.jsonl")
-    assert len(path.read_text().splitlines()) == len(list(read_lines(tmp_path))) == 600
+    assert len(path.read_text().splitlines()) == len(list(read_records(tmp_path))) == 600
 
 
 def test_a_log_outside_a_folder_of_logs_has_its_line_beside_it(tmp_path):
     with run_job(tmp_path / "w8.log"):
         pass
-    assert [line["job"] for line in read_lines(tmp_path)] == ["w8"]
+    assert [line["job"] for line in read_records(tmp_path)] == ["w8"]
 
 
 def test_a_slurm_job_is_named(tmp_path, monkeypatch):
