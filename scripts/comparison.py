@@ -5,22 +5,14 @@ from pathlib import Path
 from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp.laws.comparison import Contender, comparison_table, coverage_table, interval_table
-    from ptpp.laws.experiment import split_of
-    from ptpp.laws.record import Fit
-    from ptpp.laws.uncertainty import Draws
+    from ptpp.laws import Experiment
+    from ptpp.laws.comparison import comparison_table, coverage_table, interval_table
     from ptpp.report.tables import write_table
-    from ptpp.table.observations import read_observations
 
-    observations = read_observations(snakemake.input.observations)
-    anchors = read_observations(snakemake.input.anchors)
-    contenders = []
-    for fit, draws in zip(snakemake.input.fits, snakemake.input.draws, strict=True):
-        record = Fit.from_json(fit)
-        rows = split_of(record, observations, snakemake.params.held_out, anchors).held_out
-        contenders.append(Contender(record, Draws.from_npz(draws), rows))
-    out = snakemake.output
-    write_table(interval_table(contenders), Path(out.score_intervals).with_suffix(""))
-    write_table(coverage_table(contenders), Path(out.coverage).with_suffix(""))
-    write_table(comparison_table(contenders), Path(out.comparison).with_suffix(""))
+    source, out = snakemake.input, snakemake.output
+    experiment = Experiment.read(source.observations, snakemake.params.held_out, source.anchors)
+    fits = experiment.load(source.fits)
+    write_table(interval_table(fits, experiment), Path(out.score_intervals).with_suffix(""))
+    write_table(coverage_table(fits, experiment), Path(out.coverage).with_suffix(""))
+    write_table(comparison_table(fits, experiment), Path(out.comparison).with_suffix(""))
     jobs.log.info("\n%s", Path(out.coverage_md).read_text())

@@ -5,8 +5,8 @@ from pathlib import Path
 from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
+    from ptpp.laws import FitSettings
     from ptpp.laws.experiment import cross_validation
-    from ptpp.laws.fitting import FitSettings
     from ptpp.report.tables import write_table
     from ptpp.table.observations import read_observations
 

@@ -7,13 +7,13 @@ import pandas as pd
 from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
-    from ptpp.laws.record import Fit
+    from ptpp.laws import FittedLaw
     from ptpp.planning import PlanRequest, forgetting_fits, surface
     from ptpp.report import figures
 
     headline = snakemake.params.headline
     request = PlanRequest.of(snakemake.params.request)
-    target, *others = [Fit.from_json(path) for path in snakemake.input.fits]
+    target, *others = [FittedLaw.load(path) for path in snakemake.input.fits]
     chosen, robust = (
         pd.read_csv(path)
         .set_index(["law", "protocol"])

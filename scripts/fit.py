@@ -7,37 +7,28 @@ with jobs.logged(snakemake.log[0]):
 
     import pandas as pd
 
+    from ptpp.laws import Experiment, FitSettings, bootstrap
     from ptpp.laws.declared import named_law
-    from ptpp.laws.experiment import fit_protocol, split_of
-    from ptpp.laws.fitting import FitSettings
     from ptpp.laws.identifiability import profile, verdicts
-    from ptpp.laws.uncertainty import bootstrap
     from ptpp.report.tables import write_csv
-    from ptpp.table.observations import read_observations
 
-    wildcards, params, output = snakemake.wildcards, snakemake.params, snakemake.output
-    observations = read_observations(snakemake.input.observations)
-    anchors = read_observations(snakemake.input.anchors) if snakemake.input.anchors else None
-    record = fit_protocol(
-        observations,
-        named_law(wildcards.law, snakemake.input.declaration or None),
-        wildcards.protocol,
-        wildcards.domain,
-        params.held_out,
-        anchors,
-        FitSettings(**params.settings),
-    )
-    rows = split_of(record, observations, params.held_out, anchors).fit
-    draws = bootstrap(record, rows, **params.resampling)
-    lines = profile(record, rows)
-    found = verdicts(record, lines, rows)
-    record.to_json(output.fit)
-    draws.to_npz(output.draws)
+    source, params, output = snakemake.input, snakemake.params, snakemake.output
+    wildcards = snakemake.wildcards
+    experiment = Experiment.read(source.observations, params.held_out, source.anchors)
+    law = named_law(wildcards.law, source.declaration or None)
+    settings = FitSettings(**params.settings)
+    fitted = experiment.fit(law, wildcards.protocol, wildcards.domain, settings)
+    fitted = bootstrap(fitted, **params.resampling)
+    record, draws = fitted.record, fitted.draws
+    lines = profile(fitted)
+    found = verdicts(fitted, lines)
+    fitted.save(output.fit)
     write_csv(lines, output.profile)
     write_csv(pd.DataFrame([asdict(one) for one in found]), output.verdicts)
-    jobs.log.info("objective %.6g, converged: %s", record.objective, record.converged)
+    name = f"{record.law}, {record.protocol}, {record.domain}"
+    jobs.log.info("%s: objective %.6g, converged: %s", name, record.objective, record.converged)
     jobs.log.info("%d refits; drawn from their band: %s", len(draws.params), draws.drawn or "none")
     for warning in record.warnings:
-        jobs.log.warning(warning)
+        jobs.log.warning("%s: %s", name, warning)
     for one in found:
         jobs.log.info("%s: %s", one.verdict, one.words)

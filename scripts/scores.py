@@ -5,16 +5,12 @@ from pathlib import Path
 from ptpp.jobs import job as jobs
 
 with jobs.logged(snakemake.log[0]):
+    from ptpp.laws import Experiment
     from ptpp.laws.experiment import score_table
-    from ptpp.laws.record import Fit
     from ptpp.report.tables import write_table
-    from ptpp.table.observations import read_observations
 
-    frame = score_table(
-        [Fit.from_json(path) for path in snakemake.input.fits],
-        read_observations(snakemake.input.observations),
-        snakemake.params.held_out,
-        read_observations(snakemake.input.anchors),
-    )
-    write_table(frame, Path(snakemake.output.csv).with_suffix(""))
-    jobs.log.info("\n%s", Path(snakemake.output.md).read_text())
+    source, out = snakemake.input, snakemake.output
+    experiment = Experiment.read(source.observations, snakemake.params.held_out, source.anchors)
+    frame = score_table(experiment.load(source.fits), experiment)
+    write_table(frame, Path(out.csv).with_suffix(""))
+    jobs.log.info("\n%s", Path(out.md).read_text())

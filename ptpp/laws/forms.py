@@ -146,7 +146,16 @@ _FLOOR = (
         amplitude="linear",
         needs=("ptpp", 2),
     ),
-    _exponent("kappa", 0.05, 1.5, "curvature of the floor in PTPP", ("ptpp", 3)),
+    Parameter(
+        name="kappa",
+        low=0.05,
+        high=1.5,
+        scale="linear",
+        unit="1",
+        meaning="curvature of the floor in PTPP",
+        needs=("ptpp", 3),
+        band=(0.15, 0.7),
+    ),
 )
 _SHARES = ("n_params", "share", "adapt_tokens")
 _ALL = ("n_params", "ptpp", "share", "adapt_tokens")

@@ -30,7 +30,8 @@ class Parameter:
     in it, "exp" if it is linear in its exponential, so that a start for it can be solved for; ""
     otherwise. `fixed`: the value it keeps unless `free_below` = (input, limit) holds, that is
     unless the smallest measured value of that input is at or below the limit. `needs` = (input,
-    levels): how many distinct values of that input are needed to identify it.
+    levels): how many distinct values of that input are needed to identify it. `band`: the values,
+    narrower than the bounds, that it may take where the rows say nothing about it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Parameter:
     fixed: float | None = None
     free_below: tuple[str, float] | None = None
     needs: tuple[str, int] | None = None
+    band: tuple[float, float] | None = None
 
     def to_solver(self, value: float) -> float:
         return float(np.log(value)) if self.scale == "log" else float(value)
@@ -113,6 +115,12 @@ class Law:
     def from_solver(self, theta: ArrayLike) -> dict[str, float]:
         """The solver's vector (p,) -> parameter values by name."""
         return {p.name: p.from_solver(t) for p, t in zip(self.parameters, theta, strict=True)}
+
+    def bounds(self) -> tuple[NDArray, NDArray]:
+        """Lower and upper bounds (p,) of the solver's vector."""
+        low = np.array([p.to_solver(p.low) for p in self.parameters])
+        high = np.array([p.to_solver(p.high) for p in self.parameters])
+        return low, high
 
     def predict(self, theta: NDArray, inputs: Inputs, reference: Reference) -> NDArray:
         """Values (..., n), nats per token, at the solver's vectors theta (..., p)."""
