@@ -85,16 +85,18 @@ class LawFit:
         ]
         return table
 
-    def score(self, table: pd.DataFrame | None = None) -> pd.DataFrame:
+    def score(self, table: pd.DataFrame | None = None, domain: str | None = None) -> pd.DataFrame:
         """Scores of predicted against measured losses, by name: `value`, and with draws `low` and
         `high` (90 %), as shares or nats, see `ptpp.laws.scoring.score`.
 
-        `table`: observations, by `ptpp.read`; None: the held-out rows. Besides the scores,
+        `table`: observations, by `ptpp.read`, of which the rows of `domain` are scored (None: the
+        domain of the fit, or the only one); None: the held-out rows. Besides the scores,
         `coverage`: the share of losses within their intervals, and `noise_floor`: the relative
         seed noise of one run. Raises InputError where there are no rows.
         """
-        domain = self.fitted.record.domain
+        domain = domain or self.fitted.record.domain
         if table is not None:
+            domain = domain if domain in set(table["domain"]) else only_domain(table, "score")
             rows, stage = law_rows(table, self.fitted.law, domain), None
         else:
             rows, stage, table = self.held_out, self.options.held_out, self.table
@@ -224,7 +226,8 @@ def only_domain(table: pd.DataFrame, source: str) -> str:
     domains = sorted(table["domain"].unique())
     if len(domains) > 1:
         raise InputError(
-            f"{source}: {len(domains)} domains ({', '.join(domains)}); choose the target"
+            f"{source}: {len(domains)} domains ({', '.join(domains)}); choose the target by "
+            "--target, or target= in Python"
         )
     return domains[0]
 

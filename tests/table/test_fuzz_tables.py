@@ -15,13 +15,10 @@ from ptpp.errors import InputError
 from ptpp.laws import (
     LAWS,
     FitSettings,
+    FittedLaw,
+    bootstrap,
     declared_law,
-    extrapolated_inputs,
     fit,
-    law_of,
-    predict,
-    predict_loss,
-    refit,
 )
 from ptpp.laws.rows import law_rows
 from ptpp.laws.solver import huber
@@ -73,7 +70,7 @@ def test_a_table_of_n_d_and_loss_is_enough_for_a_law_of_n_and_d(tmp_path):
     assert len(rows) == 9
     assert not {"ptpp", "replay", "TPP"} & set(rows.columns)
     assert not rows[["n_params", "adapt_tokens", "atpp", "loss"]].isna().any().any()
-    assert fit(law, law_rows(rows, law, "target")).n_rows == 9
+    assert fit(law, law_rows(rows, law, "target")).record.n_rows == 9
 
 
 def test_tokens_are_filled_for_a_law_that_needs_them(tmp_path):
@@ -103,7 +100,7 @@ def test_a_base_loss_of_ones_own_is_kept(tmp_path):
     observations = read_observations(tmp_path / "losses.csv")
     rows = law_rows(observations, "checkpoint_informed", "target")
     assert rows["base_loss"].nunique() == 3
-    assert fit("checkpoint_informed", rows, FitSettings(starts=2)).n_rows == 81
+    assert fit("checkpoint_informed", rows, FitSettings(starts=2)).record.n_rows == 81
 
 
 @pytest.mark.parametrize(
@@ -258,14 +255,14 @@ def through_every_entrance(path, law, arguments):
     kept = [column for column in observations if column in numbers]
     assert np.isfinite(observations[kept].to_numpy(float)).all()
     rows = law_rows(observations, law, "target")
-    record = fit(law, rows, FitSettings(starts=2, max_evaluations=60), source=str(path))
+    fitted = fit(law, rows, FitSettings(starts=2, max_evaluations=60), source=str(path))
+    record = fitted.record
     assert all(math.isfinite(v) for v in record.params.values())
     assert math.isfinite(record.objective) and record.objective >= 0
-    assert np.isfinite(predict(record, rows)).all()
-    assert extrapolated_inputs(record, rows) == ()
-    refits = refit(record, rows, np.ones((1, len(rows))))
-    assert np.isfinite(refits.params).all()
-    return record, rows
+    assert np.isfinite(fitted.value(rows)).all()
+    assert fitted.extrapolated(rows) == ()
+    assert np.isfinite(bootstrap(fitted, 1).draws.params).all()
+    return fitted
 
 
 @settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -275,12 +272,12 @@ def test_a_corrupted_table_is_refused_in_one_line_or_fitted_soundly(tmp_path, te
     path.write_bytes(text.encode("utf-8"))
     arguments = {"needs": law.columns} if partial else {}
     try:
-        record, rows = through_every_entrance(path, law, arguments)
+        fitted = through_every_entrance(path, law, arguments)
     except InputError as error:
         assert "\n" not in str(error) and str(error)
         return
-    if record.converged:
-        assert_minimum(record, rows)
+    if fitted.record.converged:
+        assert_minimum(fitted)
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -300,9 +297,9 @@ def test_the_command_line_fits_a_corrupted_table_or_refuses_it_in_one_line(tmp_p
         assert complaint.getvalue().count("\n") == 1
 
 
-def assert_minimum(record, rows):
+def assert_minimum(fitted):
     """No small step of a parameter lowers the objective of a fit that is called converged."""
-    law = law_of(record)
+    law, record, rows = fitted.law, fitted.record, fitted.rows
     at = law.to_solver(record.params)
     loss = rows["loss"].to_numpy()
 
@@ -310,7 +307,7 @@ def assert_minimum(record, rows):
         params = law.from_solver(theta)
         inside = {p.name: min(max(params[p.name], p.low), p.high) for p in law.parameters}
         changed = type(record)(**{**vars(record), "params": inside})
-        predicted = np.maximum(predict_loss(changed, rows), 1e-3 * loss)
+        predicted = np.maximum(FittedLaw(changed, law=law).loss(rows), 1e-3 * loss)
         return huber(np.log(predicted / loss), record.settings["delta"]).sum()
 
     for j, name in enumerate(law.names):
@@ -368,7 +365,7 @@ def test_a_fit_called_converged_is_a_minimum_on_any_losses(noise, seed, law):
         base_loss=5 - 0.2 * np.log(GRID["ptpp"]),
         loss=GRID["loss"] * np.exp(noise * random.standard_normal(len(GRID))),
     )
-    record = fit(law, rows, FitSettings(starts=4))
-    if record.converged:
-        assert_minimum(record, rows)
-    assert np.isfinite(predict(record, rows)).all()
+    fitted = fit(law, rows, FitSettings(starts=4))
+    if fitted.record.converged:
+        assert_minimum(fitted)
+    assert np.isfinite(fitted.value(rows)).all()
