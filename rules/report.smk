@@ -17,6 +17,5 @@ rule report:
         "../envs/ptpp.yaml"
     params:
         targets=final_outputs(),
-        snakefile=str(workflow.main_snakefile),
     script:
         "../scripts/report.py"

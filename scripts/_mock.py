@@ -48,7 +48,7 @@ def _open_rule(name, configfiles, config, wildcards):
     job = Job(rule, SimpleNamespace(workflow=workflow), wildcards)
     snakemake = Snakemake(
         *(job.input, job.output, job.params, job.wildcards, job.threads, job.resources),
-        *(job.log, workflow.globals["config"], name, None),
+        *(job.log, workflow.globals["config"], name, None, str(ROOT / "scripts")),
     )
     return snakemake, ROOT / "scripts" / Path(rule.script).name
 

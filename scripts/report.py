@@ -14,7 +14,8 @@ with run_job(snakemake.log[0]):
     page = Path(snakemake.output[0])
     draft = page.with_name(f".{page.name}")
     command = [sys.executable, "-m", "snakemake", *snakemake.params.targets, "--nolock", "--quiet"]
-    command += ["--snakefile", snakemake.params.snakefile, "--report", str(draft)]
+    snakefile = Path(snakemake.scriptdir).parent / "Snakefile"
+    command += ["--snakefile", str(snakefile), "--report", str(draft)]
     command += shlex.split(snakemake.config["arguments"])
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

@@ -4,7 +4,6 @@
 import json
 import os
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -39,6 +38,11 @@ def list_base_domains():
 def table_keys():
     """How a finished table is read."""
     return {"rename": EXPERIMENT.columns or None, "where": EXPERIMENT.where}
+
+
+def source_path(*parts):
+    """A file of the workflow, relative to the working directory, so that a moved run reruns nothing."""
+    return os.path.relpath(BASE.joinpath(*parts))
 
 
 def configuration_arguments():

@@ -77,4 +77,4 @@ def figure_paths(kind):
 
 def report_texts():
     """Captions, so that the report is made anew when one changes."""
-    return sorted(str(path) for path in (BASE / "report").glob("*.rst"))
+    return sorted(source_path("report", path.name) for path in (BASE / "report").glob("*.rst"))

@@ -28,7 +28,7 @@ def plan_fits(wildcards):
 def page_parts():
     """Files of the interactive planner beside Python, whose changes no digest sees."""
     names = ["page.html", "page.css", "search.js", "draw.js", "page.js"]
-    return [str(BASE / "ptpp" / "report" / "planner" / name) for name in names]
+    return [source_path("ptpp", "report", "planner", name) for name in names]
 
 
 def plan_table(name, label, caption=None):

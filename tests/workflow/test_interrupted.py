@@ -13,7 +13,7 @@ import pytest
 import yaml
 from workflow import SMOKE, hold, job_counts, read_mark, snakemake_command
 
-from ptpp.jobs.heartbeat import is_live, read_lines
+from ptpp.jobs.heartbeat import is_alive, read_records
 
 # A stage more than the smoke scale has, long enough to be held in the middle of its training.
 STAGE = 60
@@ -51,7 +51,7 @@ class Folder:
         mark = read_mark(self.results, job)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        while is_live(mark, mark["at"]):  # on a busy machine it takes a while to die
+        while is_alive(mark, mark["at"]):  # on a busy machine it takes a while to die
             time.sleep(0.05)
 
     def status(self, *arguments):
@@ -148,7 +148,7 @@ def test_status_names_a_failed_job_with_its_reason_and_its_log(cut):
     (cut.path / "wrong.yaml").write_text("pretraining: {learning_rate: 1.0e+9}")
     arguments = (*ARGUMENTS, "wrong.yaml")
     assert cut.run(f"{RESULTS}/trunks/w16.ptpp2.safetensors", *arguments).returncode != 0
-    failed = [line for line in read_lines(cut.results / "logs") if line["status"] == "failed"]
+    failed = [line for line in read_records(cut.results / "logs") if line["status"] == "failed"]
     assert [line["job"] for line in failed] == ["pretrain/w16.ptpp2"]
     reason = failed[0]["reason"]
     assert "lower" in reason

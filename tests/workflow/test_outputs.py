@@ -8,7 +8,7 @@ from datetime import datetime
 import pandas as pd
 import pytest
 
-from ptpp.jobs.heartbeat import read_lines
+from ptpp.jobs.heartbeat import read_records
 from ptpp.table.observations import COLUMNS, read_observations
 
 
@@ -51,7 +51,7 @@ def test_a_complete_run_leaves_every_promised_file(results):
 
 def test_training_jobs_at_work_together_have_a_gpu_each(results):
     held = {}
-    for line in read_lines(results / "logs"):
+    for line in read_records(results / "logs"):
         told = re.search(r"trains on (GPU-\S+)", (results / f"logs/{line['job']}.log").read_text())
         trains = line["job"].split("/")[0] in ("pretrain", "adapt")
         assert bool(told) == trains, line["job"]

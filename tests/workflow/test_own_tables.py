@@ -29,7 +29,7 @@ def own(folder, table, name, **change):
 
 def test_a_finished_table_is_scored_like_the_run_it_came_from(folder, table, smoke_run, snakemake):
     law = {"laws": {"target": ["gated_floor"], "base": []}, "plan": {"law": "gated_floor"}}
-    done = snakemake(folder, "scores", *own(folder, pd.read_csv(table), "mine", **law))
+    done = snakemake(folder, "law_tables", *own(folder, pd.read_csv(table), "mine", **law))
     assert not TRAINING & set(job_counts(done))
     scores = pd.read_csv(folder / "results" / "mine" / "tables" / "scores.csv")
     expected = pd.read_csv(smoke_run / "results" / "smoke" / "tables" / "scores.csv")
