@@ -26,6 +26,7 @@ rule cost_estimate:
 
 rule cost:
     """Print what the configured run will take, before it starts."""
+
     # Without an output it always runs, and so always prints.
     input:
         run_beside_others,
@@ -43,8 +44,8 @@ rule costs:
     input:
         cost_tables(),
     output:
-        runs=f"{RESULTS}/costs.csv",
         **table_files("costs", "what the sweep took", "5 Cost"),
+        runs=f"{RESULTS}/costs.csv",
     log:
         f"{LOGS}/costs.log",
     benchmark:

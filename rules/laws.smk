@@ -72,15 +72,13 @@ rule law_tables:
         draws=fits("npz"),
         verdicts=fits("verdicts.csv"),
     output:
-        predictions=f"{RESULTS}/tables/predictions.csv",
         **table_files("scores", "scores at the held-out stage", "3 Laws"),
         **table_files("score_intervals", "scores with intervals", "3 Laws"),
         **table_files("coverage", "coverage of prediction intervals", "3 Laws"),
         **table_files("comparison", "which law beats which", "3 Laws"),
-        **table_files(
-            "identifiability", "what the rows can say about each parameter", "3 Laws"
-        ),
+        **table_files("identifiability", "what the rows can say about each parameter", "3 Laws"),
         **table_files("kappa_bands", "forecasts that the rows cannot tell apart", "3 Laws"),
+        predictions=f"{RESULTS}/tables/predictions.csv",
     log:
         f"{LOGS}/law_tables.log",
     benchmark:
@@ -129,9 +127,7 @@ rule anchor_sweep:
         observations=f"{RESULTS}/observations.csv",
         declarations=list(DECLARED.values()),
     output:
-        **table_files(
-            "anchor_sweep", "anchors: how many and which", "3 Laws", "anchor_sweep_table"
-        ),
+        **table_files("anchor_sweep", "anchors: how many and which", "3 Laws", "anchor_sweep_table"),
     log:
         f"{LOGS}/anchor_sweep.log",
     benchmark:

@@ -8,13 +8,13 @@ rule observations:
     input:
         observation_sources,
     output:
+        **table_files("seed_noise", "seed noise of every cell", "1 Data"),
         observations=report(
             f"{RESULTS}/observations.csv",
             caption="../report/observations.rst",
             category="1 Data",
             labels={"what": "measured losses"},
         ),
-        **table_files("seed_noise", "seed noise of every cell", "1 Data"),
     log:
         f"{LOGS}/observations.log",
     benchmark:

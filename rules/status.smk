@@ -4,6 +4,7 @@ localrules:
 
 rule status:
     """Print how far the run is, also while it is at work."""
+
     # Without an output it always runs, and so always prints.
     input:
         run_beside_others,

@@ -23,7 +23,11 @@ def anchor_sources(wildcards):
         return f"{RESULTS}/observations.csv"
     sizes = EXPERIMENT.anchor_sizes()
     return run_tables(
-        [(model, ptpp) for model, ptpp in CHECKPOINTS if ptpp == stage and MODELS[model][0] in sizes]
+        [
+            (model, ptpp)
+            for model, ptpp in CHECKPOINTS
+            if ptpp == stage and MODELS[model][0] in sizes
+        ]
     )
 
 
@@ -51,7 +55,12 @@ def law_fits(law, suffix="json", domains=None):
 
 def fit_files(law, domains):
     """The outputs of a job that fits one law: four files a fit, in the same order."""
-    suffixes = {"fits": "json", "draws": "npz", "profiles": "profile.csv", "verdicts": "verdicts.csv"}
+    suffixes = {
+        "fits": "json",
+        "draws": "npz",
+        "profiles": "profile.csv",
+        "verdicts": "verdicts.csv",
+    }
     return {name: law_fits(law, suffix, domains) for name, suffix in suffixes.items()}
 
 
