@@ -119,9 +119,8 @@ def test_a_table_of_target_losses_alone_is_checked_too():
 
 
 def test_without_an_earlier_stage_only_laws_are_asked():
-    cases = regret_cases(
-        [TRUE, *FORGETTING], Experiment(TABLE[is_stage(TABLE, HELD_OUT)], HELD_OUT)
-    )
+    late = Experiment(TABLE[is_stage(TABLE, HELD_OUT)], HELD_OUT)
+    cases = regret_cases([TRUE, *FORGETTING], late)
     assert set(cases.law) == {"gated_floor"}
 
 
