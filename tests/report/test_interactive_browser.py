@@ -23,16 +23,13 @@ from ptpp.report.planner import planner_page
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=MISSING)
 
 FITS = every_law()
-N_PARAMS = (16832, 45952, 87360)
+N_PARAMS, PTPPS = (16832, 45952, 87360), (15, 31, 279)
+NAMES = [f"{one.record.law}-{one.record.domain}" for one in FITS]
 TARGETS = {one.record.law: one for one in FITS if not one.law.offset}
 FORGETTING = {one.record.domain: one for one in FITS if one.law.offset}
 BASE_LOSSES = BaseLosses(
     pd.DataFrame(
-        [
-            (n, p, 1.5 + 30 * n**-0.3 + 10 * (n * p) ** -0.2)
-            for n in N_PARAMS
-            for p in (15, 31, 279)
-        ],
+        [(n, p, 1.5 + 30 * n**-0.3 + 10 * (n * p) ** -0.2) for n in N_PARAMS for p in PTPPS],
         columns=["n_params", "ptpp", "base_loss"],
     )
 )
@@ -83,9 +80,7 @@ def random_rows(count):
     return rows(n_params, ptpp, replay, atpp)
 
 
-@pytest.mark.parametrize(
-    "number", range(len(FITS)), ids=["-".join(list(f.label.values())[::2]) for f in FITS]
-)
+@pytest.mark.parametrize("number", range(len(FITS)), ids=NAMES)
 def test_law_values_are_those_of_python(page, number):
     fitted = FITS[number]
     table = random_rows(200)
