@@ -19,7 +19,7 @@ from ptpp.table.observations import is_zero_shot, zero_shot_rows
 
 SOURCES = ("given", "measured", "forecast")  # of a checkpoint's base loss
 _CHECKPOINT = ["size", "n_params", "ptpp"]
-_NEAR = 0.01  # relative: a measured checkpoint whose N and PTPP are that close is the one meant
+NEAR = 0.01  # relative: a measured checkpoint whose N and PTPP are that close is the one meant
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class BaseLosses:
         """
         points = np.log(self.measured[["n_params", "ptpp"]].to_numpy(float))
         far = np.abs(points - np.log([n_params, ptpp])).max(axis=1)
-        if len(far) and far.min() <= _NEAR:
+        if len(far) and far.min() <= NEAR:
             return float(self.measured["base_loss"].iloc[int(far.argmin())]), "measured"
         return float(forecast_base_loss(self.forecast, n_params, ptpp)), "forecast"
 

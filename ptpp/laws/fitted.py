@@ -1,7 +1,7 @@
 """A fitted law: the record of the fit, its bootstrap draws and the rows it was fitted to."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -27,13 +27,13 @@ class FittedLaw:
     `rows`: the rows that the law was fitted to, None where they were not read. `draws`: bootstrap
     refits, None without a bootstrap. `law`: the law itself, by default the one that the record
     names or declares; a law made in Python has to be given. Frames are tables, or mappings of
-    arrays (n,), with the law's `columns`.
+    arrays (n,), with the law's `columns`. Two of them are equal if their records are.
     """
 
     record: Fit
-    rows: pd.DataFrame | None = None
-    draws: Draws | None = None
-    law: Law | None = None
+    rows: pd.DataFrame | None = field(default=None, compare=False)
+    draws: Draws | None = field(default=None, compare=False)
+    law: Law | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.law is None:

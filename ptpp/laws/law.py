@@ -10,7 +10,7 @@ Inputs (arrays of one shape): `n_params` N [parameters], `ptpp` P [tokens per pa
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -79,8 +79,8 @@ class Law:
     point `x`. `centred`: the inputs that have a reference value. `may_be_zero`: those of them that
     may be 0 in a row (the reference is the mean over the others). `offset`: the column to which the
     law's value is added to give a loss (None: the value is the loss itself). `zero_shot`: the law
-    also speaks of the checkpoint before adaptation. `limits` and `monotone` say in words how the
-    law behaves; `declaration` is what a declared law was read from.
+    also speaks of the checkpoint before adaptation. `declaration`: what a declared law was read
+    from.
     """
 
     name: str
@@ -94,8 +94,6 @@ class Law:
     offset: str | None = None
     may_be_zero: tuple[str, ...] = ()
     zero_shot: bool = False
-    limits: Mapping[str, str] = field(default_factory=dict)
-    monotone: Mapping[str, str] = field(default_factory=dict)
     declaration: Mapping | None = None
 
     @property

@@ -10,7 +10,7 @@ from ptpp.laws.base_loss import SOURCES, BaseLosses
 from ptpp.laws.fitted import FittedLaw
 
 FLOPS_PER_PARAMETER_AND_TOKEN = 6
-_ATPP_RANGE = 1e3  # the least ATPP searched is max_atpp over this
+ATPP_RANGE = 1e3  # the least ATPP searched is max_atpp over this
 _POSITIVE = ("n_params", "ptpp", "min_atpp", "max_atpp", "max_flops", "target_loss", "base_loss")
 
 
@@ -99,7 +99,7 @@ class PlanRequest:
     @property
     def least_atpp(self) -> float:
         """The least ATPP that is considered."""
-        return self.min_atpp or self.atpp_limit / _ATPP_RANGE
+        return self.min_atpp or self.atpp_limit / ATPP_RANGE
 
 
 def find_base_loss(

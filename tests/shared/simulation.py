@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from ptpp.laws.fitting import law_inputs
 from ptpp.laws.forms import get_law
+from ptpp.laws.problem import law_inputs
 from ptpp.table.observations import check_observations
 
 
