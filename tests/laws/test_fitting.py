@@ -38,7 +38,7 @@ from ptpp.laws.problem import law_inputs
 from ptpp.laws.rows import law_rows
 from ptpp.laws.solver import huber
 from ptpp.table.anchors import choose_anchors
-from ptpp.table.observations import forgetting_rows, is_zero_shot, target_rows
+from ptpp.table.kinds import forgetting_rows, is_zero_shot, target_rows
 
 TABLES = Path(__file__).parents[3] / "shared" / "tables"
 published = pytest.mark.skipif(not TABLES.is_dir(), reason="the published tables are not here")

@@ -10,7 +10,7 @@ from ptpp.laws import Experiment
 from ptpp.planning import regret_cases, regret_table
 from ptpp.planning.regret import LATEST_STAGE, true_cells
 from ptpp.table.anchors import Cell
-from ptpp.table.observations import is_stage
+from ptpp.table.kinds import is_stage
 
 TABLE = observations()
 EXPERIMENT = Experiment(TABLE, HELD_OUT)
