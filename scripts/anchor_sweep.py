@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.laws import Experiment, FitSettings, find_law
     from ptpp.laws.anchoring import SweepRequest, anchor_sweep, plan_targets
     from ptpp.laws.base_loss import BaseLosses

@@ -1,8 +1,8 @@
-"""Fit one law to one domain under one protocol, with its bootstrap draws and its profiles."""
+"""Fit one law under every protocol to every domain, with bootstrap draws and profiles."""
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import log, run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from dataclasses import asdict
 
     import pandas as pd
@@ -13,22 +13,26 @@ with jobs.logged(snakemake.log[0]):
     from ptpp.report.tables import write_csv
 
     source, params, output = snakemake.input, snakemake.params, snakemake.output
-    wildcards = snakemake.wildcards
     experiment = Experiment.read(source.observations, params.held_out, source.anchors)
-    law = named_law(wildcards.law, source.declaration or None)
+    law = named_law(params.law, source.get("declaration") or None)
     settings = FitSettings(**params.settings)
-    fitted = experiment.fit(law, wildcards.protocol, wildcards.domain, settings)
-    fitted = bootstrap(fitted, **params.resampling)
-    record, draws = fitted.record, fitted.draws
-    lines = profile(fitted)
-    found = verdicts(fitted, lines)
-    fitted.save(output.fit)
-    write_csv(lines, output.profile)
-    write_csv(pd.DataFrame([asdict(one) for one in found]), output.verdicts)
-    name = f"{record.law}, {record.protocol}, {record.domain}"
-    jobs.log.info("%s: objective %.6g, converged: %s", name, record.objective, record.converged)
-    jobs.log.info("%d refits; drawn from their band: %s", len(draws.params), draws.drawn or "none")
-    for warning in record.warnings:
-        jobs.log.warning("%s: %s", name, warning)
-    for one in found:
-        jobs.log.info("%s: %s", one.verdict, one.words)
+    # In the order of the rule's outputs.
+    pairs = [(protocol, domain) for protocol in params.protocols for domain in params.domains]
+    for place, (protocol, domain) in enumerate(pairs):
+        fitted = bootstrap(experiment.fit(law, protocol, domain, settings), **params.resampling)
+        record, draws = fitted.record, fitted.draws
+        lines = profile(fitted)
+        parameters = verdicts(fitted, lines)
+        fitted.save(output.fits[place])
+        write_csv(lines, output.profiles[place])
+        write_csv(pd.DataFrame([asdict(one) for one in parameters]), output.verdicts[place])
+        name = f"{record.law}, {protocol}, {domain}"
+        log.info("%s: objective %.6g, converged: %s", name, record.objective, record.converged)
+        log.info(
+            "%s: %d refits; drawn from their band: %s",
+            *(name, len(draws.params), draws.drawn or "none"),
+        )
+        for warning in record.warnings:
+            log.warning("%s: %s", name, warning)
+        for one in parameters:
+            log.info("%s: %s: %s", name, one.verdict, one.words)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import log, run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     import pandas as pd
 
     from ptpp.laws import Experiment, FitSettings
@@ -38,4 +38,4 @@ with jobs.logged(snakemake.log[0]):
     tables |= supplements(request, tables["plan"], fits, wanted)
     for name, table in tables.items():
         write_table(table, Path(snakemake.output[name]).with_suffix(""))
-    jobs.log.info("\n%s", Path(snakemake.output.plan_md).read_text())
+    log.info("\n%s", Path(snakemake.output.plan_md).read_text())

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import log, run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.laws import Experiment, FittedLaw
     from ptpp.planning import regret_cases, regret_table
     from ptpp.report.tables import write_csv, write_table
@@ -14,5 +14,5 @@ with jobs.logged(snakemake.log[0]):
     fits = [FittedLaw.load(path) for path in source.fits]
     cases = regret_cases(fits, experiment, params.confidence)
     write_csv(cases, snakemake.output.cases)
-    write_table(regret_table(cases), Path(snakemake.output.regret).with_suffix(""))
-    jobs.log.info("\n%s", Path(snakemake.output.regret_md).read_text())
+    write_table(regret_table(cases), Path(snakemake.output.plan_regret).with_suffix(""))
+    log.info("\n%s", Path(snakemake.output.plan_regret_md).read_text())

@@ -1,8 +1,8 @@
 """Write the interactive planner: one HTML file with the fitted laws, their draws and formulas."""
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import log, run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.jobs.files import write_text
     from ptpp.laws import FittedLaw
     from ptpp.laws.base_loss import BaseLosses
@@ -16,6 +16,6 @@ with jobs.logged(snakemake.log[0]):
     base_losses = BaseLosses.of(read_observations(source.observations), snakemake.params.target)
     page = planner_page(request, fits, (headline["law"], headline["protocol"]), base_losses)
     write_text(snakemake.output[0], page)
-    jobs.log.info("%d fits, %.2f MB", len(fits), len(page) / 1e6)
+    log.info("%d fits, %.2f MB", len(fits), len(page) / 1e6)
     if len(page) > REPORT_LIMIT:
-        jobs.log.warning("too large for the report in Chromium; open %s", snakemake.output[0])
+        log.warning("too large for the report in Chromium; open %s", snakemake.output[0])

@@ -67,7 +67,7 @@ def device_of(section: Mapping) -> Device:
     return replace(device, utilisation=section["utilisation"])
 
 
-def calibrated(costs: pd.DataFrame, config: Mapping, peak: float) -> Device:
+def calibrate_device(costs: pd.DataFrame, config: Mapping, peak: float) -> Device:
     """The device on which the pre-training runs of `costs` took the seconds they did.
 
     `costs` is a finished `costs.csv` of the scale `config`. Least squares of relative errors, a

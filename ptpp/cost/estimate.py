@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from ptpp.config.checks import is_given, stages_of
 from ptpp.cost.devices import Device, device_of
 from ptpp.errors import InputError
 from ptpp.models.sizes import Given, Shape, shape_of, training_flops
@@ -51,7 +50,7 @@ def cost_estimate(config: Mapping) -> pd.DataFrame:
     device = device_of(config["cost"])
     shapes = [_shape(size, config) for size in config["models"]["sizes"]]
     sizes = list(zip(config["models"]["sizes"], shapes, strict=True))
-    trained, given = ([one for one in sizes if is_given(one[0]) is own] for own in (False, True))
+    trained, given = ([one for one in sizes if _is_external(one[0]) is own] for own in (False, True))
     pretraining = [line for one in trained for line in _pretraining(*one, config, device)]
     adoption = [line for one in given for line in _adoption(*one, config, device)]
     adaptation = [line for one in sizes for line in _adaptation(*one, config, device)]
@@ -119,9 +118,19 @@ def _spared(saved: pd.Series) -> str:
 
 def _shape(size: Mapping, config: Mapping) -> Shape | Given:
     context, vocab_size = config["models"]["context"], config["tokenizer"]["vocab_size"]
-    if is_given(size):
+    if _is_external(size):
         return Given(size["n_params"], size["n_params"], context, vocab_size)
     return shape_of(size, context, vocab_size)
+
+
+def _is_external(size: Mapping) -> bool:
+    return "checkpoints" in size
+
+
+def _stages(size: Mapping, config: Mapping) -> list[float]:
+    """Stages that a size has, as `Config.stages`."""
+    own = {checkpoint["ptpp"] for checkpoint in size.get("checkpoints", [])}
+    return [p for p in config["pretraining"]["ptpp"] if not _is_external(size) or p in own]
 
 
 def _names(config: Mapping) -> list[str]:
@@ -149,7 +158,7 @@ def _adoption(size: Mapping, shape: Given, config: Mapping, device: Device) -> l
             evaluated=_evaluated(config, shape.context),
             stays=CHECKPOINT_BYTES * shape.n_params,
         )
-        for ptpp in stages_of(size, config)
+        for ptpp in _stages(size, config)
     ]
 
 
@@ -191,7 +200,7 @@ def _adaptation(size: Mapping, shape: Shape | Given, config: Mapping, device: De
             evaluated=len(milestones) * _evaluated(config, shape.context),
             stays=0,  # losses alone
         )
-        for ptpp in stages_of(size, config)
+        for ptpp in _stages(size, config)
     ]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
-from ptpp.jobs.files import read_json, replacing, write_json
+from ptpp.jobs.files import read_json, atomic_file, write_json
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Draws:
 
     def to_npz(self, path: str | os.PathLike) -> None:
         """Write the arrays; texts are arrays of text, so reading needs no pickle."""
-        with replacing(path) as temporary:
+        with atomic_file(path) as temporary:
             np.savez(temporary, **{f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})
 
     @classmethod

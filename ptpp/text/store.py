@@ -12,7 +12,7 @@ from tokenizers import Encoding, Tokenizer
 
 from ptpp.errors import InputError
 from ptpp.jobs import files
-from ptpp.text.tokenizer import SEPARATOR_ID, digest, ids_of, tokenizer_threads
+from ptpp.text.tokenizer import SEPARATOR_ID, digest, tokenizer_threads, vocabulary_size
 
 _DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 _BATCH_CHARACTERS = 1 << 19  # enough to keep the encoder busy, little enough to hold in memory
@@ -73,11 +73,11 @@ def write_store(
     """
     if max_tokens is not None and max_tokens < 1:
         raise InputError(f"max_tokens {max_tokens}: expected at least 1, or none for no limit")
-    dtype = "uint16" if ids_of(tokenizer) <= 1 << 16 else "uint32"
+    dtype = "uint16" if vocabulary_size(tokenizer) <= 1 << 16 else "uint32"
     limit = math.inf if max_tokens is None else max_tokens
     tokens = size = count = excluded = 0
     tokenizer.encode_special_tokens = True
-    with tokenizer_threads(threads), files.replacing(path) as temporary:
+    with tokenizer_threads(threads), files.atomic_file(path) as temporary:
         with open(temporary, "wb") as stream:
             for batch, skipped in _batches(texts, exclude):
                 excluded += skipped

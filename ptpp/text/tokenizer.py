@@ -58,7 +58,7 @@ def train_tokenizer(
             f"vocab_size {vocab_size}: {bytes_per_language} bytes per language give only "
             f"{tokenizer.get_vocab_size()} tokens; give more bytes or a smaller vocabulary"
         )
-    with files.replacing_directory(directory) as temporary:
+    with files.atomic_directory(directory) as temporary:
         tokenizer.save(str(temporary / "tokenizer.json"))
         # Written by hand so that corpora never wait for transformers to be imported.
         files.write_json(
@@ -74,7 +74,9 @@ def train_tokenizer(
     return tokenizer_digest(directory)
 
 
-def take_tokenizer(model: str, revision: str | None, vocab_size: int, directory: str | Path) -> str:
+def adopt_tokenizer(
+    model: str, revision: str | None, vocab_size: int, directory: str | Path
+) -> str:
     """Take over the fast tokenizer of a Hugging Face directory or Hub id; returns its digest.
 
     vocab_size: how many ids models of ours are built with, at least those of the tokenizer.
@@ -85,16 +87,16 @@ def take_tokenizer(model: str, revision: str | None, vocab_size: int, directory:
     """
     source = fetched(model, revision, ("config.json", *TOKENIZER_FILES))
     given = _given_tokenizer(source)
-    with files.replacing_directory(directory) as temporary:
+    with files.atomic_directory(directory) as temporary:
         given.save_pretrained(temporary / "all")
         for name in ("tokenizer.json", "tokenizer_config.json"):
             (temporary / "all" / name).rename(temporary / name)
         shutil.rmtree(temporary / "all")
         tokenizer = load_tokenizer(temporary)
-        if ids_of(tokenizer) > vocab_size:
+        if vocabulary_size(tokenizer) > vocab_size:
             raise InputError(
                 f"tokenizer.vocab_size: {vocab_size}, but the tokenizer of {model} has "
-                f"{ids_of(tokenizer)} ids; set it to that, or to what the models have if more"
+                f"{vocabulary_size(tokenizer)} ids; set it to that, or to what the models have if more"
             )
         separator = separator_id(temporary)
         tokenizer.encode_special_tokens = True
@@ -180,7 +182,7 @@ def separator_id(directory: str | Path) -> int:
     )
 
 
-def ids_of(tokenizer: Tokenizer) -> int:
+def vocabulary_size(tokenizer: Tokenizer) -> int:
     """How many ids a model must know: the largest of the vocabulary, and one."""
     return max(tokenizer.get_vocab().values()) + 1
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snakemake.utils import update_config
 
-from ptpp.cost.devices import DEVICES, calibrated, device_of, step_flops_per_token
+from ptpp.config import Config
+from ptpp.cost.devices import DEVICES, calibrate_device, device_of, step_flops_per_token
 from ptpp.cost.estimate import cost_estimate, estimate_text
 from ptpp.errors import InputError
 from ptpp.models.sizes import Shape, shape_of
@@ -80,11 +81,11 @@ def test_hours_hold_for_sizes_the_device_was_not_calibrated_on():
 def test_the_cpu_in_the_table_is_the_one_measured():
     costs = pd.read_csv(MEASURED["default"])
     known = DEVICES["zen5_core"]
-    found = calibrated(costs, experiment(), peak=known.peak)
+    found = calibrate_device(costs, experiment(), peak=known.peak)
     assert found.utilisation == pytest.approx(known.utilisation, abs=0.001)
     assert found.seconds_per_token == pytest.approx(known.seconds_per_token, rel=0.002)
     with pytest.raises(InputError, match="1 of the configured sizes measured, expected 2"):
-        calibrated(costs[costs["size"] == "w16"], experiment(), peak=known.peak)
+        calibrate_device(costs[costs["size"] == "w16"], experiment(), peak=known.peak)
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -206,8 +207,8 @@ def test_what_cannot_be_estimated_is_told():
 
 
 def test_the_schema_accepts_exactly_the_devices_there_are():
-    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())
-    assert schema["properties"]["cost"]["properties"]["device"]["enum"] == list(DEVICES)
+    schema = Config.model_json_schema()["$defs"]["Cost"]
+    assert schema["properties"]["device"]["enum"] == list(DEVICES)
 
 
 @pytest.mark.parametrize("scale", ["default", "paper"])
@@ -233,7 +234,6 @@ def test_the_workflow_prints_it_each_time_and_resolves_the_paper_scale(tmp_path,
         "config.yaml",
         "rules",
         "scripts",
-        "schemas",
         "ptpp",
         "scales",
         "report",

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ptpp.errors import InputError
 from ptpp.jobs import gpus
-from ptpp.jobs.gpus import Gpu, Holder, chosen_gpus, parse_list, restricted, visible_gpus
+from ptpp.jobs.gpus import Gpu, Holder, choose_gpus, parse_list, restrict_gpus, visible_gpus
 
 NAMES = [f"GPU-{letter * 4}" for letter in "abcd"]
 WITH_PARTS = """\
@@ -33,10 +33,10 @@ JOB = """\
 import logging, sys
 from pathlib import Path
 from ptpp.jobs import gpus
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import catch_stop, run_job
 folder, wanted, share = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-with jobs.logged(sys.argv[4]), jobs.stoppable() as stopping:
-    with gpus.assigned("auto", wanted, share, stopping, sys.argv[4], folder):
+with run_job(sys.argv[4]), catch_stop() as stopping:
+    with gpus.assign_gpus("auto", wanted, share, stopping, sys.argv[4], folder):
         import os, subprocess
         seen = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)"
         subprocess.run([sys.executable, "-c", seen])
@@ -265,7 +265,7 @@ def test_parts_of_a_card_are_gpus_of_their_own_for_jobs_of_one(node):
     ],
 )
 def test_a_restriction_is_read_as_cuda_reads_it(restriction, names):
-    found = restricted(parse_list(WITH_PARTS), restriction)
+    found = restrict_gpus(parse_list(WITH_PARTS), restriction)
     assert [gpu.name for gpu in found] == names
 
 
@@ -276,7 +276,7 @@ def test_without_nvidia_smi_the_indices_that_torch_counts_are_taken(tmp_path, mo
     assert [gpu.name for gpu in visible_gpus()] == ["0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, 3")
     assert [gpu.name for gpu in visible_gpus()] == ["5", "3"]
-    with gpus.assigned("cuda", 1, 1, folder=tmp_path / "places") as names:
+    with gpus.assign_gpus("cuda", 1, 1, folder=tmp_path / "places") as names:
         assert (names, os.environ["CUDA_VISIBLE_DEVICES"]) == (("5",), "5")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "5, 3"
 
@@ -286,10 +286,10 @@ def test_on_a_cpu_and_without_gpus_nothing_is_taken(tmp_path, monkeypatch):
     monkeypatch.setattr(gpus, "_torch_count", lambda: 0)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for device in ("auto", "cuda"):
-        with gpus.assigned(device, 2, 1, folder=tmp_path / "places") as names:
+        with gpus.assign_gpus(device, 2, 1, folder=tmp_path / "places") as names:
             assert names == ()
     monkeypatch.setattr(gpus, "_torch_count", lambda: 8)
-    with gpus.assigned("cpu", 2, 1, folder=tmp_path / "places") as names:
+    with gpus.assign_gpus("cpu", 2, 1, folder=tmp_path / "places") as names:
         assert names == ()
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
     assert not (tmp_path / "places").exists()
@@ -300,7 +300,7 @@ def test_a_folder_of_somebody_else_is_not_trusted(tmp_path, monkeypatch):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(InputError, match="belongs to somebody else"):
-        gpus.assigned("auto", 1, 1, folder=tmp_path / "link").__enter__()
+        gpus.assign_gpus("auto", 1, 1, folder=tmp_path / "link").__enter__()
 
 
 @given(
@@ -314,7 +314,7 @@ def test_a_choice_is_all_or_nothing_and_leaves_no_emptier_gpu(present, wanted, s
         gpu: [Holder(1, "", alone) for alone in each]
         for gpu, each in zip(cards, present, strict=False)
     }
-    chosen = chosen_gpus(holders, wanted, share)
+    chosen = choose_gpus(holders, wanted, share)
     room = [gpu for gpu in holders if len(holders[gpu]) < share]
     room = [gpu for gpu in room if not any(each.alone for each in holders[gpu])]
     assert len(set(chosen)) == (wanted if wanted <= len(room) else 0)

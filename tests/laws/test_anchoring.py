@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
 
+from ptpp.config import Config
 from ptpp.errors import InputError
 from ptpp.laws import Experiment, FitSettings, early_to_late, fit
 from ptpp.laws.anchoring import (
@@ -107,12 +107,10 @@ def test_v_optimal_anchors_leave_less_variance_than_others():
     assert forecast_variance(first) == pytest.approx(min(alone))
 
 
-def test_the_schema_accepts_exactly_the_choices_and_cross_validations_there_are(root):
-    schema = yaml.safe_load((root / "schemas" / "config.schema.yaml").read_text())
-    laws = schema["properties"]["laws"]["properties"]
-    choices = laws["anchor_sweep"]["properties"]["choices"]["items"]["enum"]
-    assert tuple(choices) == CHOICES
-    assert tuple(laws["cross_validation"]["items"]["enum"]) == CROSS_VALIDATIONS
+def test_the_schema_accepts_exactly_the_choices_and_cross_validations_there_are():
+    schema = Config.model_json_schema()["$defs"]
+    assert tuple(schema["AnchorSweep"]["properties"]["choices"]["items"]["enum"]) == CHOICES
+    assert tuple(schema["Laws"]["properties"]["cross_validation"]["items"]["enum"]) == CROSS_VALIDATIONS
 
 
 def test_the_plan_s_targets_are_its_model_on_the_measured_grid():

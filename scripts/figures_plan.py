@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.laws import FittedLaw
     from ptpp.planning import PlanRequest, forgetting_fits, surface
     from ptpp.report import figures
@@ -24,5 +24,5 @@ with jobs.logged(snakemake.log[0]):
     limits |= {f"forgetting_{domain}": most for domain, most in request.forgetting_limits.items()}
     grid = surface(request, target, forgetting_fits(others, headline["protocol"]))
     figures.save(
-        figures.plan(grid, chosen, limits, robust), Path(snakemake.output[0]).with_suffix("")
+        figures.plan(grid, chosen, limits, robust), Path(snakemake.output.plan).with_suffix("")
     )
