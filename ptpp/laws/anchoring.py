@@ -24,7 +24,7 @@ from ptpp.laws.law import Law
 from ptpp.laws.problem import law_inputs
 from ptpp.laws.rows import law_rows
 from ptpp.table.anchors import Cell, choose_anchors, is_anchor, measured_cells
-from ptpp.table.observations import is_stage
+from ptpp.table.kinds import is_stage
 from ptpp.table.protocols import early_to_late, with_anchors
 
 CHOICES = ("spread", "random", "v_optimal")

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from ptpp.errors import InputError
 from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.fitting import FitSettings, fit
-from ptpp.table.observations import is_zero_shot, zero_shot_rows
+from ptpp.table.kinds import is_zero_shot, zero_shot_rows
 
 SOURCES = ("given", "measured", "forecast")  # of a checkpoint's base loss
 _CHECKPOINT = ["size", "n_params", "ptpp"]

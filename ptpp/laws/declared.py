@@ -28,7 +28,7 @@ from ptpp.laws.dual import Operand
 from ptpp.laws.forms import get_law
 from ptpp.laws.law import Law, Parameter, Point
 from ptpp.laws.record import Fit
-from ptpp.table.expressions import described, names_in, parse, unknown_name
+from ptpp.table.expressions import names_in, parse, quote, unknown_name
 
 # Names an expression may use: the input behind each, and whether it is divided by its reference.
 INPUT_NAMES = {
@@ -215,7 +215,7 @@ def _parts(node: ast.expr, source: str) -> Iterator[ast.expr]:
             pass
         case _:
             raise InputError(
-                f"{source}: {described(node)[:80]} is not allowed; accepted are numbers, "
+                f"{source}: {quote(node)[:80]} is not allowed; accepted are numbers, "
                 "parameters, inputs, + - * / **, parentheses, exp(x), log(x) and sqrt(x)"
             )
 

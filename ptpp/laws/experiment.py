@@ -17,7 +17,8 @@ from ptpp.laws.law import Law
 from ptpp.laws.rows import law_rows
 from ptpp.laws.scoring import PREDICTION_COLUMNS, SCORES, score
 from ptpp.table.anchors import Cell
-from ptpp.table.observations import is_stage, is_sweep, read_observations, seed_noise
+from ptpp.table.noise import noise_floor
+from ptpp.table.observations import read_observations
 from ptpp.table.protocols import Split, folds, split
 
 SCORE_COLUMNS = (
@@ -97,8 +98,8 @@ def score_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFra
     `noise_floor`: the relative seed noise of one run at the held-out stage.
     """
     observations = experiment.observations
-    sweep = observations[is_stage(observations, experiment.held_out) & is_sweep(observations)]
-    noise = {domain: seed_noise(rows) for domain, rows in sweep.groupby("domain")}
+    domains = {one.record.domain for one in fits}
+    noise = {domain: noise_floor(observations, domain, experiment.held_out) for domain in domains}
     rows = []
     for one in fits:
         held_out = experiment.split_of(one).held_out
@@ -126,7 +127,7 @@ def cross_validation(
     stage is left out and fitted in turn, so choose no law by this table and then report its score
     at the held-out stage: give the early observations alone for that.
     """
-    noise = seed_noise(observations[(observations["domain"] == domain) & is_sweep(observations)])
+    noise = noise_floor(observations, domain)
     rows = []
     for law, protocol in product(map(find_law, laws), protocols):
         labels = {"law": law.name, "protocol": protocol, "domain": domain}

@@ -21,7 +21,7 @@ from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.law import Parameter
 from ptpp.laws.problem import Problem
 from ptpp.laws.uncertainty import refits, run_numbers, unidentified
-from ptpp.table.observations import target_rows
+from ptpp.table.kinds import target_rows
 
 # Deviance at the ends of a 90 % interval: the quantile of chi squared with one degree of freedom.
 # By hand, since scipy.stats takes as long to import as a fit does.

@@ -9,7 +9,7 @@ from ptpp.laws.base_loss import measured_domains, with_base_loss
 from ptpp.laws.declared import find_law
 from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.law import Law
-from ptpp.table.observations import CELL, forgetting_rows, target_rows, zero_shot_rows
+from ptpp.table.kinds import CELL, forgetting_rows, target_rows, zero_shot_rows
 
 
 def law_rows(

@@ -21,7 +21,7 @@ from ptpp.laws.rows import law_rows
 from ptpp.planning.forecast import broadcast_values, group_by_target, pair_draws
 from ptpp.planning.search import TOLERANCE, quantile
 from ptpp.table.anchors import is_anchor
-from ptpp.table.observations import forgetting_rows, is_stage, is_sweep, target_rows
+from ptpp.table.kinds import forgetting_rows, is_stage, is_sweep, target_rows
 
 FORGETTING_QUANTILES = (0.25, 0.5, 0.75, 1.0)
 TARGET_QUANTILES = (0.1, 0.25, 0.5, 0.75)

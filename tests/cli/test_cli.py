@@ -135,7 +135,7 @@ WRONG = [
      "no rows to score with held-out stage 99"),
     (["fit", "{table}", "--law", "gated", "--out", "{out}", "--target", "fr", "--where",
       "ptpp == 15"], "all rows are of PTPP 15"),
-    (["fit", "{table}", "--law", "gated", "--out", "{out}", "--bootstrap", "0"], "not in the range"),
+    (["fit", "{table}", "--law", "gated", "--out", "{out}", "--bootstrap", "0"], "the range"),
     (["predict", "{fit}", *POINT[:4], "--replay", "10", "--atpp", "5"], "0 to 1, not percent"),
     (["predict", "{fit}", *POINT[:4], "--atpp", "5"], "law gated needs --replay"),
     (["predict", "{fit}", *POINT[:4], "--replay", "1", "--atpp", "5"], "share is 0"),

@@ -18,7 +18,7 @@ from ptpp.laws.anchoring import (
     v_optimal_cells,
 )
 from ptpp.table.anchors import choose_anchors
-from ptpp.table.observations import is_stage, target_rows
+from ptpp.table.kinds import is_stage, target_rows
 from ptpp.table.protocols import CROSS_VALIDATIONS
 
 GRID = {"sizes": ["xs", "s"], "replay": list(REPLAYS), "atpp": list(ATPPS)}

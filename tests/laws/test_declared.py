@@ -14,7 +14,8 @@ from ptpp.errors import InputError
 from ptpp.laws import FitSettings, FittedLaw, declared_law, find_law, fit, get_law, load_law
 from ptpp.laws.declared import FUNCTIONS, INPUT_NAMES
 from ptpp.planning import PlanRequest, make_plan
-from ptpp.table.observations import read_observations, target_rows
+from ptpp.table.kinds import target_rows
+from ptpp.table.observations import read_observations
 
 TABLES = Path(__file__).parents[3] / "shared" / "tables"
 published = pytest.mark.skipif(not TABLES.is_dir(), reason="the published tables are not here")

@@ -38,7 +38,7 @@ from ptpp.laws.problem import law_inputs
 from ptpp.laws.rows import law_rows
 from ptpp.laws.solver import huber
 from ptpp.table.anchors import choose_anchors
-from ptpp.table.observations import forgetting_rows, is_zero_shot, target_rows
+from ptpp.table.kinds import forgetting_rows, is_zero_shot, target_rows
 
 TABLES = Path(__file__).parents[3] / "shared" / "tables"
 published = pytest.mark.skipif(not TABLES.is_dir(), reason="the published tables are not here")
@@ -204,10 +204,9 @@ def test_the_optimum_is_a_minimum_in_every_free_direction():
         there = replace(fitted, record=replace(fitted.record, params=law.from_solver(theta)))
         return huber(np.log(there.value(rows) / rows["loss"].to_numpy()), 1e-3).sum()
 
+    fixed, at_bounds = fitted.record.fixed, " ".join(fitted.record.at_bounds)
     for j, parameter in enumerate(law.parameters):
-        if parameter.name in fitted.record.fixed or f"{parameter.name}=" in " ".join(
-            fitted.record.at_bounds
-        ):
+        if parameter.name in fixed or f"{parameter.name}=" in at_bounds:
             continue
         for step in (-1e-3, 1e-3):
             assert objective(at + step * np.eye(len(at))[j]) > fitted.record.objective

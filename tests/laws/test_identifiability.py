@@ -18,7 +18,7 @@ from ptpp.laws.identifiability import (
     verdicts,
 )
 from ptpp.table.anchors import choose_anchors
-from ptpp.table.observations import target_rows
+from ptpp.table.kinds import target_rows
 
 OBSERVATIONS = observations(noise=0.01)
 ROWS = target_rows(OBSERVATIONS, "fr")

@@ -9,7 +9,7 @@ from laws_grid import HELD_OUT, observations
 from ptpp.errors import InputError
 from ptpp.laws import Experiment, FitSettings, score
 from ptpp.laws.experiment import score_table
-from ptpp.table.observations import seed_noise
+from ptpp.table.noise import seed_noise
 
 losses = st.lists(st.floats(min_value=0.5, max_value=10), min_size=3, max_size=20)
 

@@ -14,7 +14,7 @@ from ptpp.laws import Draws, FitSettings, bootstrap, early_to_late, fit, get_law
 from ptpp.laws.solver import huber
 from ptpp.laws.uncertainty import coverage, refits, resample_counts, run_numbers
 from ptpp.table.anchors import choose_anchors
-from ptpp.table.observations import forgetting_rows, target_rows
+from ptpp.table.kinds import forgetting_rows, target_rows
 
 ANCHORS = choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20)
 ROWS = target_rows(observations(noise=0.01), "fr")

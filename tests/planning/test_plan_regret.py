@@ -10,7 +10,7 @@ from ptpp.laws import Experiment
 from ptpp.planning import regret_cases, regret_table
 from ptpp.planning.regret import LATEST_STAGE, true_cells
 from ptpp.table.anchors import Cell
-from ptpp.table.observations import is_stage
+from ptpp.table.kinds import is_stage
 
 TABLE = observations()
 EXPERIMENT = Experiment(TABLE, HELD_OUT)
@@ -119,9 +119,8 @@ def test_a_table_of_target_losses_alone_is_checked_too():
 
 
 def test_without_an_earlier_stage_only_laws_are_asked():
-    cases = regret_cases(
-        [TRUE, *FORGETTING], Experiment(TABLE[is_stage(TABLE, HELD_OUT)], HELD_OUT)
-    )
+    late = Experiment(TABLE[is_stage(TABLE, HELD_OUT)], HELD_OUT)
+    cases = regret_cases([TRUE, *FORGETTING], late)
     assert set(cases.law) == {"gated_floor"}
 
 

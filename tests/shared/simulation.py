@@ -9,7 +9,7 @@ import pandas as pd
 
 from ptpp.laws.forms import get_law
 from ptpp.laws.problem import law_inputs
-from ptpp.table.observations import check_observations
+from ptpp.table.checks import check_observations
 
 
 @dataclass(frozen=True)
