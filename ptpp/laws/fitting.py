@@ -73,8 +73,8 @@ def fit(
 def _fit(
     law: Law, frame: pd.DataFrame, settings: FitSettings, protocol: str, domain: str
 ) -> FittedLaw:
-    problem = _problem(law, frame, settings.delta)
-    starts = _starts(problem, settings)
+    problem = pose_problem(law, frame, settings.delta)
+    starts = draw_starts(problem, settings)
     solution = _solve(problem, starts, settings)
     if settings.robust_scale:
         settings = replace(settings, delta=_robust_delta(problem, solution))
@@ -112,7 +112,8 @@ def _fit(
     return FittedLaw(record, frame, law=law)
 
 
-def _problem(law: Law, frame: pd.DataFrame, delta: float) -> Problem:
+def pose_problem(law: Law, frame: pd.DataFrame, delta: float) -> Problem:
+    """The law on the rows of `frame`, with its free parameters and reference; see `fit`."""
     if not len(frame):
         raise InputError(f"law {law.name}: no rows to fit; at least one per free parameter")
     loss, inputs = observed_loss(law, frame), law_inputs(law, frame)
@@ -173,7 +174,7 @@ def _inside(parameter: Parameter, position: float) -> float:
     return low + (high - low) * position
 
 
-def _starts(problem: Problem, settings: FitSettings) -> NDArray:
+def draw_starts(problem: Problem, settings: FitSettings) -> NDArray:
     """Free parameters (starts, f) at which the solver begins, each strictly within the bounds.
 
     Where no parameter is an amplitude, more are drawn and the best of them are taken.
