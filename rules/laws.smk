@@ -21,7 +21,7 @@ rule fit:
     benchmark:
         f"{RESULTS}/benchmarks/fits/{{law}}.tsv"
     wildcard_constraints:
-        law=one_of(EXPERIMENT.target_laws),
+        law=one_of(TARGET_LAWS),
     priority: 20
     conda:
         "../envs/ptpp.yaml"

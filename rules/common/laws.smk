@@ -66,7 +66,7 @@ def fit_files(law, domains):
 
 def fit_rule(law):
     """The rule that fits a law."""
-    return "fit" if law in EXPERIMENT.target_laws else "fit_forgetting"
+    return "fit" if law in TARGET_LAWS else "fit_forgetting"
 
 
 def declaration(wildcards):
@@ -76,7 +76,7 @@ def declaration(wildcards):
 
 def law_sources():
     """Target laws by name or, where declared, by file."""
-    return [DECLARED.get(law, law) for law in EXPERIMENT.target_laws]
+    return [DECLARED.get(law, law) for law in TARGET_LAWS]
 
 
 def fit_settings():

@@ -110,7 +110,10 @@ def test_v_optimal_anchors_leave_less_variance_than_others():
 def test_the_schema_accepts_exactly_the_choices_and_cross_validations_there_are():
     schema = Config.model_json_schema()["$defs"]
     assert tuple(schema["AnchorSweep"]["properties"]["choices"]["items"]["enum"]) == CHOICES
-    assert tuple(schema["Laws"]["properties"]["cross_validation"]["items"]["enum"]) == CROSS_VALIDATIONS
+    assert (
+        tuple(schema["Laws"]["properties"]["cross_validation"]["items"]["enum"])
+        == CROSS_VALIDATIONS
+    )
 
 
 def test_the_plan_s_targets_are_its_model_on_the_measured_grid():
