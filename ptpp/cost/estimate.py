@@ -50,7 +50,9 @@ def cost_estimate(config: Mapping) -> pd.DataFrame:
     device = device_of(config["cost"])
     shapes = [_shape(size, config) for size in config["models"]["sizes"]]
     sizes = list(zip(config["models"]["sizes"], shapes, strict=True))
-    trained, given = ([one for one in sizes if _is_external(one[0]) is own] for own in (False, True))
+    trained, given = (
+        [one for one in sizes if _is_external(one[0]) is own] for own in (False, True)
+    )
     pretraining = [line for one in trained for line in _pretraining(*one, config, device)]
     adoption = [line for one in given for line in _adoption(*one, config, device)]
     adaptation = [line for one in sizes for line in _adaptation(*one, config, device)]
