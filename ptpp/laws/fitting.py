@@ -124,7 +124,10 @@ def pose_problem(law: Law, frame: pd.DataFrame, delta: float) -> Problem:
             "add rows, or take a law with fewer"
         )
     _check_spread(law, inputs)
-    middle = [_inside(p, 0.5) if p.fixed is None else p.to_solver(p.fixed) for p in law.parameters]
+    middle = [
+        _place_between_bounds(p, 0.5) if p.fixed is None else p.to_solver(p.fixed)
+        for p in law.parameters
+    ]
     return Problem(
         law=law,
         inputs=inputs,
@@ -168,7 +171,7 @@ def _is_free(parameter: Parameter, inputs: Mapping[str, NDArray]) -> bool:
     return bool(inputs[name].min() <= limit + 1e-9)
 
 
-def _inside(parameter: Parameter, position: float) -> float:
+def _place_between_bounds(parameter: Parameter, position: float) -> float:
     """The solver's value at a position 0..1 between the bounds."""
     low, high = parameter.to_solver(parameter.low), parameter.to_solver(parameter.high)
     return low + (high - low) * position
@@ -191,7 +194,7 @@ def draw_starts(problem: Problem, settings: FitSettings) -> NDArray:
         if number:
             for j, parameter in enumerate(parameters):
                 if problem.free[j]:
-                    theta[j] = _inside(parameter, generator.uniform())
+                    theta[j] = _place_between_bounds(parameter, generator.uniform())
         if amplitudes:
             theta = _with_amplitudes(problem, theta, amplitudes)
         starts.append(np.clip(theta[problem.free], low + margin, high - margin))
