@@ -19,14 +19,20 @@ from ptpp.errors import InputError
 @click.option("--workflow", metavar="DIR", help="A checkout of the repository (this folder).")
 @click.option("--cores", type=COUNT, default=2, show_default=True, help="Jobs at a time.")
 @click.option("--dry-run", "-n", is_flag=True, help="Write the overlay and say what would run.")
+@click.argument("snakemake", nargs=-1)
 def report(
-    source: TableOptions, name: str | None, workflow: str | None, cores: int, dry_run: bool
+    source: TableOptions,
+    name: str | None,
+    workflow: str | None,
+    cores: int,
+    dry_run: bool,
+    snakemake: tuple[str, ...],
 ) -> Result:
     """All tables, figures and plans of a table, as a report.
 
     Finds stages, domains and ranges in the table, writes them as an overlay to
     results/NAME/NAME.yaml and runs the workflow with it. The overlay can be edited and run again by
-    snakemake.
+    snakemake. Rules, files and options of SNAKEMAKE, after --, make a part.
     """
     import yaml
 
@@ -54,11 +60,11 @@ def report(
         f"target {target}, base {base}, held out PTPP {stage:g}, "
         f"{overlay['held_out'].get('anchors', {}).get('count', 0)} anchors: {place}"
     )
-    command = ["--cores", str(cores), "--configfile", str(place.relative_to(folder))]
-    command += ["--dry-run"] if dry_run else []
-    done = subprocess.run([sys.executable, "-m", "snakemake", *command], cwd=folder, check=False)
-    if done.returncode:
-        message = f"the workflow failed; in {folder}: snakemake {' '.join(command)} goes on"
-        raise InputError(message)
-    made = f"written: {folder / 'results' / name}/report.html"
-    return Result([made] if not dry_run else [f"to make it: snakemake {' '.join(command)}"])
+    command = ["--cores", str(cores), *snakemake, "--configfile", str(place.relative_to(folder))]
+    words = f"in {folder}: snakemake {' '.join(command)}"
+    run = [sys.executable, "-m", "snakemake", *command, *(["--dry-run"] if dry_run else [])]
+    if subprocess.run(run, cwd=folder, check=False).returncode:
+        raise InputError(f"the workflow failed; the same command goes on, or {words}")
+    if dry_run:
+        return Result([f"to make it without --dry-run: {words}"])
+    return Result([f"written: {folder / 'results' / name}" + ("/report.html" * (not snakemake))])
