@@ -35,4 +35,5 @@ def plan_fits(wildcards):
 def page_parts():
     """What the interactive planner is made of beside Python, whose changes no digest sees."""
     names = ["page.html", "page.css", "search.js", "draw.js", "page.js"]
-    return [str(BASE / "ptpp" / "report" / "planner" / name) for name in names]
+    folder = os.path.relpath(BASE / "ptpp" / "report" / "planner")  # a moved folder reruns nothing
+    return [f"{folder}/{name}" for name in names]
