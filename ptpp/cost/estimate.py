@@ -92,8 +92,9 @@ def estimate_text(table: pd.DataFrame, section: Mapping) -> str:
         to_text(table.drop(columns="unshared_tokens").astype({"tokens": float}))
         + f"\nDevice {section['device']}: {device.peak:.4g} FLOP/s x {device.utilisation:g}, and "
         f"{device.seconds_per_token:g} s a token ({device.source}).\n"
-        f"In all {round_value(total.device_hours)} {unit}-hours. The longest job, {longest['what']} of "
-        f"{longest['size']} {way} PTPP {longest['ptpp']}, takes\n"
+        f"In all {round_value(total.device_hours)} {unit}-hours. "
+        f"The longest job, {longest['what']} of {longest['size']} {way} PTPP {longest['ptpp']}, "
+        f"takes\n"
         f"{round_value(longest.longest_job_hours)} hours{several}; "
         "a model's stages wait for each other.\n"
         + evenly
