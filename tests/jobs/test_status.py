@@ -228,7 +228,7 @@ def folder(tmp_path_factory):
 ARGUMENTS = [*SMOKE, "change.yaml"]
 
 
-def told_by(folder, snakemake, *arguments, target="status"):
+def ask_status(folder, snakemake, *arguments, target="status"):
     """Printed text of `snakemake status`, as typed, and what it left for programs."""
     command = [sys.executable, "-m", "snakemake", target, *(arguments or ARGUMENTS)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
@@ -240,7 +240,7 @@ def test_every_job_that_a_complete_run_has_is_counted(folder, snakemake):
     done = snakemake(folder, "--dry-run", *ARGUMENTS)
     rules = re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
     planned = {rule: int(count) for rule, count in rules}
-    _, told = told_by(folder, snakemake)
+    _, told = ask_status(folder, snakemake)
     table = pd.DataFrame(told["table"])
     assert table.iloc[-1]["jobs"] == planned["total"] - planned["all"]
     jobs = table.groupby("what")["jobs"].sum()
@@ -255,7 +255,7 @@ def test_a_table_of_one_s_own_has_laws_and_tables_alone(folder, snakemake):
     done = snakemake(folder, "--dry-run", *ARGUMENTS, *own)
     rules = re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
     planned = {rule: int(count) for rule, count in rules}
-    text, told = told_by(folder, snakemake, *ARGUMENTS, *own)
+    text, told = ask_status(folder, snakemake, *ARGUMENTS, *own)
     assert [row["what"] for row in told["table"]] == ["laws and tables", "all"]
     assert told["table"][-1]["jobs"] == planned["total"] - planned["all"]
     assert "Time left is not estimated." in text
@@ -278,7 +278,7 @@ def test_status_of_a_sweep_that_runs_is_killed_and_fails(folder, snakemake):
         time.sleep(0.05)
     locks = {path: path.read_text() for path in (folder / ".snakemake/locks").iterdir()}
     assert locks, "the workflow at work holds its lock"
-    text, told = told_by(folder, snakemake)
+    text, told = ask_status(folder, snakemake)
     (running,) = told["running"]
     assert (running["job"], running["what"]) == (
         "pretrain/w16.ptpp900",
@@ -300,7 +300,7 @@ def test_status_of_a_sweep_that_runs_is_killed_and_fails(folder, snakemake):
         time.sleep(0.05)
     assert list(folder.glob("results/long/tensorboard/w16.ptpp900/events.*"))
     assert list(folder.glob("results/long/.state/pretrain.w16.ptpp900/state.safetensors"))
-    text, told = told_by(folder, snakemake)
+    text, told = ask_status(folder, snakemake)
     assert [one["job"] for one in told["interrupted"]] == ["pretrain/w16.ptpp900"], told
     assert not told["running"]
     assert "interrupted; the same command as before goes on\n  pretrain/w16.ptpp900: " in text
@@ -317,7 +317,7 @@ def test_status_of_a_sweep_that_runs_is_killed_and_fails(folder, snakemake):
     ]
     assert (lines[-1]["job"], lines[-1]["status"]) == ("pretrain/w16.ptpp1", "failed")
     assert "lower" in lines[-1]["reason"]
-    text, told = told_by(folder, snakemake, *ARGUMENTS, "wrong.yaml")
+    text, told = ask_status(folder, snakemake, *ARGUMENTS, "wrong.yaml")
     assert told["failed"] == [{"job": "pretrain/w16.ptpp1", "reason": lines[-1]["reason"]}]
     log = "results/long/logs/pretrain/w16.ptpp1.log"
     assert f"pretrain/w16.ptpp1: {lines[-1]['reason']} ({log})" in text
