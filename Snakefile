@@ -15,60 +15,25 @@ include: "rules/cost.smk"
 include: "rules/pretrain.smk"
 include: "rules/adopt.smk"
 include: "rules/adapt.smk"
-include: "rules/anchors.smk"
+include: "rules/observations.smk"
 include: "rules/laws.smk"
-include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/plan.smk"
-include: "rules/page.smk"
+include: "rules/report.smk"
 include: "rules/status.smk"
 
 
-# Seconds of work each: a cluster job would cost more than it does.
 localrules:
     all,
-    report,
-    cost,
-    cost_estimate,
-    status,
-    costs,
-    observations,
-    anchors,
-    fit,
-    laws,
-    predictions,
-    scores,
-    seed_noise,
-    comparison,
-    cross_validation,
-    identifiability,
-    anchor_sweep,
-    plan,
-    plan_regret,
-    planner_page,
-    figure_pretraining,
-    figure_adaptation,
-    figure_forgetting,
-    figure_calibration,
-    figure_residuals,
-    figure_residuals_by_input,
-    figure_law_comparison,
-    figure_profile,
-    figure_anchor_sweep,
-    figure_plan,
 
 
 rule all:
+    """Everything, from text to plan and report."""
     default_target: True
     input:
-        final_outputs(),
+        f"{RESULTS}/report.html",
 
 
-# The same by the name of what people read; it is written once everything it shows exists.
-rule report:
-    input:
-        final_outputs(),
-
-
-onsuccess:
-    write_report()
+onstart:
+    if not only_prints():
+        print(f"how far it is: snakemake status{config['arguments']}", file=sys.stderr)

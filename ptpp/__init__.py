@@ -1,3 +1,151 @@
-"""PTPP-aware adaptation scaling laws: from text, or a table of losses, to fits and a plan."""
+"""PTPP-aware adaptation scaling laws: from text, or a table of losses, to fits and a plan.
 
+    import ptpp
+
+    table = ptpp.read("my_losses.csv")
+    fit = ptpp.fit(table, law="gated_floor", target="fr", held_out=279, anchors=20)
+    fit.score()
+    fit.predict(n_params="7B", ptpp=279, replay=0.1, atpp=5)
+    ptpp.plan(fit, n_params="7B", ptpp=279, limits={"en": 0.5})
+
+Nothing heavy is imported before it is used, and torch never for a table of losses.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ptpp.errors import InputError
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+
+    from ptpp.api.fits import LawFit
+    from ptpp.api.plans import Plans
+    from ptpp.laws.law import Law
+
+__all__ = ["InputError", "fit", "load", "plan", "read"]
 __version__ = "0.1.0"
+
+
+def read(
+    path: "str | os.PathLike | pd.DataFrame",
+    *,
+    target: str | None = None,
+    rename: Mapping[str, str] | None = None,
+    where: str | None = None,
+    law: "Law | str | None" = None,
+) -> "pd.DataFrame":
+    """Read a table of losses, from a CSV file or a DataFrame, and check it.
+
+    One row per measured loss. Columns: n_params [parameters], ptpp [pre-training tokens per
+    parameter], replay [share of the adaptation text, 0 to 1], loss [nats per token] and one of atpp
+    [adaptation tokens per parameter] and adapt_tokens [tokens]; domain, seed and size where there
+    are several. `rename` maps other names and units: {"N": "n_params", "cpt_B": "adapt_tokens*1e9",
+    "replay": "1 - share"}. `where` chooses rows: "ptpp < 100". `target`: the domain that must be
+    there. `law`: ask only for the columns that this law needs.
+
+    Returns a DataFrame (n rows) with the columns of `ptpp.table.columns.COLUMNS`. Raises
+    InputError, one line that names the row and the column.
+    """
+    from ptpp.api.fits import read_table
+
+    return read_table(path, target, None, rename, where, law)
+
+
+def fit(
+    table: "pd.DataFrame",
+    law: "Law | str" = "gated_floor",
+    *,
+    target: str | None = None,
+    held_out: float | str | None = None,
+    anchors: int = 0,
+    starts: int = 16,
+    draws: int = 200,
+    seed: int = 0,
+) -> "LawFit":
+    """Fit a law to one domain of a table by `read`, with bootstrap draws.
+
+    `law`: dcpt, floor, gated, gated_floor, checkpoint_informed, transfer_offset, chinchilla,
+    forgetting, or the file of a declared law. `target`: the domain, where the table has several.
+    `held_out`: fit the stages before this PTPP alone, and be scored on it; `anchors`: so many
+    small-scale cells of it are fitted too. `starts`: of the solver; `draws`: bootstrap refits;
+    `seed`: of both and of the choice of anchors.
+
+    Returns a `LawFit` with `predict`, `score`, `parameters`, `warnings` and `save`. Raises
+    InputError, one line, where the rows cannot be fitted.
+    """
+    from ptpp.api.fits import FitOptions, fit_law
+    from ptpp.table.units import parse_number
+
+    stage = None if held_out is None else parse_number(held_out)
+    return fit_law(table, law, target, FitOptions(stage, anchors, starts, draws, seed))
+
+
+def load(path: "str | os.PathLike") -> "LawFit":
+    """Read a fit that `LawFit.save` or `ptpp fit` wrote; raises InputError where it is none."""
+    from ptpp.api.fits import load_fit
+
+    return load_fit(path)
+
+
+def plan(
+    source: "pd.DataFrame | LawFit | Sequence[LawFit]",
+    *,
+    n_params: float | str,
+    ptpp: float | str,
+    limits: Mapping[str, float] | None = None,
+    goal: str = "least_compute",
+    target_loss: float | None = None,
+    target_within: float = 0.05,
+    break_even: bool = False,
+    measurements: int = 0,
+    law: "Law | str | Sequence[Law | str]" = "gated_floor",
+    target: str | None = None,
+    held_out: float | None = None,
+    anchors: int = 0,
+    starts: int = 16,
+    draws: int = 200,
+    seed: int = 0,
+    **request: float,
+) -> "Plans":
+    """The replay ratio and the number of tokens that reach a target loss within limits.
+
+    `source`: a table by `read`, to which `law` (one or several) is fitted as `fit` does, or fits
+    that were made from one. `n_params`, `ptpp`: the checkpoint to adapt [parameters, tokens per
+    parameter]. `limits`: most forgetting of each base domain [nats per token]. `goal`:
+    least_compute, least_loss or pareto. `target_loss` [nats per token]; None: within
+    `target_within` nats of the least that is reachable. `break_even`: compare with training from
+    scratch. `measurements`: how many next measurements to name. `request`: further fields of
+    `ptpp.planning.PlanRequest`: min_atpp, max_atpp (the table's range) [tokens per parameter],
+    max_replay (0.95), max_flops [FLOPs], base_loss [nats per token], confidence (0.9).
+
+    Returns `Plans`; its `table` has a row per plan. Raises InputError where none can be made.
+    """
+    from ptpp.api.fits import FitOptions, LawFit, fit_law
+    from ptpp.api.plans import PlanOptions, fit_forgetting, make_plans, measured_range
+    from ptpp.planning.request import PlanRequest
+    from ptpp.table.units import parse_number
+
+    if hasattr(source, "columns"):
+        options = FitOptions(held_out, anchors, starts, draws, seed)
+        laws = [law] if isinstance(law, str) or not isinstance(law, Sequence) else law
+        domain, _, _ = measured_range(source, target, "the table")
+        fits = [fit_law(source, one, domain, options) for one in laws]
+    else:
+        fits = [source] if isinstance(source, LawFit) else list(source)
+    if not fits or fits[0].table is None:
+        raise InputError("plan: needs a table, or fits made from one")
+    table, options = fits[0].table, fits[0].options
+    domain, least, most = measured_range(table, fits[0].fitted.record.domain, "the table")
+    asked = PlanRequest(
+        n_params=parse_number(n_params),
+        ptpp=parse_number(ptpp),
+        forgetting_limits=dict(limits or {}),
+        target_loss=target_loss,
+        target_within=target_within,
+        **{"min_atpp": least, "max_atpp": most, **request},
+    )
+    forgetting = fit_forgetting(table, list(asked.forgetting_limits), options)
+    return make_plans(fits, forgetting, asked, PlanOptions(goal, break_even, None, measurements))

@@ -1,4 +1,4 @@
-"""`python -m ptpp`: fit, predict and score laws on the command line."""
+"""`python -m ptpp`: the command `ptpp`."""
 
 import sys
 

@@ -1,6 +1,7 @@
 # One job adapts one checkpoint at several replay ratios, since starting a process costs seconds; with
 # `replays_per_job: 1` every trajectory is a job of its own.
 rule adapt:
+    """Adapt one checkpoint at several replay ratios, and measure it at every ATPP."""
     input:
         checkpoint=f"{RESULTS}/checkpoints/{{model}}/ptpp{{ptpp}}",
         zero_shot=f"{RESULTS}/runs/{{model}}.ptpp{{ptpp}}.zero_shot.csv",
@@ -31,52 +32,3 @@ rule adapt:
         code=code_digest("ptpp.training.adaptation"),
     script:
         "../scripts/adapt.py"
-
-
-rule costs:
-    input:
-        cost_tables(),
-    output:
-        costs=f"{RESULTS}/costs.csv",
-        summary=report(
-            f"{RESULTS}/tables/costs.csv",
-            caption="../report/costs.rst",
-            category="5 Cost",
-            labels={"what": "what the sweep took"},
-        ),
-        summary_md=f"{RESULTS}/tables/costs.md",
-        summary_tex=f"{RESULTS}/tables/costs.tex",
-    log:
-        f"{LOGS}/costs.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/costs.tsv"
-    conda:
-        "../envs/ptpp.yaml"
-    params:
-        code=code_digest("ptpp.cost.measured", "ptpp.report.tables"),
-    script:
-        "../scripts/costs.py"
-
-
-rule observations:
-    input:
-        observation_sources,
-    output:
-        report(
-            f"{RESULTS}/observations.csv",
-            caption="../report/observations.rst",
-            category="1 Data",
-            labels={"what": "measured losses"},
-        ),
-    log:
-        f"{LOGS}/observations.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/observations.tsv"
-    conda:
-        "../envs/ptpp.yaml"
-    params:
-        held_out=HELD_OUT,
-        target=TARGET,
-        code=code_digest("ptpp.table.observations"),
-    script:
-        "../scripts/observations.py"

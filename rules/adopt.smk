@@ -1,5 +1,6 @@
 # A stage of the user's own: an existing checkpoint is checked, measured and linked, not trained.
 rule adopt:
+    """Check, measure and link a checkpoint from elsewhere."""
     input:
         given_files,
         tokenizer=f"{RESULTS}/tokenizer",
@@ -13,7 +14,7 @@ rule adopt:
     benchmark:
         f"{RESULTS}/benchmarks/adopt/{{model}}.ptpp{{ptpp}}.tsv"
     wildcard_constraints:
-        model=one_of(GIVEN),
+        model=one_of(EXTERNAL),
     priority: pretraining_priority
     conda:
         "../envs/ptpp.yaml"

@@ -1,9 +1,9 @@
-# What the rules ask for by name, a file per subject.
+# What the rules share, a file per subject.
 include: "common/names.smk"
-include: "common/outputs.smk"
 include: "common/text.smk"
 include: "common/training.smk"
 include: "common/resources.smk"
 include: "common/laws.smk"
+include: "common/outputs.smk"
 include: "common/plan.smk"
 include: "common/status.smk"

@@ -1,4 +1,5 @@
 rule tokenizer:
+    """Train the tokenizer of all languages, or take one over."""
     input:
         tokenizer_sources(),
     output:
@@ -13,7 +14,7 @@ rule tokenizer:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        given=given_tokenizer(config),
+        given=EXPERIMENT.external_tokenizer(),
         specs=tokenizer_specs(),
         vocab_size=config["tokenizer"]["vocab_size"],
         bytes_per_language=config["tokenizer"]["bytes_per_language"],
@@ -23,6 +24,7 @@ rule tokenizer:
 
 
 rule tokens:
+    """Write the token store of one language and split."""
     input:
         corpus_files,
         tokenizer=f"{RESULTS}/tokenizer",

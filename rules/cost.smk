@@ -1,5 +1,11 @@
-# Before anything starts: what the configured experiment will take.
+localrules:
+    cost_estimate,
+    cost,
+    costs,
+
+
 rule cost_estimate:
+    """Estimate tokens, FLOPs, hours and disk of the configured run."""
     output:
         csv=f"{RESULTS}/tables/cost_estimate.csv",
         md=f"{RESULTS}/tables/cost_estimate.md",
@@ -18,10 +24,12 @@ rule cost_estimate:
         "../scripts/cost_estimate.py"
 
 
-# Without an output it always runs, and so always prints.
 rule cost:
+    """Print what the configured run will take, before it starts."""
+
+    # Without an output it always runs, and so always prints.
     input:
-        beside_others,
+        run_beside_others,
         text=f"{RESULTS}/tables/cost_estimate.txt",
     log:
         f"{LOGS}/cost.log",
@@ -29,3 +37,22 @@ rule cost:
         "../envs/ptpp.yaml"
     shell:
         "cat {input.text} 2> {log}"
+
+
+rule costs:
+    """Sum up what training took."""
+    input:
+        cost_tables(),
+    output:
+        **table_files("costs", "what the sweep took", "5 Cost"),
+        runs=f"{RESULTS}/costs.csv",
+    log:
+        f"{LOGS}/costs.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/costs.tsv"
+    conda:
+        "../envs/ptpp.yaml"
+    params:
+        code=code_digest("ptpp.cost.measured", "ptpp.report.tables"),
+    script:
+        "../scripts/costs.py"

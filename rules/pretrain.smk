@@ -1,4 +1,5 @@
 rule pretrain:
+    """Pre-train one model to one stage."""
     input:
         tokenizer=f"{RESULTS}/tokenizer",
         train=stores("train", BASES),

@@ -1,8 +1,13 @@
-# How far the sweep is, at any time, also while another Snakemake works in this folder. Without an
-# output it always runs, and so always prints.
+localrules:
+    status,
+
+
 rule status:
+    """Print how far the run is, also while it is at work."""
+
+    # Without an output it always runs, and so always prints.
     input:
-        beside_others,
+        run_beside_others,
     log:
         f"{LOGS}/status.log",
     conda:

@@ -1,8 +1,8 @@
 """Adapt one checkpoint at several replay ratios and measure every ATPP."""
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import catch_stop, run_job
 
-with jobs.logged(snakemake.log[0]) as job, jobs.stoppable() as stopping:
+with run_job(snakemake.log[0]) as job, catch_stop() as stopping:
     from ptpp.training.launch import train_job
 
     params, resources = snakemake.params, snakemake.resources

@@ -1,8 +1,8 @@
 """Take over a checkpoint of the user's own, and measure it before any adaptation."""
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import catch_stop, run_job
 
-with jobs.logged(snakemake.log[0]) as job, jobs.stoppable() as stopping:
+with run_job(snakemake.log[0]) as job, catch_stop() as stopping:
     from ptpp.training.adoption import take_checkpoint
     from ptpp.training.launch import train_job
     from ptpp.training.text import Text

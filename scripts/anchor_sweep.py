@@ -2,28 +2,33 @@
 
 from pathlib import Path
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
+    from ptpp.laws import Experiment, FitSettings, find_law
     from ptpp.laws.anchoring import SweepRequest, anchor_sweep, plan_targets
-    from ptpp.laws.fitting import FitSettings
+    from ptpp.laws.base_loss import BaseLosses
     from ptpp.report.tables import write_table
     from ptpp.table.anchors import grid_of
-    from ptpp.table.observations import read_observations
 
     params = snakemake.params
-    observations = read_observations(snakemake.input.observations)
-    grid = params.grid or grid_of(
-        observations[observations["domain"] == params.target], params.held_out
-    )
+    experiment = Experiment.read(snakemake.input.observations, params.held_out)
+    observations, target = experiment.observations, params.target
+    grid = params.grid or grid_of(observations[observations["domain"] == target], params.held_out)
+    laws = [find_law(law) for law in params.laws]
+    plan = dict(params.plan)
+    if plan.get("base_loss") is None and any("base_loss" in law.inputs for law in laws):
+        base_losses = BaseLosses.of(observations, target)
+        plan["base_loss"] = base_losses.find(plan["n_params"], plan["ptpp"])[0]
     table = anchor_sweep(
-        observations,
-        params.laws,
-        params.target,
-        params.held_out,
-        grid,
-        plan_targets(grid, **params.plan),
-        SweepRequest(**params.request),
-        FitSettings(**params.settings),
+        experiment,
+        laws,
+        target,
+        SweepRequest(
+            grid=grid,
+            targets=plan_targets(grid, **plan),
+            settings=FitSettings(**params.settings),
+            **params.request,
+        ),
     )
     write_table(table, Path(snakemake.output.anchor_sweep).with_suffix(""))

@@ -1,8 +1,8 @@
 """Choose the anchors from the design and collect their measurements."""
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import log, run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.table.anchors import choose_anchors, grid_of, measured_cells, select
     from ptpp.table.observations import gather_observations, write_observations
 
@@ -16,4 +16,4 @@ with jobs.logged(snakemake.log[0]):
         measured=None if params.grid else measured_cells(frame, params.held_out),
     )
     write_observations(select(frame, cells, params.held_out), snakemake.output[0])
-    jobs.log.info("%d anchors at PTPP %g", len(cells), params.held_out)
+    log.info("%d anchors at PTPP %g", len(cells), params.held_out)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.cost.estimate import cost_estimate, estimate_text
     from ptpp.jobs.files import write_text
     from ptpp.report.tables import write_table

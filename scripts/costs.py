@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import log, run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     import pandas as pd
 
     from ptpp.cost.measured import cost_summary
     from ptpp.report.tables import write_csv, write_table
 
     costs = pd.concat([pd.read_csv(path) for path in snakemake.input], ignore_index=True)
-    write_csv(costs, snakemake.output.costs)
-    write_table(cost_summary(costs), Path(snakemake.output.summary).with_suffix(""))
-    jobs.log.info("\n%s", Path(snakemake.output.summary_md).read_text())
+    write_csv(costs, snakemake.output.runs)
+    write_table(cost_summary(costs), Path(snakemake.output.costs).with_suffix(""))
+    log.info("\n%s", Path(snakemake.output.costs_md).read_text())

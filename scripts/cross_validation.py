@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
+    from ptpp.laws import FitSettings
     from ptpp.laws.experiment import cross_validation
-    from ptpp.laws.fitting import FitSettings
     from ptpp.report.tables import write_table
     from ptpp.table.observations import read_observations
 

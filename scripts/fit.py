@@ -1,43 +1,38 @@
-"""Fit one law to one domain under one protocol, with its bootstrap draws and its profiles."""
+"""Fit one law under every protocol to every domain, with bootstrap draws and profiles."""
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import log, run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from dataclasses import asdict
 
     import pandas as pd
 
+    from ptpp.laws import Experiment, FitSettings, bootstrap
     from ptpp.laws.declared import named_law
-    from ptpp.laws.experiment import fit_protocol, split_of
-    from ptpp.laws.fitting import FitSettings
     from ptpp.laws.identifiability import profile, verdicts
-    from ptpp.laws.uncertainty import bootstrap
     from ptpp.report.tables import write_csv
-    from ptpp.table.observations import read_observations
 
-    wildcards, params, output = snakemake.wildcards, snakemake.params, snakemake.output
-    observations = read_observations(snakemake.input.observations)
-    anchors = read_observations(snakemake.input.anchors) if snakemake.input.anchors else None
-    record = fit_protocol(
-        observations,
-        named_law(wildcards.law, snakemake.input.declaration or None),
-        wildcards.protocol,
-        wildcards.domain,
-        params.held_out,
-        anchors,
-        FitSettings(**params.settings),
-    )
-    rows = split_of(record, observations, params.held_out, anchors).fit
-    draws = bootstrap(record, rows, **params.resampling)
-    lines = profile(record, rows)
-    found = verdicts(record, lines, rows)
-    record.to_json(output.fit)
-    draws.to_npz(output.draws)
-    write_csv(lines, output.profile)
-    write_csv(pd.DataFrame([asdict(one) for one in found]), output.verdicts)
-    jobs.log.info("objective %.6g, converged: %s", record.objective, record.converged)
-    jobs.log.info("%d refits; drawn from their band: %s", len(draws.params), draws.drawn or "none")
-    for warning in record.warnings:
-        jobs.log.warning(warning)
-    for one in found:
-        jobs.log.info("%s: %s", one.verdict, one.words)
+    source, params, output = snakemake.input, snakemake.params, snakemake.output
+    experiment = Experiment.read(source.observations, params.held_out, source.anchors)
+    law = named_law(params.law, source.get("declaration") or None)
+    settings = FitSettings(**params.settings)
+    # In the order of the rule's outputs.
+    pairs = [(protocol, domain) for protocol in params.protocols for domain in params.domains]
+    for place, (protocol, domain) in enumerate(pairs):
+        fitted = bootstrap(experiment.fit(law, protocol, domain, settings), **params.resampling)
+        record, draws = fitted.record, fitted.draws
+        lines = profile(fitted)
+        parameters = verdicts(fitted, lines)
+        fitted.save(output.fits[place])
+        write_csv(lines, output.profiles[place])
+        write_csv(pd.DataFrame([asdict(one) for one in parameters]), output.verdicts[place])
+        name = f"{record.law}, {protocol}, {domain}"
+        log.info("%s: objective %.6g, converged: %s", name, record.objective, record.converged)
+        log.info(
+            "%s: %d refits; drawn from their band: %s",
+            *(name, len(draws.params), draws.drawn or "none"),
+        )
+        for warning in record.warnings:
+            log.warning("%s: %s", name, warning)
+        for one in parameters:
+            log.info("%s: %s: %s", name, one.verdict, one.words)

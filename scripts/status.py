@@ -7,26 +7,26 @@ from pathlib import Path
 from ptpp.cost.estimate import cost_estimate
 from ptpp.errors import InputError
 from ptpp.jobs.files import write_json, write_text
-from ptpp.jobs.heartbeat import is_live, read_lines, read_marks
-from ptpp.jobs.status import Planned, found, status_text, sweep_status
+from ptpp.jobs.heartbeat import is_alive, read_heartbeats, read_records
+from ptpp.jobs.status import PlannedJob, find_existing, status_text, sweep_status
 
 params, at = snakemake.params, time.time()
 results = Path(params.results)
-jobs = [Planned(**job) for job in params.jobs]
+jobs = [PlannedJob(**job) for job in params.jobs]
 try:
     costs = cost_estimate(params.config)
-except InputError:  # a finished table is given, and nothing is trained
+except InputError:  # a finished table: nothing is trained
     costs = None
 status = sweep_status(
     jobs,
-    found(path for job in jobs for path in job.outputs),
-    read_lines(results / "logs"),
-    [mark | {"live": is_live(mark, at)} for mark in read_marks(results)],
+    find_existing(path for job in jobs for path in job.outputs),
+    read_records(results / "logs"),
+    [beat | {"live": is_alive(beat, at)} for beat in read_heartbeats(results)],
     costs,
     at,
 )
 text = status_text(status, results / "logs")
 print(text, end="")
 write_text(snakemake.log[0], text)
-told = asdict(status) | {"table": status.table.to_dict("records"), "at": at}
-write_json(results / "status.json", told)
+record = asdict(status) | {"table": status.table.to_dict("records"), "at": at}
+write_json(results / "status.json", record)

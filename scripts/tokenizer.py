@@ -1,14 +1,14 @@
 """Train one byte-level BPE on equal parts of every language, or take over a given tokenizer."""
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.text.sources import documents
-    from ptpp.text.tokenizer import take_tokenizer, train_tokenizer
+    from ptpp.text.tokenizer import adopt_tokenizer, train_tokenizer
 
     params = snakemake.params
     if params.given:
-        take_tokenizer(**params.given, vocab_size=params.vocab_size, directory=snakemake.output[0])
+        adopt_tokenizer(**params.given, vocab_size=params.vocab_size, directory=snakemake.output[0])
     else:
         train_tokenizer(
             {language: documents(spec, "train") for language, spec in params.specs.items()},

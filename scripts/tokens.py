@@ -2,9 +2,9 @@
 
 from itertools import islice
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import log, run_job
 
-with jobs.logged(snakemake.log[0]):
+with run_job(snakemake.log[0]):
     from ptpp.text.sources import documents, source_digest
     from ptpp.text.store import document_hashes, open_store, write_store
     from ptpp.text.tokenizer import load_tokenizer, separator_id
@@ -24,13 +24,13 @@ with jobs.logged(snakemake.log[0]):
         threads=snakemake.threads,
         separator=separator_id(snakemake.input.tokenizer),
     )
-    jobs.log.info(
+    log.info(
         "%s %s: %d tokens, %d bytes, %d documents, %d left out as held-out",
         *(snakemake.wildcards.language, split, info.tokens, info.bytes),
         *(info.documents, info.excluded),
     )
     if info.tokens < snakemake.params.max_tokens:
-        jobs.log.warning(
+        log.warning(
             "%s %s: the text ends after %d of %d tokens; runs that need more read it again",
             *(snakemake.wildcards.language, split, info.tokens, snakemake.params.max_tokens),
         )

@@ -1,16 +1,31 @@
 """What several test files share."""
 
+import os
+import shutil
 import subprocess
-import sys
+import uuid
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
+from workflow import SMOKE, Server, copy_workflow, snakemake_command
 
 settings.register_profile("any_machine", deadline=None)  # a busy machine fails no property
 settings.load_profile("any_machine")
 
 ROOT = Path(__file__).parent.parent
+LONGEST_FIRST = ("slurm/test_slurm", "workflow/", "models/", "report/test_interactive_browser")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that two workers end together."""
+
+    def place(item):
+        path = item.path.relative_to(ROOT / "tests").as_posix()
+        return next((k for k, start in enumerate(LONGEST_FIRST) if path.startswith(start)), 99)
+
+    items.sort(key=place)
 
 
 @pytest.fixture
@@ -18,26 +33,73 @@ def root() -> Path:
     return ROOT
 
 
+def build_once(tmp_path_factory, name, build) -> Path:
+    """The folder `name` that `build` fills, once for all workers of a test run."""
+    common = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        common = common.parent
+    folder, mark = common / name, common / f"{name}.built"
+    with FileLock(common / f"{name}.lock"):
+        if not mark.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            build(folder)
+            mark.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def training_stores(tmp_path_factory):
     """Token stores and a tokenizer for tiny training jobs; copy them before changing one."""
     from training_driver import build_stores
 
-    return build_stores(tmp_path_factory.mktemp("stores"))
+    def build(folder):
+        folder.mkdir()
+        build_stores(folder)
+
+    return build_once(tmp_path_factory, "stores", build)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def snakemake():
-    """Run Snakemake in a folder that holds the workflow; returns the finished process."""
+    """A function: run Snakemake in a folder that holds the workflow; returns what it printed."""
+    server = Server()
+    yield server.run
+    server.close()
 
-    def run(folder, *arguments, cores=2, timeout=600):
-        command = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
-        command += map(str, arguments)
-        return subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory):
+    """A folder with the workflow and a finished run of the smoke scale; copy it before any change.
+
+    Its training jobs are handed two counterfeit GPUs, and train on the CPU.
+    """
+
+    def build(folder):
+        copy_workflow(folder)
+        environment = os.environ | {
+            "PATH": f"{counterfeit_gpus(folder / 'bin')}:{os.environ['PATH']}"
+        }
+        environment.pop("CUDA_VISIBLE_DEVICES", None)
+        done = subprocess.run(
+            snakemake_command(*SMOKE),
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=1500,
         )
+        assert done.returncode == 0, done.stderr[-3000:]
 
-    return run
+    return build_once(tmp_path_factory, "smoke", build)
+
+
+def counterfeit_gpus(folder: Path) -> Path:
+    """Fill a folder with an `nvidia-smi` that lists two GPUs which no other run here has."""
+    folder.mkdir()
+    lines = [f"GPU {k}: Counterfeit (UUID: GPU-{uuid.uuid4()})" for k in range(2)]
+    (folder / "nvidia-smi").write_text("#!/bin/sh\n" + "".join(f"echo '{n}'\n" for n in lines))
+    (folder / "nvidia-smi").chmod(0o755)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,11 @@
-"""What an experiment is: its configuration, checked."""
+"""The configuration of an experiment: its keys as pydantic models, its checks, its messages.
+
+`read_config` turns Snakemake's `config` into a checked `Config`. `python -m ptpp.config` prints the
+JSON schema, with what every key means.
+"""
+
+from ptpp.config.command_line import read_command_line
+from ptpp.config.experiment import Config, read_config
+from ptpp.config.files import check_files
+
+__all__ = ["Config", "check_files", "read_command_line", "read_config"]

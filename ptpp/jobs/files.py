@@ -1,10 +1,10 @@
-"""Files that are whole or absent: everything is written aside and then renamed."""
+"""Files that are whole or absent: written under a temporary name, then renamed."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,16 +13,16 @@ from pathlib import Path
 
 from ptpp.errors import InputError, Unwritable
 
-# What a disk says when it cannot take more, by whichever limit.
+# The errors of a disk that takes no more.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
-# It can only be read by setting it, which must not happen while another thread makes a file.
+# Reading the mask means setting it, which must not happen while another thread makes a file.
 _UMASK = os.umask(0)
 os.umask(_UMASK)
 
 
 @contextmanager
-def _telling_of_full_disks(path: Path) -> Iterator[None]:
+def _report_full_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -35,14 +35,14 @@ def _telling_of_full_disks(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place if the block succeeds.
 
     The temporary path keeps the suffix, since many writers choose a format by it. Raises Unwritable
-    when the disk is full; what stood at `path` is then as it was.
+    when the disk is full, and leaves the old file as it was.
     """
     path = Path(path)
-    with _telling_of_full_disks(path):
+    with _report_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
@@ -58,13 +58,13 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_directory(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     """Yield an empty temporary directory that takes the place of `path` if the block succeeds.
 
     Raises Unwritable when the disk is full.
     """
     path = Path(path)
-    with _telling_of_full_disks(path):
+    with _report_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
@@ -78,32 +78,31 @@ def replacing_directory(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def remove_leftovers(path: str | os.PathLike) -> None:
-    """Delete what a killed writer of `path` left half-written; nobody may be writing it now."""
+    """Delete what a killed writer of `path` left; no process may be writing it now."""
     path = Path(path)
-    names = {(path.stem, path.suffix), (path.name, "")}  # as files and as directories are named
-    endings = "|".join(rf"{re.escape(stem)}\.\w{{8}}{re.escape(end)}" for stem, end in names)
-    if path.parent.is_dir():
-        for found in path.parent.iterdir():
-            if re.fullmatch(rf"\.({endings})", found.name):
-                shutil.rmtree(found) if found.is_dir() else found.unlink(missing_ok=True)
+    # Files keep their suffix at the end, directories do not.
+    for stem, suffix in {(path.stem, path.suffix), (path.name, "")}:
+        pattern = f".{glob.escape(stem)}.{'[a-z0-9_]' * 8}{glob.escape(suffix)}"
+        for leftover in path.parent.glob(pattern):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
 
 def link(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """Make `target` a hard link to the file `source`, or a copy where the disk cannot link."""
-    source = os.path.realpath(source)  # never a link to a symbolic link
+    source = os.path.realpath(source)  # not a link to a symbolic link
     try:
         os.link(source, target)
-    except OSError:  # other file systems, or none that links
+    except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | os.PathLike, value: object) -> None:
-    """Write `value` as indented JSON; NaN and infinity are refused with ValueError."""
+    """Write `value` as indented JSON; raises ValueError for NaN and infinity."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
@@ -124,9 +123,9 @@ def sha256(path: str | os.PathLike) -> str:
 
 
 def content_digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a large file: of all of it up to 1 GiB, beyond of 1,024 pieces spread over it.
+    """SHA-256 of a file up to 1 GiB; of a larger one, of its size and 1,024 pieces of 1 MiB.
 
-    The full sum of a corpus of hundreds of gigabytes would cost every job minutes.
+    The sum of a whole corpus of hundreds of gigabytes would cost every job minutes.
     """
     size = os.path.getsize(path)
     if size <= 1 << 30:

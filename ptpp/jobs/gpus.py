@@ -1,11 +1,10 @@
-"""Which GPUs of this node a job trains on: its own, or one that it shares where that is allowed.
+"""Which GPUs of this node a job trains on: its own, or one that it shares with other jobs.
 
-Snakemake counts GPUs and CUDA gives every process the first, so jobs of one node take places: files
-that stay locked for as long as a job lives. The kernel opens the locks of a process that dies,
-however it dies, so nothing is left behind.
+Snakemake counts GPUs, and CUDA gives every process the first one. The jobs of one node therefore
+lock files, one for each place on a GPU, for as long as they live. The kernel frees the locks of a
+process that dies, so a killed job leaves nothing behind.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -19,19 +18,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from ptpp.errors import InputError, Interrupted
 
 log = logging.getLogger("ptpp")
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-LOOK_EVERY_S = 0.5
+POLL_S = 0.5
 
 
 @dataclass(frozen=True)
 class Gpu:
     """A GPU, or a part of one (MIG), as CUDA_VISIBLE_DEVICES names it."""
 
-    name: str  # GPU-<uuid>, MIG-<uuid>, or an index where no uuid can be had
+    name: str  # GPU-<uuid>, MIG-<uuid>, or an index where there is no uuid
     card: str  # the whole GPU's name
     index: int  # of the card, as nvidia-smi counts: by place on the bus
 
@@ -42,54 +43,52 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a place, as its file tells the others."""
+    """The job that holds a place. Its lock file contains this record."""
 
     process: int
     what: str
-    alone: bool  # shares the GPU with nobody
+    alone: bool  # shares the GPU with no other job
 
     def __str__(self) -> str:
         return f"process {self.process}" + (f" ({self.what})" if self.what else "")
 
 
 @contextmanager
-def assigned(
+def assign_gpus(
     device: str,
-    wanted: int,
+    count: int,
     jobs_per_gpu: int,
-    stopping: Callable[[], bool] = lambda: False,
+    stop_requested: Callable[[], bool] = lambda: False,
     what: str = "",
     folder: Path | None = None,
 ) -> Iterator[tuple[str, ...]]:
-    """Hold `wanted` GPUs of this node, the only ones that this process and its children then see.
+    """Hold `count` GPUs of this node; this process and its children then see no others.
 
-    To be entered before torch looks for GPUs. `device` is as configured: on `cpu`, and where no GPU
-    is visible, nothing is held or changed and the tuple of names is empty. Among the GPUs visible
-    now (CUDA_VISIBLE_DEVICES as it stands) one job has each to itself; with `jobs_per_gpu` above 1
-    as many jobs share one, the emptiest first, but jobs of several GPUs have theirs to themselves.
-    Where all are taken the job waits and tells once for whom; nobody overtakes the first who waits.
-    Jobs of one user meet in `folder`, by default one in /tmp; `what` tells the others who this is.
+    Enter this before torch looks for GPUs. `device` is the configured one. On `cpu`, and where no
+    GPU is visible, the tuple of names is empty and nothing changes. Otherwise the job chooses among
+    the GPUs that CUDA_VISIBLE_DEVICES allows now. One job has a GPU to itself; with `jobs_per_gpu`
+    above 1, so many jobs of one GPU share it, the emptiest GPU first. A job waits in a queue while
+    all are taken, and logs once for whom it waits. Jobs of one user meet in `folder` (default: one
+    in /tmp); `what` names this job to the others.
 
-    Raises InputError where fewer than `wanted` GPUs are visible, Interrupted when `stopping` turns
-    true during the wait.
+    Raises InputError where fewer than `count` GPUs are visible, and Interrupted when
+    `stop_requested` turns true during the wait.
     """
-    found = [] if device == "cpu" else visible_gpus()
-    if not found:
+    visible = [] if device == "cpu" else visible_gpus()
+    if not visible:
         yield ()
         return
-    usable = [gpu for gpu in found if gpu.whole] if wanted > 1 else found  # no job spans MIG parts
-    if len(usable) < wanted:
+    usable = [gpu for gpu in visible if gpu.whole or count == 1]  # no job spans MIG parts
+    if len(usable) < count:
         raise InputError(
-            f"models.sizes: devices: {wanted} GPUs are asked for, but {len(usable)} whole ones are "
+            f"models.sizes: devices: {count} GPUs are asked for, but {len(usable)} whole ones are "
             f"visible here ({VISIBLE}: {os.environ.get(VISIBLE, 'not set')})"
         )
-    alone = wanted > 1 or jobs_per_gpu == 1
+    alone = count > 1 or jobs_per_gpu == 1
     holder = Holder(os.getpid(), what, alone)
+    queue = _Queue(_meeting_place(folder), holder, stop_requested)
     with ExitStack() as held:
-        chosen = _take(
-            usable, wanted, 1 if alone else jobs_per_gpu, holder, stopping, _shared(folder), held
-        )
-        names = tuple(gpu.name for gpu in chosen)
+        names = tuple(gpu.name for gpu in queue.take(usable, count, jobs_per_gpu, held))
         log.info("trains on %s", ", ".join(names))
         before = os.environ.get(VISIBLE)
         os.environ[VISIBLE] = ",".join(names)
@@ -103,155 +102,136 @@ def assigned(
 
 
 def visible_gpus() -> list[Gpu]:
-    """The GPUs, or their MIG parts, that this process may use, in the order of their names there.
+    """The GPUs, or their MIG parts, that this process may use.
 
-    By `nvidia-smi -L`, whose names mean the same in every container and SLURM job of the node;
-    where it is absent or fails, by torch's count. CUDA_VISIBLE_DEVICES restricts both.
+    `nvidia-smi -L` gives names that hold in every container and SLURM job of the node. Where it
+    fails, torch counts. CUDA_VISIBLE_DEVICES restricts both.
     """
     restriction = os.environ.get(VISIBLE)
-    told = _nvidia_smi()
-    if told is not None:
-        return restricted(parse_list(told), restriction)
+    listing = _nvidia_smi()
+    if listing is not None:
+        return restrict_gpus(parse_list(listing), restriction)
     count = _torch_count()
     names = [str(k) for k in range(count)] if restriction is None else restriction.split(",")
     return [Gpu(name.strip(), name.strip(), k) for k, name in enumerate(names[:count])]
 
 
 def parse_list(text: str) -> list[Gpu]:
-    """GPUs in the output of `nvidia-smi -L`; one that is cut up (MIG) is listed as its parts."""
-    found: list[Gpu] = []
-    cards: list[Gpu] = []
+    """GPUs in the output of `nvidia-smi -L`; the parts of a GPU (MIG) stand in its place."""
+    gpus: list[Gpu] = []
+    card = None
     for line in text.splitlines():
-        card = re.match(r"GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", line)
-        part = re.match(r"\s+MIG .*\(UUID: (MIG-[^)]+)\)", line)
-        if card:
-            cards.append(Gpu(card[2], card[2], int(card[1])))
-            found.append(cards[-1])
-        elif part and cards:
-            found = [gpu for gpu in found if gpu != cards[-1]]
-            found.append(Gpu(part[1], cards[-1].card, cards[-1].index))
-    return found
+        if whole := re.match(r"GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", line):
+            card = Gpu(whole[2], whole[2], int(whole[1]))
+            gpus.append(card)
+        elif card and (part := re.match(r"\s+MIG .*\(UUID: (MIG-[^)]+)\)", line)):
+            gpus = [gpu for gpu in gpus if gpu != card]
+            gpus.append(Gpu(part[1], card.card, card.index))
+    return gpus
 
 
-def restricted(gpus: Sequence[Gpu], restriction: str | None) -> list[Gpu]:
-    """Those of `gpus` that a value of CUDA_VISIBLE_DEVICES lets through; None lets all.
+def restrict_gpus(gpus: Sequence[Gpu], restriction: str | None) -> list[Gpu]:
+    """The `gpus` that a value of CUDA_VISIBLE_DEVICES allows; None allows all.
 
-    Entries are indices, names or their beginnings. As CUDA has it, whatever follows an entry that
-    names nothing, or more than one GPU, is invisible too.
+    An entry is an index, a name or the beginning of a name. As in CUDA, the first entry that names
+    nothing, or more than one GPU, hides itself and all after it.
     """
     if restriction is None:
         return list(gpus)
-    kept: list[Gpu] = []
+    allowed: list[Gpu] = []
     for entry in (part.strip() for part in restriction.split(",")):
         if entry.isdigit():
-            meant = {gpu: gpu.card for gpu in gpus if gpu.index == int(entry)}
+            matches = {gpu: gpu.card for gpu in gpus if gpu.index == int(entry)}
         else:
-            meant = {gpu: gpu.card for gpu in gpus if gpu.card.startswith(entry)}
-            meant |= {gpu: gpu.name for gpu in gpus if gpu.name.startswith(entry)}
-        if not entry or len(set(meant.values())) != 1:
+            matches = {gpu: gpu.card for gpu in gpus if gpu.card.startswith(entry)}
+            matches |= {gpu: gpu.name for gpu in gpus if gpu.name.startswith(entry)}
+        if not entry or len(set(matches.values())) != 1:
             break
-        kept += [gpu for gpu in meant if gpu not in kept]
-    return kept
+        allowed += [gpu for gpu in matches if gpu not in allowed]
+    return allowed
 
 
-def chosen_gpus(
-    holders: Mapping[Gpu, Sequence[Holder]], wanted: int, jobs_per_gpu: int
+def choose_gpus(
+    holders: Mapping[Gpu, Sequence[Holder]], count: int, jobs_per_gpu: int
 ) -> list[Gpu]:
-    """The `wanted` emptiest GPUs on which fewer than `jobs_per_gpu` jobs are; [] if too few are."""
-    room = [
+    """The `count` emptiest GPUs with fewer than `jobs_per_gpu` jobs; [] if there are too few."""
+    free = [
         gpu
         for gpu, present in holders.items()
         if len(present) < jobs_per_gpu and not any(each.alone for each in present)
     ]
-    room.sort(key=lambda gpu: len(holders[gpu]))
-    return room[:wanted] if len(room) >= wanted else []
+    free.sort(key=lambda gpu: len(holders[gpu]))
+    return free[:count] if len(free) >= count else []
 
 
-def _take(
-    gpus: Sequence[Gpu],
-    wanted: int,
-    jobs_per_gpu: int,
-    holder: Holder,
-    stopping: Callable[[], bool],
-    folder: Path,
-    held: ExitStack,
-) -> list[Gpu]:
-    """Lock places on `wanted` GPUs, all at once, for as long as `held` is open.
+class _Queue:
+    """The queue of one user's jobs on one node; its files lie in `folder`.
 
-    One job at a time stands at the door and waits there until there is room for it. So choices
-    never interleave, nobody holds some GPUs while it waits for others, and small jobs do not
-    overtake one of many GPUs for ever.
+    One job at a time holds the lock `door` while it waits until there is room for it. So choices
+    never interleave, no job holds some GPUs while it waits for others, and small jobs do not
+    overtake a job of many GPUs.
     """
-    told = False
 
-    def wait(whom: Sequence[Holder]) -> None:
-        nonlocal told
-        if whom and not told:
-            some = "a GPU" if wanted == 1 else f"{wanted} GPUs"
-            log.info("waits for %s of this node, after %s", some, ", ".join(map(str, whom)))
-            told = True
-        if stopping():
+    def __init__(self, folder: Path, holder: Holder, stop_requested: Callable[[], bool]):
+        self.folder, self.holder, self.stop_requested = folder, holder, stop_requested
+        self.logged = False
+
+    def take(
+        self, gpus: Sequence[Gpu], count: int, jobs_per_gpu: int, held: ExitStack
+    ) -> list[Gpu]:
+        """Lock places on `count` GPUs at once, until `held` closes."""
+        door, share = self.folder / "door", 1 if self.holder.alone else jobs_per_gpu
+        wish = "a GPU" if count == 1 else f"{count} GPUs"
+        with ExitStack() as turn:
+            while (before := self._lock(door, turn)) is not None:
+                self._wait(wish, before)
+            while True:
+                holders = {gpu: self._holders(gpu) for gpu in gpus}
+                if chosen := choose_gpus(holders, count, share):
+                    break
+                self._wait(wish, [each for present in holders.values() for each in present])
+            for gpu in chosen:
+                place = 0
+                while self._lock(self._place(gpu, place), held) is not None:
+                    place += 1
+        return chosen
+
+    def _wait(self, wish: str, before: Sequence[Holder]) -> None:
+        if before and not self.logged:
+            log.info("waits for %s of this node, after %s", wish, ", ".join(map(str, before)))
+            self.logged = True
+        if self.stop_requested():
             raise Interrupted("asked to stop while waiting for a GPU")
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_S)
 
-    with ExitStack() as at_the_door:
-        while not _lock(folder / "door", holder, at_the_door):
-            wait(_holding(folder / "door"))
-        while True:
-            holders = {gpu: _on(gpu, folder) for gpu in gpus}
-            chosen = chosen_gpus(holders, wanted, jobs_per_gpu)
-            if chosen:
-                break
-            wait([each for present in holders.values() for each in present])
-        for gpu in chosen:
-            place = 0
-            while not _lock(_place(gpu, folder, place), holder, held):
-                place += 1
-    return chosen
+    def _place(self, gpu: Gpu, place: int) -> Path:
+        return self.folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', gpu.name)}.{place}"
 
+    def _holders(self, gpu: Gpu) -> list[Holder]:
+        """The jobs on `gpu`; only the job at the door asks, so no two of them collide."""
+        present: list[Holder] = []
+        for path in sorted(self.folder.glob(self._place(gpu, 0).stem + ".*")):
+            with ExitStack() as probe:
+                present += self._lock(path, probe, write=False) or []
+        return present
 
-def _place(gpu: Gpu, folder: Path, place: int) -> Path:
-    return folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', gpu.name)}.{place}"
-
-
-def _on(gpu: Gpu, folder: Path) -> list[Holder]:
-    paths = folder.glob(_place(gpu, folder, 0).stem + ".*")
-    return [holder for path in sorted(paths) for holder in _holding(path)]
-
-
-def _lock(path: Path, holder: Holder, held: ExitStack) -> bool:
-    """Lock `path` until `held` closes and say in it who holds it; False where somebody else does.
-
-    Written in place, since the lock is on this very file.
-    """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return False
-    held.callback(os.close, handle)
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, json.dumps(asdict(holder)).encode(), 0)
-    return True
-
-
-def _holding(path: Path) -> list[Holder]:
-    """Who has locked `path`: one or nobody, and nobody yet in the instant before it is written."""
-    with open(path, "rb") as stream:
+    def _lock(self, path: Path, held: ExitStack, write: bool = True) -> list[Holder] | None:
+        """None once `path` is locked until `held` closes; else its holder, [] if not yet known."""
+        lock = FileLock(path, mode=0o600, blocking=False, fallback_to_soft=False)
         try:
-            # Shared, so that those who only look do not see each other.
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+            held.enter_context(lock)
+        except Timeout:
             try:
-                return [Holder(**json.loads(stream.read()))]
-            except ValueError:
+                return [Holder(**json.loads(path.read_bytes()))]
+            except ValueError:  # the holder is about to write it
                 return []
-    return []
+        if write:
+            path.write_text(json.dumps(asdict(self.holder)))  # in place: the lock is on this file
+        return None
 
 
-def _shared(folder: Path | None) -> Path:
-    """The folder where all jobs of this user on this node meet, wherever TMPDIR points."""
+def _meeting_place(folder: Path | None) -> Path:
+    """The folder where all jobs of this user on this node meet, whatever TMPDIR is."""
     folder = folder or Path("/tmp", f"ptpp-gpus-{os.getuid()}")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -263,7 +243,7 @@ def _shared(folder: Path | None) -> Path:
 
 
 def _nvidia_smi() -> str | None:
-    """What `nvidia-smi -L` prints, None where that fails."""
+    """The output of `nvidia-smi -L`, None where that fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -275,11 +255,11 @@ def _nvidia_smi() -> str | None:
 
 
 def _torch_count() -> int:
-    """How many GPUs torch sees. Asked in a process of its own: counting fixes what is visible."""
-    devices = [
-        path for pattern in ("nvidia[0-9]*", "kfd", "dxg") for path in Path("/dev").glob(pattern)
-    ]
-    if not devices:
+    """How many GPUs torch sees. A process of its own counts, since counting fixes what torch sees.
+
+    Without a device file there is no GPU, and no process starts.
+    """
+    if not any(any(Path("/dev").glob(name)) for name in ("nvidia[0-9]*", "kfd", "dxg")):
         return 0
     code = "import torch; print(torch.cuda.device_count())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

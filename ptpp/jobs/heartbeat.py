@@ -1,6 +1,6 @@
-"""What jobs leave for others to read: a mark while they run, a JSON line when they end.
+"""What jobs leave for `snakemake status`: a heartbeat while they run, a record when they end.
 
-Both are written beside the work, never for it: a full disk costs the record, not the job.
+A full disk costs the record, not the job.
 """
 
 import contextlib
@@ -22,44 +22,41 @@ log = logging.getLogger("ptpp")
 
 HOST = socket.gethostname()
 BEAT_S = 10.0
-FRESH_S = 180.0  # long calls into C, such as saving tens of gigabytes, hold the beat up
+FRESH_S = 180.0  # saving tens of gigabytes and other long calls into C delay the beat
 
 
-def place_of(path: str | Path) -> tuple[Path, Path, str]:
-    """The results folder, the logs folder and the name of the job whose log is at `path`.
+def locate_job(log_path: str | Path) -> tuple[Path, Path, str]:
+    """The results folder, the logs folder and the name of the job with this log.
 
-    results/x/logs/pretrain/w16.ptpp15.log is the job pretrain/w16.ptpp15 of results/x. Without a
-    folder called logs both folders are the one of the log itself.
+    results/x/logs/pretrain/w16.ptpp15.log is the log of pretrain/w16.ptpp15 in results/x. Without a
+    folder called logs, both folders are the log's own.
     """
-    path = Path(path)
+    path = Path(log_path)
     for folder in path.parents:
         if folder.name == "logs":
             return folder.parent, folder, path.relative_to(folder).with_suffix("").as_posix()
     return path.parent, path.parent, path.stem
 
 
-def append_line(folder: str | Path, record: Mapping) -> None:
-    """Append `record` as one line to the file of this host, `jobs.<host>.jsonl`, in `folder`.
+def append_record(folder: str | Path, record: Mapping) -> None:
+    """Append `record` as one line to `jobs.<host>.jsonl` in `folder`; log a failure.
 
-    One write of one line in append mode is whole among the processes of a host; across hosts
-    network file systems do not promise it, hence a file each. Failure is told, not raised.
+    One write in append mode stays whole among the processes of a host. Network file systems do not
+    promise it across hosts, so each host has its file.
     """
     path = Path(folder) / f"jobs.{re.sub(r'[^A-Za-z0-9_.-]', '_', HOST)}.jsonl"
     line = json.dumps(record, ensure_ascii=False) + "\n"
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            os.write(handle, line.encode())
-        finally:
-            os.close(handle)
+        with open(path, "ab", 0) as stream:
+            stream.write(line.encode())
     except OSError as error:
         log.warning("%s: no record of this job (%s)", path, error.strerror)
 
 
-def read_lines(folder: str | Path) -> Iterator[dict]:
+def read_records(folder: str | Path) -> Iterator[dict]:
     """Every record of every host in `folder`, in no order.
 
-    Of a record that a full disk cut short the next one begins in the same line: the last counts.
+    A full disk cuts a record short, and the next one continues its line: the last one counts.
     """
     for path in sorted(Path(folder).glob("jobs.*.jsonl")):
         with open(path, encoding="utf-8", errors="replace") as stream:
@@ -68,26 +65,26 @@ def read_lines(folder: str | Path) -> Iterator[dict]:
                     yield json.loads(line[max(0, line.rfind('{"job": ')) :])
 
 
-class Mark:
-    """A small file that says who works on a job and how far it is.
+class Heartbeat:
+    """A small file that says which process works on a job, and how far it is.
 
-    A thread writes it anew when there is news and every 10 s, so that it stays fresh while a job
-    compiles, evaluates or reads. It goes when the job ends; that of a killed job stays.
+    A thread rewrites it on news and every 10 s, so it stays fresh while a job compiles, evaluates
+    or reads. The job removes it at its end; a killed job leaves it behind.
     """
 
     def __init__(self, results: Path, job: str):
         self.path = results / ".running" / f"{job.replace('/', '.')}.json"
-        self.content = {"job": job, **whereabouts(), "started": now()}
+        self.content = {"job": job, **process_identity(), "started": utc_now()}
         self._ended = False
         self._news = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="mark", daemon=True)
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
-    def tell(self, **progress: object) -> None:
-        """Add to what the mark says."""
-        self.content = self.content | progress | {"told": time.time()}
+    def report(self, **progress: object) -> None:
+        """Add JSON-able entries to the file."""
+        self.content = self.content | progress | {"updated": time.time()}
         self._news.set()
 
-    def __enter__(self) -> "Mark":
+    def __enter__(self) -> "Heartbeat":
         self._write()
         self._thread.start()
         return self
@@ -95,10 +92,10 @@ class Mark:
     def __exit__(self, *_) -> None:
         self._ended = True
         self._news.set()
-        self._thread.join(timeout=BEAT_S)  # a file system that hangs holds no job up
+        self._thread.join(timeout=BEAT_S)  # a file system that hangs must not hold the job
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
-            self.path.parent.rmdir()  # not while other jobs have marks there
+            self.path.parent.rmdir()  # fails while other jobs run, as it should
 
     def _beat(self) -> None:
         while True:
@@ -113,39 +110,39 @@ class Mark:
             write_json(self.path, self.content | {"at": time.time()})
 
 
-def read_marks(results: str | Path) -> Iterator[dict]:
-    """Every mark in a results folder, those of killed jobs included."""
+def read_heartbeats(results: str | Path) -> Iterator[dict]:
+    """Every heartbeat in a results folder, those of killed jobs included."""
     for path in sorted((Path(results) / ".running").glob("[!.]*.json")):
-        with contextlib.suppress(OSError, ValueError):  # it has just gone
+        with contextlib.suppress(OSError, ValueError):  # the job has just ended
             yield json.loads(path.read_text(encoding="utf-8"))
 
 
-def is_live(mark: Mapping, at: float, host: str = HOST) -> bool:
-    """Whether the job behind a mark seems to run still at `at`, in seconds since 1970.
+def is_alive(heartbeat: Mapping, at: float, host: str = HOST) -> bool:
+    """Whether the job seems to run at the time `at`, in seconds since 1970.
 
-    The mark must be fresh and, on the same host, the process there.
+    The heartbeat must be fresh; on the same host the process must exist, too.
     """
-    if at - mark["at"] > FRESH_S:
+    if at - heartbeat["at"] > FRESH_S:
         return False
-    if mark["host"] != host:
+    if heartbeat["host"] != host:
         return True
     import psutil  # here, since no job needs it
 
     try:
-        return psutil.Process(mark["pid"]).status() != psutil.STATUS_ZOMBIE
+        return psutil.Process(heartbeat["pid"]).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-    except psutil.Error:  # someone else's
+    except psutil.Error:  # another user's process
         return True
 
 
-def whereabouts() -> dict:
+def process_identity() -> dict:
     """Host, process and, inside SLURM, job."""
-    slurm = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    job = "_".join(slurm) if all(slurm) else os.environ.get("SLURM_JOB_ID")
+    array = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = "_".join(array) if all(array) else os.environ.get("SLURM_JOB_ID")
     return {"host": HOST, "pid": os.getpid(), "slurm_job": job}
 
 
-def now() -> str:
+def utc_now() -> str:
     """The time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""Progress of long work: what, how far, how fast, how good, how long still."""
+"""Progress of long work: how far, how fast, how good, and the time left."""
 
 import logging
 import time
@@ -12,11 +12,11 @@ log = logging.getLogger("ptpp")
 
 @dataclass(frozen=True)
 class Watch:
-    """Who is told about a training run besides its log.
+    """Where a training run reports to, besides its log.
 
-    job: counts tokens and FLOPs and shows how far it is. events: the folder that event files of
-    TensorBoard go to; None: none are written. A job does its runs one after another: this one is
-    called `name`, costs `flops_per_token` and is number `part` (from 0) of `parts`.
+    job: counts tokens and FLOPs and shows how far it is. events: the folder for TensorBoard's event
+    files; None writes none. A job does its runs one after another: this one is called `name`, costs
+    `flops_per_token` and is number `part` (from 0) of `parts`.
     """
 
     job: Job | None = None
@@ -26,26 +26,27 @@ class Watch:
     part: int = 0
     parts: int = 1
 
-    def of(self, name: str, flops_per_token: float, part: int = 0, parts: int = 1) -> "Watch":
+    def for_run(self, name: str, flops_per_token: float, part: int = 0, parts: int = 1) -> "Watch":
         """The watch of one run of the job."""
-        one = replace(self, name=name, flops_per_token=flops_per_token, part=part, parts=parts)
-        one.trained(0)  # a job that finds its runs finished has trained 0 tokens
+        watch = replace(self, name=name, flops_per_token=flops_per_token, part=part, parts=parts)
+        watch.count(0)  # a job whose runs are all finished has trained 0 tokens, not None
         if self.job is not None:
-            self.job.tell(part / parts)
-        return one
+            self.job.report(part / parts)
+        return watch
 
-    def trained(self, tokens: int) -> None:
+    def count(self, tokens: int) -> None:
+        """Count tokens that were trained just now."""
         if self.job is not None:
-            self.job.trained(tokens, tokens * self.flops_per_token)
+            self.job.count(tokens, tokens * self.flops_per_token)
 
-    def tell(self, share: float, run_s: float | None = None, **progress: object) -> None:
-        """How much of this run is done; the whole of it takes `run_s`, where that is known."""
+    def report(self, share: float, run_s: float | None = None, **progress: object) -> None:
+        """Show the share of this run that is done; the whole run takes `run_s`, if known."""
         if self.job is not None:
             left = None if run_s is None else round((self.parts - self.part - share) * run_s, 1)
-            self.job.tell((self.part + share) / self.parts, seconds_left=left, **progress)
+            self.job.report((self.part + share) / self.parts, seconds_left=left, **progress)
 
 
-UNWATCHED = Watch()
+NO_WATCH = Watch()
 
 
 class Progress:
@@ -57,35 +58,35 @@ class Progress:
         total: int,
         done: int = 0,
         every_s: float = 10.0,
-        watch: Watch = UNWATCHED,
+        watch: Watch = NO_WATCH,
     ):
         self.what = what
         self.total = total
         self.first = self.done = done
         self.every_s = every_s
         self.watch = watch
-        self.started = self.last = time.monotonic()
-        watch.tell(done / total, what=what)
+        self.began = self.last = time.monotonic()
+        watch.report(done / total, what=what)
 
     def advance(self, tokens: int, loss: float | None = None) -> None:
+        """Count `tokens` more; `loss` (nats/token) is shown, not stored."""
         self.done += tokens
-        self.watch.trained(tokens)
+        self.watch.count(tokens)
         now = time.monotonic()
         if now - self.last < self.every_s:
             return
         self.last = now
-        rate = (self.done - self.first) / (now - self.started)
+        rate = (self.done - self.first) / (now - self.began)
         left = (self.total - self.done) / rate if rate else 0.0
-        shown = "" if loss is None else f", loss {loss:.3f}"
         log.info(
             "%s: %.0f %%, %.0f k tokens/s%s, %s left",
             self.what,
             100 * self.done / self.total,
             rate / 1e3,
-            shown,
+            "" if loss is None else f", loss {loss:.3f}",
             duration(left),
         )
-        self.watch.tell(
+        self.watch.report(
             self.done / self.total,
             self.total / rate if rate else None,
             what=self.what,

@@ -1,4 +1,4 @@
-"""How far a sweep is: from what its jobs left behind, nothing else."""
+"""How far a sweep is, from the files, records and heartbeats of its jobs alone."""
 
 import os
 from collections import Counter
@@ -15,12 +15,12 @@ STATES = ("done", "running", "failed", "interrupted", "waiting")
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedJob:
     """A job of a complete run.
 
-    job: its name, as in the lines and marks of `ptpp.jobs.heartbeat`. what and ptpp: the line of
-    the table it belongs to. outputs: files that are all there once it is done. The rest is of training jobs:
-    the model and its size, and how many runs (stages or trajectories) the job is.
+    job: its name, as in its record and heartbeat (`ptpp.jobs.heartbeat`). what, ptpp: the row of
+    the status table that counts it. outputs: files that all exist once it is done. Only training
+    jobs have a model, its size, and the number of runs (stages or trajectories) in the job.
     """
 
     job: str
@@ -31,15 +31,20 @@ class Planned:
     size: str = ""
     runs: int = 0
 
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """The row of the cost table that estimates it."""
+        return self.what, self.ptpp, self.size
+
 
 @dataclass(frozen=True)
 class Status:
-    """Where every job is.
+    """The state of every job.
 
-    table: columns what, ptpp, jobs and `STATES`, in order of `what` and ptpp, the total last.
-    running, failed, interrupted: a record per job. seconds_left: of training, when `at_once` jobs
-    run at a time; None where there is no estimate. measured: whether finished work of this sweep
-    went into it.
+    table: columns what, ptpp, jobs and `STATES`, in the order of the jobs, the total last.
+    running, failed, interrupted: a record per job. seconds_left: of training, with `at_once` jobs
+    at a time; None without an estimate. measured: whether the estimate uses the times of jobs that
+    have trained.
     """
 
     table: pd.DataFrame
@@ -52,98 +57,95 @@ class Status:
 
 
 def sweep_status(
-    jobs: Sequence[Planned],
-    found: Collection[str],
-    lines: Iterable[Mapping],
-    marks: Iterable[Mapping],
+    jobs: Sequence[PlannedJob],
+    existing: Collection[str],
+    records: Iterable[Mapping],
+    heartbeats: Iterable[Mapping],
     costs: pd.DataFrame | None,
     at: float,
 ) -> Status:
     """The state of `jobs` at the time `at` (seconds since 1970).
 
-    `found` holds those outputs that exist. `lines` and `marks` are as `ptpp.jobs.heartbeat` reads
-    them, each mark with `live`, whether somebody is still at it. `costs` is the table of
-    `ptpp.cost.estimate.cost_estimate`; None: time left is not told. Whether an output is out of
-    date is Snakemake's to know: here it counts as done.
+    `existing` are the outputs that exist. `records` and `heartbeats` are as `ptpp.jobs.heartbeat`
+    reads them, each heartbeat with `live`, whether its job still runs. `costs` is the table of
+    `ptpp.cost.estimate.cost_estimate`; None gives no time left. A job whose outputs exist counts as
+    done; whether they are out of date, Snakemake decides.
     """
-    last: dict[str, Mapping] = {}
-    for line in sorted(lines, key=lambda line: line["ended"]):
-        last[line["job"]] = line
-    marked = {
-        mark["job"]: mark
-        for mark in marks
-        if mark["live"] or mark["started"] > last.get(mark["job"], {"started": ""})["started"]
+    last: dict[str, Mapping] = {}  # the latest record of each job
+    for record in sorted(records, key=lambda record: record["ended"]):
+        last[record["job"]] = record
+    beats = {
+        beat["job"]: beat
+        for beat in heartbeats
+        if beat["live"] or beat["started"] > last.get(beat["job"], {"started": ""})["started"]
     }
-    states = {job.job: _state(job, found, last.get(job.job), marked.get(job.job)) for job in jobs}
-    shares = {}  # of the work that is done
-    for name, state in states.items():
-        told = marked.get(name) or last.get(name) or {}
-        known = state in ("running", "failed", "interrupted")
-        shares[name] = 1.0 if state == "done" else (known and told.get("share")) or 0.0
-
-    def of(state):
-        return [job.job for job in jobs if states[job.job] == state]
+    states = {job.job: _state(job, existing, last.get(job.job), beats.get(job.job)) for job in jobs}
+    names = {state: [job.job for job in jobs if states[job.job] == state] for state in STATES}
+    shares = dict.fromkeys(states, 0.0) | dict.fromkeys(names["done"], 1.0)
+    for name in (*names["running"], *names["failed"], *names["interrupted"]):
+        shares[name] = (beats.get(name) or last[name]).get("share") or 0.0
 
     training = [job for job in jobs if job.runs]
     at_once = max(1, sum(states[job.job] == "running" for job in training))
-    estimates, measured = _seconds(training, costs, last, marked, at)
+    estimates, measured = _estimate_seconds(training, costs, last, beats, at)
     left = None
     if estimates is not None:
         remaining = {name: seconds * (1 - shares[name]) for name, seconds in estimates.items()}
-        left = max(sum(remaining.values()) / at_once, _longest_chain(training, remaining))
+        left = round(max(sum(remaining.values()) / at_once, _longest_chain(training, remaining)), 1)
     keys = ("what", "share", "tokens_per_second", "loss", "seconds_left", "host", "slurm_job")
     return Status(
-        table=_table(jobs, states),
-        running=[{"job": n} | {key: marked[n].get(key) for key in keys} for n in of("running")],
-        failed=[{"job": n, "reason": last[n]["reason"]} for n in of("failed")],
-        interrupted=[{"job": n, "share": shares[n]} for n in of("interrupted")],
-        seconds_left=None if left is None else round(left, 1),
+        table=_count(jobs, states),
+        running=[{"job": n} | {k: beats[n].get(k) for k in keys} for n in names["running"]],
+        failed=[{"job": n, "reason": last[n]["reason"]} for n in names["failed"]],
+        interrupted=[{"job": n, "share": shares[n]} for n in names["interrupted"]],
+        seconds_left=left,
         at_once=at_once,
         measured=measured,
     )
 
 
 def status_text(status: Status, logs: str | Path) -> str:
-    """What `snakemake status` prints; `logs` is the folder of the jobs' logs."""
+    """The text of `snakemake status`; `logs` is the folder of the jobs' logs."""
     lines = [to_text(status.table).rstrip("\n")]
     if status.running:
-        lines += ["", "running"] + [f"  {_running(one)}" for one in status.running]
+        lines += ["", "running"] + [f"  {_describe(one)}" for one in status.running]
     if status.failed:
         lines += ["", "failed"]
         for one in status.failed:
-            reason = one["reason"] or "no reason was told"
+            reason = one["reason"] or "no reason recorded"
             lines.append(f"  {one['job']}: {reason} ({Path(logs, one['job'] + '.log')})")
     if status.interrupted:
         lines += ["", "interrupted; the same command as before goes on"]
         lines += [f"  {one['job']}: {one['share']:.0%} done" for one in status.interrupted]
-    lines += ["", _left(status)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", _describe_time_left(status)]) + "\n"
 
 
-def found(paths: Iterable[str]) -> set[str]:
-    """Those of `paths` that exist. Each folder is read once, which spares thousands of look-ups."""
-    wanted: dict[str, set[str]] = {}
+def find_existing(paths: Iterable[str]) -> set[str]:
+    """The `paths` that exist. Each folder is read once, not looked up thousands of times."""
+    by_folder: dict[str, set[str]] = {}
     for path in paths:
-        wanted.setdefault(os.path.dirname(path), set()).add(path)
-    there = set()
-    for folder, inside in wanted.items():
+        by_folder.setdefault(os.path.dirname(path), set()).add(path)
+    existing = set()
+    for folder, inside in by_folder.items():
         if os.path.isdir(folder or "."):
-            there |= inside & {os.path.join(folder, name) for name in os.listdir(folder or ".")}
-    return there
+            existing |= inside & {os.path.join(folder, name) for name in os.listdir(folder or ".")}
+    return existing
 
 
-def _state(job: Planned, found: Collection[str], line: Mapping | None, mark: Mapping | None) -> str:
-    if mark is not None and mark["live"]:
+def _state(
+    job: PlannedJob, existing: Collection[str], record: Mapping | None, beat: Mapping | None
+) -> str:
+    if beat is not None and beat["live"]:
         return "running"
-    if all(path in found for path in job.outputs):
+    if all(path in existing for path in job.outputs):
         return "done"
-    if mark is not None:  # killed
+    if beat is not None:  # killed
         return "interrupted"
-    told = line["status"] if line is not None else ""
-    return {"failed": "failed", "stopped": "interrupted"}.get(told, "waiting")
+    end = record["status"] if record is not None else ""
+    return {"failed": "failed", "stopped": "interrupted"}.get(end, "waiting")
 
 
-def _table(jobs: Sequence[Planned], states: Mapping[str, str]) -> pd.DataFrame:
+def _count(jobs: Sequence[PlannedJob], states: Mapping[str, str]) -> pd.DataFrame:
     counts: dict[tuple[str, str], Counter] = {}
     for job in jobs:
         counts.setdefault((job.what, job.ptpp), Counter())[states[job.job]] += 1
@@ -155,100 +157,95 @@ def _table(jobs: Sequence[Planned], states: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _seconds(
-    training: Sequence[Planned],
+def _estimate_seconds(
+    training: Sequence[PlannedJob],
     costs: pd.DataFrame | None,
     last: Mapping[str, Mapping],
-    marked: Mapping[str, Mapping],
+    beats: Mapping[str, Mapping],
     at: float,
 ) -> tuple[dict[str, float] | None, bool]:
     """Seconds by the clock that each whole training job takes, and whether any were measured.
 
-    The estimate from the configuration, times measured over estimated seconds per token of the jobs
-    of the same kind and size that have trained so far, or else of all. [ours]
+    The estimate from the configuration, times the ratio of measured to estimated seconds per token
+    over the jobs of the same kind and size that have trained so far, or else over all. [ours]
     """
     if costs is None:
         return None, False
-    largest: Counter = Counter()  # runs of the longest job of a kind
+    costs_of = costs.set_index(["what", "ptpp", "size"]).to_dict("index")
+    if any(job.kind not in costs_of for job in training):
+        return None, False
+    most_runs: Counter = Counter()  # of a job of a kind
     for job in training:
-        kind = job.what, job.ptpp, job.size
-        largest[kind] = max(largest[kind], job.runs)
-    lines = costs.set_index(["what", "ptpp", "size"]).to_dict("index")
+        most_runs[job.kind] = max(most_runs[job.kind], job.runs)
     estimates: dict[str, float] = {}
-    sums: dict[tuple[str, str] | None, list[float]] = {}  # estimated and measured seconds
+    estimated: Counter = Counter()  # seconds of what was trained, by (what, size) and for None, all
+    measured: Counter = Counter()
     for job in training:
-        kind = job.what, job.ptpp, job.size
-        if kind not in lines:
-            return None, False
-        seconds = 3600 * lines[kind]["longest_job_hours"] / largest[kind]  # of a run
-        estimates[job.job] = job.runs * seconds
-        tokens, took = _trained(last.get(job.job), marked.get(job.job), at)
+        cost = costs_of[job.kind]
+        run_s = 3600 * cost["longest_job_hours"] / most_runs[job.kind]
+        estimates[job.job] = job.runs * run_s
+        tokens, seconds = _measure(last.get(job.job), beats.get(job.job), at)
         for key in ((job.what, job.size), None):
-            pair = sums.setdefault(key, [0.0, 0.0])
-            pair[0] += seconds * tokens / lines[kind]["tokens"] * lines[kind]["runs"]
-            pair[1] += took
+            estimated[key] += run_s * tokens / cost["tokens"] * cost["runs"]
+            measured[key] += seconds
 
     def ratio(job):
-        for estimated, took in (sums[job.what, job.size], sums[None]):
-            if estimated:
-                return took / estimated
-        return 1.0
+        key = (job.what, job.size) if estimated[job.what, job.size] else None
+        return measured[key] / estimated[key] if estimated[key] else 1.0
 
-    scaled = {job.job: estimates[job.job] * ratio(job) for job in training}
-    return scaled, bool(training) and sums[None][0] > 0
+    return {job.job: estimates[job.job] * ratio(job) for job in training}, estimated[None] > 0
 
 
-def _trained(line: Mapping | None, mark: Mapping | None, at: float) -> tuple[int, float]:
+def _measure(record: Mapping | None, beat: Mapping | None, at: float) -> tuple[int, float]:
     """Tokens and seconds of a job's latest start, as far as they are known; else (0, 0)."""
-    if mark is not None and mark["live"]:
-        began = pd.Timestamp(mark["started"]).timestamp()
-        tokens, seconds = mark.get("tokens"), mark.get("told", at) - began
-    elif line is not None:
-        tokens, seconds = line["tokens"], line["seconds"]
+    if beat is not None and beat["live"]:
+        began = pd.Timestamp(beat["started"]).timestamp()
+        tokens, seconds = beat.get("tokens"), beat.get("updated", at) - began
+    elif record is not None:
+        tokens, seconds = record["tokens"], record["seconds"]
     else:
         return 0, 0.0
     return (tokens, seconds) if tokens else (0, 0.0)
 
 
-def _longest_chain(training: Sequence[Planned], remaining: Mapping[str, float]) -> float:
-    """Seconds of what cannot be done at the same time: a model's stages, then an adaptation."""
+def _longest_chain(training: Sequence[PlannedJob], remaining: Mapping[str, float]) -> float:
+    """Seconds of the longest sequence of jobs: a model's stages in order, then an adaptation."""
+    stages: dict[str, dict[str, list[float]]] = {}  # model -> PTPP -> pre-training, adaptation
+    for job in training:
+        seconds = stages.setdefault(job.model, {}).setdefault(job.ptpp, [0.0, 0.0])
+        if job.what == "pre-training":
+            seconds[0] = remaining[job.job]
+        else:
+            seconds[1] = max(seconds[1], remaining[job.job])
     longest = 0.0
-    for model in {job.model for job in training}:
-        stages: dict[str, list[float]] = {}  # pre-training, longest adaptation
-        for job in training:
-            if job.model == model:
-                stage = stages.setdefault(job.ptpp, [0.0, 0.0])
-                if job.what == "pre-training":
-                    stage[0] = remaining[job.job]
-                else:
-                    stage[1] = max(stage[1], remaining[job.job])
+    for of_model in stages.values():
         before = 0.0
-        for ptpp in sorted(stages, key=float):
-            before += stages[ptpp][0]
-            longest = max(longest, before + stages[ptpp][1])
+        for ptpp in sorted(of_model, key=float):
+            before += of_model[ptpp][0]
+            longest = max(longest, before + of_model[ptpp][1])
     return longest
 
 
-def _running(one: Mapping) -> str:
-    """A line about a job: what it does, how far, how fast, how good, how long still, where."""
-    told = [one["what"] or one["job"]]
+def _describe(one: Mapping) -> str:
+    """A line about a running job: what, how far, how fast, how good, time left, where."""
+    parts = [one["what"] or one["job"]]
     if one["share"] is not None:
-        told.append(f"{one['share']:.0%} of the job")
+        parts.append(f"{one['share']:.0%} of the job")
     if one["tokens_per_second"] is not None:
-        told.append(f"{one['tokens_per_second'] / 1e3:.0f} k tokens/s")
+        parts.append(f"{one['tokens_per_second'] / 1e3:.0f} k tokens/s")
     if one["loss"] is not None:
-        told.append(f"loss {one['loss']:.3f}")
+        parts.append(f"loss {one['loss']:.3f}")
     if one["seconds_left"] is not None:
-        told.append(f"{duration(one['seconds_left'])} left")
-    told.append(f"on {one['host']}")
+        parts.append(f"{duration(one['seconds_left'])} left")
+    parts.append(f"on {one['host']}")
     if one["slurm_job"]:
-        told.append(f"SLURM job {one['slurm_job']}")
-    return ", ".join(told)
+        parts.append(f"SLURM job {one['slurm_job']}")
+    return ", ".join(parts)
 
 
-def _left(status: Status) -> str:
-    jobs = status.table.iloc[-1]
-    if jobs["done"] == jobs["jobs"]:
+def _describe_time_left(status: Status) -> str:
+    total = status.table.iloc[-1]
+    if total["done"] == total["jobs"]:
         return "Everything is done."
     if status.seconds_left is None:
         return "Time left is not estimated."

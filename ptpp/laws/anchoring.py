@@ -8,7 +8,7 @@ them sees a loss of the held-out stage before it is chosen.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from ptpp.errors import InputError
 from ptpp.laws.declared import find_law
-from ptpp.laws.fitting import FitSettings, fit, law_inputs, predict_loss
+from ptpp.laws.experiment import Experiment
+from ptpp.laws.fitted import FittedLaw
+from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.law import Law
-from ptpp.laws.record import Fit
+from ptpp.laws.problem import law_inputs
 from ptpp.laws.rows import law_rows
-from ptpp.laws.scoring import score
-from ptpp.laws.uncertainty import Rows, bounds
 from ptpp.table.anchors import Cell, choose_anchors, is_anchor, measured_cells
-from ptpp.table.observations import is_stage
+from ptpp.table.kinds import is_stage
 from ptpp.table.protocols import early_to_late, with_anchors
 
 CHOICES = ("spread", "random", "v_optimal")
@@ -38,12 +38,20 @@ _LEAST_NOISE = 1e-4  # of log residuals: rows without noise would leave no room 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What is swept. `repeats`: how many random choices are made per count."""
+    """What is swept.
 
+    `grid`: sizes, replay and atpp that anchors may come from. `targets`: the points (columns of the
+    laws' inputs) whose forecast "v_optimal" is to sharpen. `counts`: how many anchors. `repeats`:
+    how many random choices are made per count. `settings`: of the fits; 8 starts at most are used.
+    """
+
+    grid: Mapping[str, Sequence]
+    targets: pd.DataFrame
     counts: Sequence[int]
     choices: Sequence[str] = CHOICES
     repeats: int = 3
     seed: int = 0
+    settings: FitSettings = field(default_factory=FitSettings)
 
     def __post_init__(self) -> None:
         unknown = [choice for choice in self.choices if choice not in CHOICES]
@@ -52,43 +60,33 @@ class SweepRequest:
                 f"anchor sweep: choice {unknown[0]!r} is not known; "
                 f"accepted are {', '.join(CHOICES)}"
             )
+        # There are hundreds of fits.
+        few = replace(self.settings, starts=min(self.settings.starts, _STARTS))
+        object.__setattr__(self, "settings", few)
 
 
 def anchor_sweep(
-    observations: pd.DataFrame,
-    laws: Sequence[Law | str],
-    domain: str,
-    held_out: float,
-    grid: Mapping[str, Sequence],
-    targets: pd.DataFrame,
-    request: SweepRequest,
-    settings: FitSettings,
+    experiment: Experiment, laws: Sequence[Law | str], domain: str, request: SweepRequest
 ) -> pd.DataFrame:
     """Scores of every law with 0, 1, 3, ... anchors by every choice, `SWEEP_COLUMNS`.
 
-    `grid`: sizes, replay and atpp that anchors may come from. `targets`: the points (columns of the
-    laws' inputs) whose forecast "v_optimal" is to sharpen. All fits of the table are scored on the
-    same cells: those of the held-out stage that no compared choice took. Counts beyond the cells
-    there are are left out, and so is "v_optimal" for a law that needs more than `targets` hold;
-    `note` says why a fit failed. A fit has 8 starts at most, since there are hundreds of them.
-    Raises InputError where nothing is left to score.
+    All fits of the table are scored on the same cells: those of the held-out stage that no compared
+    choice took. Counts beyond the cells there are are left out, and so is "v_optimal" for a law
+    that needs more than the targets hold; `note` says why a fit failed. Raises InputError where
+    nothing is left to score.
     """
-    settings = replace(settings, starts=min(settings.starts, _STARTS))
+    observations, held_out = experiment.observations, experiment.held_out
     of_domain = observations[observations["domain"] == domain]
-    total = len(_cells(grid, measured_cells(of_domain, held_out)))
+    total = len(_cells(request.grid, measured_cells(of_domain, held_out)))
     counts = sorted({count for count in request.counts if count <= total})
-    found = {law.name: law for law in map(find_law, laws)}
-    tables = {name: law_rows(observations, law, domain) for name, law in found.items()}
-    chosen = {
-        name: _choices(
-            law, tables[name], held_out, grid, targets, request, max(counts, default=0), settings
-        )
-        for name, law in found.items()
-    }
-    taken = {cell for of_law in chosen.values() for _, _, cells in of_law for cell in cells}
+    tables = [(law, law_rows(observations, law, domain)) for law in map(find_law, laws)]
+    choices = [
+        _choose_cells(law, table, held_out, request, max(counts, default=0))
+        for law, table in tables
+    ]
+    taken = {cell for of_law in choices for _, _, cells in of_law for cell in cells}
     results = []
-    for name, law in found.items():
-        table = tables[name]
+    for (law, table), of_law in zip(tables, choices, strict=True):
         scored = table[is_stage(table, held_out) & ~is_anchor(table, taken, held_out)]
         if scored.empty:
             raise InputError(
@@ -96,26 +94,34 @@ def anchor_sweep(
                 f"{held_out:g}; keep a size out of held_out.anchors.sizes"
             )
         early = early_to_late(table, held_out).fit
-        without = _scored(law, early, scored, settings)
-        for (choice, repeat, cells), count in product(chosen[name], counts):
+        without = _score_fit(law, early, scored, request.settings)
+        for (choice, repeat, cells), count in product(of_law, counts):
+            scores = without
             if count:
                 part = with_anchors(table, held_out, cells[:count]).fit
-                found_scores = _scored(law, part, scored, settings)
-            else:
-                found_scores = without
-            labels = {"law": name, "domain": domain, "choice": choice}
-            results.append({**labels, "count": count, "repeat": repeat, **found_scores})
+                scores = _score_fit(law, part, scored, request.settings)
+            labels = {"law": law.name, "domain": domain, "choice": choice}
+            results.append({**labels, "count": count, "repeat": repeat, **scores})
     return pd.DataFrame(results, columns=list(SWEEP_COLUMNS))
 
 
 def plan_targets(
-    grid: Mapping[str, Sequence], n_params: float, ptpp: float, max_atpp: float
+    grid: Mapping[str, Sequence],
+    n_params: float,
+    ptpp: float,
+    max_atpp: float,
+    base_loss: float | None = None,
 ) -> pd.DataFrame:
-    """What a plan compares: its model at every measured replay ratio and allowed ATPP."""
+    """What a plan compares: its model at every measured replay ratio and allowed ATPP.
+
+    `base_loss`: the checkpoint's [nats per token], for laws that read it.
+    """
     atpps = [atpp for atpp in grid["atpp"] if atpp <= max_atpp] or [max_atpp]
     points = list(product(grid["replay"], atpps))
     frame = pd.DataFrame(points, columns=["replay", "atpp"])
     frame = frame.assign(n_params=float(n_params), ptpp=float(ptpp))
+    if base_loss is not None:
+        frame = frame.assign(base_loss=float(base_loss))
     return frame.assign(adapt_tokens=frame["atpp"] * frame["n_params"])
 
 
@@ -129,28 +135,24 @@ def random_cells(
 
 
 def v_optimal_cells(
-    record: Fit,
-    early: pd.DataFrame,
-    candidates: pd.DataFrame,
-    targets: pd.DataFrame,
-    count: int,
-    law: Law | None = None,
+    fitted: FittedLaw, candidates: pd.DataFrame, targets: pd.DataFrame, count: int
 ) -> list[Cell]:
     """The cells whose measurement shrinks the variance of the forecasts at `targets` most.
 
-    `record`: a fit of the rows `early`; `candidates`: one row per cell that may be measured, whose
-    losses are not read. Linearised at the fit, with independent errors of log loss; what the rows
-    cannot identify is held by a prior as wide as the bounds. Greedy, so a smaller count gives a
-    prefix. Raises InputError where `targets` lack an input of the law.
+    `fitted`: a fit with its rows; `candidates`: one row per cell that may be measured, whose losses
+    are not read. Linearised at the fit, with independent errors of log loss; what the rows cannot
+    identify is held by a prior as wide as the bounds. Greedy, so a smaller count gives a prefix.
+    Raises InputError where `targets` lack an input of the law.
     """
-    rows = Rows.of(record, early, law)
-    gained = _log_slopes(record, rows.law, candidates)[:, rows.free]
-    wanted = _log_slopes(record, rows.law, targets)[:, rows.free]
-    fitted = rows.jacobian(rows.best)[:, rows.free]
-    noise = max(float(np.sqrt(np.mean(rows.log_residuals(rows.best) ** 2))), _LEAST_NOISE)
-    low, high = bounds(rows.law)
-    prior = 12 / (high - low)[rows.free] ** 2  # of a uniform distribution between the bounds
-    covariance = np.linalg.inv(fitted.T @ fitted / noise**2 + np.diag(prior))
+    problem = fitted.problem
+    gained = _log_slopes(fitted, candidates)[:, problem.free]
+    wanted = _log_slopes(fitted, targets)[:, problem.free]
+    slopes = problem.jacobian(problem.theta)[:, problem.free]
+    residuals = problem.log_residuals(problem.theta)
+    noise = max(float(np.sqrt(np.mean(residuals**2))), _LEAST_NOISE)
+    low, high = problem.law.bounds()
+    prior = 12 / (high - low)[problem.free] ** 2  # of a uniform distribution between the bounds
+    covariance = np.linalg.inv(slopes.T @ slopes / noise**2 + np.diag(prior))
     chosen: list[int] = []
     for _ in range(min(count, len(candidates))):
         # A measurement along v lowers the variance along w by (w' C v)^2 / (noise^2 + v' C v).
@@ -166,11 +168,12 @@ def v_optimal_cells(
     return [cells[i] for i in chosen]
 
 
-def _log_slopes(record: Fit, law: Law, frame: pd.DataFrame) -> NDArray:
+def _log_slopes(fitted: FittedLaw, frame: pd.DataFrame) -> NDArray:
     """Derivatives (r, p) of the log forecast with respect to the solver's vector."""
-    inputs, theta = law_inputs(law, frame), law.to_solver(record.params)
-    slopes = law.jacobian(theta, inputs, record.reference)
-    return slopes / law.predict(theta, inputs, record.reference)[:, None]
+    law, reference = fitted.law, fitted.record.reference
+    inputs = law_inputs(law, frame)
+    slopes = law.jacobian(fitted.theta, inputs, reference)
+    return slopes / law.predict(fitted.theta, inputs, reference)[:, None]
 
 
 def _cells(grid: Mapping[str, Sequence], measured: Collection[Cell] | None = None) -> list[Cell]:
@@ -178,48 +181,38 @@ def _cells(grid: Mapping[str, Sequence], measured: Collection[Cell] | None = Non
     return cells if measured is None else [cell for cell in cells if cell in set(measured)]
 
 
-def _choices(
-    law: Law,
-    table: pd.DataFrame,
-    held_out: float,
-    grid: Mapping[str, Sequence],
-    targets: pd.DataFrame,
-    request: SweepRequest,
-    most: int,
-    settings: FitSettings,
+def _choose_cells(
+    law: Law, table: pd.DataFrame, held_out: float, request: SweepRequest, most: int
 ) -> list[tuple[str, int, list[Cell]]]:
     """(choice, repeat, cells in the order in which they are taken)."""
-    found = []
+    choices, grid, seed = [], request.grid, request.seed
     measured = measured_cells(table, held_out)
     for choice in request.choices:
         if choice == "spread":
             axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
-            cells = choose_anchors(*axes, most, request.seed, measured)
-            found.append((choice, 0, cells))
+            choices.append((choice, 0, choose_anchors(*axes, most, seed, measured)))
         elif choice == "random":
-            seeds = range(request.repeats)
-            found += [
-                (choice, i, random_cells(grid, most, request.seed + i, measured)) for i in seeds
+            choices += [
+                (choice, i, random_cells(grid, most, seed + i, measured))
+                for i in range(request.repeats)
             ]
-        elif all(column in targets for column in law.columns):
-            early = early_to_late(table, held_out).fit
-            candidates = table[is_anchor(table, _cells(grid, measured), held_out)].reset_index(
-                drop=True
-            )
-            record = fit(law, early, settings)
-            cells = v_optimal_cells(record, early, candidates, targets, most, law)
-            found.append((choice, 0, cells))
-    return found
+        elif all(column in request.targets for column in law.columns):
+            candidates = table[is_anchor(table, _cells(grid, measured), held_out)]
+            fitted = fit(law, early_to_late(table, held_out).fit, request.settings)
+            candidates = candidates.reset_index(drop=True)
+            cells = v_optimal_cells(fitted, candidates, request.targets, most)
+            choices.append((choice, 0, cells))
+    return choices
 
 
-def _scored(law: Law, part: pd.DataFrame, scored: pd.DataFrame, settings: FitSettings) -> dict:
+def _score_fit(law: Law, part: pd.DataFrame, scored: pd.DataFrame, settings: FitSettings) -> dict:
     """Scores of one fit, or why there are none."""
     counts = {"n_fit": len(part), "n_held_out": len(scored)}
     try:
-        record = fit(law, part, settings)
-        values = score(scored["loss"].to_numpy(), predict_loss(record, scored, law))
+        fitted = fit(law, part, settings)
+        values = fitted.score(scored)
     except InputError as error:
         return {**counts, "converged": False, "note": str(error)}
     wanted = ("mae_rel", "calibration_slope")
-    note = "; ".join(record.warnings)
-    return {**counts, **{k: values[k] for k in wanted}, "converged": record.converged, "note": note}
+    note, converged = "; ".join(fitted.record.warnings), fitted.record.converged
+    return {**counts, **{k: values[k] for k in wanted}, "converged": converged, "note": note}

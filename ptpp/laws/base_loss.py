@@ -5,17 +5,72 @@ checkpoint does not exist yet, a Chinchilla law of the pre-training budget forec
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from ptpp.errors import InputError
-from ptpp.laws.fitting import FitSettings, fit, predict
-from ptpp.laws.record import Fit
-from ptpp.table.observations import zero_shot_rows
+from ptpp.laws.fitted import FittedLaw
+from ptpp.laws.fitting import FitSettings, fit
+from ptpp.table.kinds import is_zero_shot, zero_shot_rows
 
+SOURCES = ("given", "measured", "forecast")  # of a checkpoint's base loss
 _CHECKPOINT = ["size", "n_params", "ptpp"]
+NEAR = 0.01  # relative: a measured checkpoint whose N and PTPP are that close is the one meant
+
+
+@dataclass(frozen=True)
+class BaseLosses:
+    """The base losses that a table measured, and a forecast for checkpoints that it did not.
+
+    `measured`: one row per checkpoint: n_params, ptpp, base_loss [nats per token].
+    """
+
+    measured: pd.DataFrame
+
+    @classmethod
+    def of(cls, observations: pd.DataFrame, target: str) -> "BaseLosses":
+        """From the column base_loss, or else from the zero-shot rows of all domains but `target`.
+
+        Raises InputError where there are neither.
+        """
+        if "base_loss" in observations:
+            rows = observations.dropna(subset="base_loss")
+            table = rows.groupby(["n_params", "ptpp"])["base_loss"].mean().reset_index()
+            return cls(table)
+        return cls(base_losses(observations, measured_domains(observations, target)))
+
+    def find(self, n_params: float, ptpp: float) -> tuple[float, str]:
+        """The base loss of a checkpoint [nats per token], and its source: see `SOURCES`.
+
+        Measured where the table holds the checkpoint, N and PTPP within 1 %; else forecast. Raises
+        InputError where the table cannot say either.
+        """
+        points = np.log(self.measured[["n_params", "ptpp"]].to_numpy(float))
+        far = np.abs(points - np.log([n_params, ptpp])).max(axis=1)
+        if len(far) and far.min() <= NEAR:
+            return float(self.measured["base_loss"].iloc[int(far.argmin())]), "measured"
+        return float(forecast_base_loss(self.forecast, n_params, ptpp)), "forecast"
+
+    @cached_property
+    def forecast(self) -> FittedLaw:
+        """The Chinchilla law of the measured base losses."""
+        try:
+            return fit_base_loss(self.measured)
+        except InputError as error:
+            raise InputError(
+                f"plan.base_loss: not stated, the table does not hold the checkpoint, and a "
+                f"forecast is not possible ({error}); accepted is a number of nats"
+            ) from None
+
+
+def measured_domains(observations: pd.DataFrame, target: str) -> list[str]:
+    """The domains other than `target` that have zero-shot rows."""
+    domains = observations[is_zero_shot(observations)]["domain"].unique()
+    return sorted(domain for domain in domains if domain != target)
 
 
 def base_losses(observations: pd.DataFrame, domains: Sequence[str]) -> pd.DataFrame:
@@ -40,7 +95,7 @@ def with_base_loss(
     rows: pd.DataFrame,
     observations: pd.DataFrame,
     domains: Sequence[str],
-    forecast: Fit | None = None,
+    forecast: FittedLaw | None = None,
 ) -> pd.DataFrame:
     """`rows` with a column `base_loss`: measured, and else as `forecast` says.
 
@@ -65,7 +120,7 @@ def with_base_loss(
     return rows.assign(base_loss=values)
 
 
-def fit_base_loss(measured: pd.DataFrame, settings: FitSettings | None = None) -> Fit:
+def fit_base_loss(measured: pd.DataFrame, settings: FitSettings | None = None) -> FittedLaw:
     """Fit the Chinchilla law of base loss in N and in pre-training tokens P N.
 
     `measured` needs n_params, ptpp and base_loss: the result of `base_losses`, or the points of
@@ -76,9 +131,9 @@ def fit_base_loss(measured: pd.DataFrame, settings: FitSettings | None = None) -
     return fit("chinchilla", pd.DataFrame({**columns, "adapt_tokens": tokens}), settings)
 
 
-def forecast_base_loss(record: Fit, n_params: ArrayLike, ptpp: ArrayLike) -> NDArray:
+def forecast_base_loss(fitted: FittedLaw, n_params: ArrayLike, ptpp: ArrayLike) -> NDArray:
     """Base loss (n,), nats per token, of checkpoints that need not exist, by `fit_base_loss`."""
     n_params, ptpp = np.broadcast_arrays(np.asarray(n_params, float), np.asarray(ptpp, float))
     shape = n_params.shape
     table = {"n_params": n_params.ravel(), "adapt_tokens": (ptpp * n_params).ravel()}
-    return predict(record, table).reshape(shape)
+    return fitted.value(table).reshape(shape)

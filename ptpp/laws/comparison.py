@@ -7,47 +7,27 @@ scored on the same rows share their resamples and are compared draw by draw (pai
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from ptpp.errors import InputError
-from ptpp.laws.experiment import predictions, split_of
-from ptpp.laws.fitting import predict_loss
-from ptpp.laws.law import Law
-from ptpp.laws.record import Fit
+from ptpp.laws.experiment import Experiment
+from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.scoring import score
-from ptpp.laws.uncertainty import (
-    LEVEL,
-    Draws,
-    coverage,
-    predict_loss_draws,
-    prediction_interval,
-    resample_counts,
-)
+from ptpp.laws.uncertainty import coverage, resample_counts
 
 _HELD_OUT_STREAM = 2  # keeps the resamples of held-out rows apart from those of the fit's rows
 
 
-@dataclass(frozen=True)
-class Contender:
-    """A fit, its bootstrap draws and the rows it is scored on."""
-
-    record: Fit
-    draws: Draws
-    held_out: pd.DataFrame
-
-
-def score_draws(
-    record: Fit, draws: Draws, held_out: pd.DataFrame, law: Law | None = None
-) -> pd.DataFrame:
+def score_draws(fitted: FittedLaw, held_out: pd.DataFrame) -> pd.DataFrame:
     """The scores of every draw (m, scores), each on its own resample of the held-out runs."""
-    predicted = predict_loss_draws(record, draws.params, held_out, law)
+    predicted = fitted.loss_draws(held_out)
     observed = held_out["loss"].to_numpy(float)
-    counts = resample_counts(
-        held_out, len(predicted), draws.seed + _HELD_OUT_STREAM, keep_levels=False
-    )
+    seed = fitted.draws.seed + _HELD_OUT_STREAM
+    counts = resample_counts(held_out, len(predicted), seed, keep_levels=False)
     return pd.DataFrame(
         [
             score(np.repeat(observed, times), np.repeat(values, times))
@@ -57,15 +37,11 @@ def score_draws(
 
 
 def score_intervals(
-    record: Fit,
-    draws: Draws,
-    held_out: pd.DataFrame,
-    level: float = LEVEL,
-    law: Law | None = None,
+    fitted: FittedLaw, held_out: pd.DataFrame, level: float = LEVEL
 ) -> pd.DataFrame:
     """Every score with its bootstrap interval: columns score, value, low, high."""
-    values = score(held_out["loss"].to_numpy(float), predict_loss(record, held_out, law))
-    each = score_draws(record, draws, held_out, law)
+    values = fitted.score(held_out)
+    each = score_draws(fitted, held_out)
     ends = each.quantile([(1 - level) / 2, (1 + level) / 2])
     return pd.DataFrame(
         {
@@ -77,35 +53,20 @@ def score_intervals(
     )
 
 
-def predictions_with_intervals(
-    fits: Sequence[Fit],
-    draws: Sequence[Draws],
-    observations: pd.DataFrame,
-    held_out: float,
-    anchors: pd.DataFrame,
-    level: float = LEVEL,
+def interval_table(
+    fits: Sequence[FittedLaw], experiment: Experiment, level: float = LEVEL
 ) -> pd.DataFrame:
-    """`ptpp.laws.experiment.predictions` with the ends of each prediction's interval, low, high."""
-    parts = []
-    for record, of_record in zip(fits, draws, strict=True):
-        table = predictions([record], observations, held_out, anchors)
-        rows = split_of(record, observations, held_out, anchors)
-        both = pd.concat([rows.fit, rows.held_out], ignore_index=True)
-        low, high = prediction_interval(record, of_record, both, level)
-        parts.append(table.assign(low=low, high=high))
-    return pd.concat(parts, ignore_index=True)
-
-
-def interval_table(contenders: Sequence[Contender], level: float = LEVEL) -> pd.DataFrame:
     """`score_intervals` of every fit, one row per law, protocol, domain and score."""
     parts = []
-    for one in contenders:
-        table = score_intervals(one.record, one.draws, one.held_out, level)
-        parts.append(_labelled(one.record, table))
+    for one in fits:
+        table = score_intervals(one, experiment.split_of(one).held_out, level)
+        parts.append(table.assign(**one.label)[[*one.label, *table.columns]])
     return pd.concat(parts, ignore_index=True)
 
 
-def coverage_table(contenders: Sequence[Contender], level: float = LEVEL) -> pd.DataFrame:
+def coverage_table(
+    fits: Sequence[FittedLaw], experiment: Experiment, level: float = LEVEL
+) -> pd.DataFrame:
     """How often held-out losses lie within their prediction intervals, one row per fit.
 
     `coverage`: measured share, to be compared with `level`. `mean_width`: mean width of the
@@ -113,18 +74,17 @@ def coverage_table(contenders: Sequence[Contender], level: float = LEVEL) -> pd.
     `drawn`: parameters that were drawn from their band, since the rows cannot identify them.
     """
     rows = []
-    for one in contenders:
-        predicted = predict_loss(one.record, one.held_out)
-        low, high = prediction_interval(one.record, one.draws, one.held_out, level)
-        inner = prediction_interval(one.record, one.draws, one.held_out, level, noise=False)
+    for one in fits:
+        held_out = experiment.split_of(one).held_out
+        predicted = one.loss(held_out)
+        low, high = one.interval(held_out, level)
+        inner = one.interval(held_out, level, noise=False)
         rows.append(
             {
-                "law": one.record.law,
-                "protocol": one.record.protocol,
-                "domain": one.record.domain,
+                **one.label,
                 "level": level,
-                "n_held_out": len(one.held_out),
-                "coverage": coverage(one.held_out["loss"], low, high),
+                "n_held_out": len(held_out),
+                "coverage": coverage(held_out["loss"], low, high),
                 "mean_width": float(np.mean((high - low) / predicted)),
                 "mean_width_of_law": float(np.mean((inner[1] - inner[0]) / predicted)),
                 "draws": len(one.draws.params),
@@ -134,52 +94,57 @@ def coverage_table(contenders: Sequence[Contender], level: float = LEVEL) -> pd.
     return pd.DataFrame(rows)
 
 
-def comparison_table(contenders: Sequence[Contender], level: float = LEVEL) -> pd.DataFrame:
+@dataclass(frozen=True)
+class _Entry:
+    """A fit in a comparison, with the rows it is scored on."""
+
+    fitted: FittedLaw
+    held_out: pd.DataFrame
+
+    @cached_property
+    def mae_rel(self) -> float:
+        return self.fitted.score(self.held_out)["mae_rel"]
+
+    @cached_property
+    def mae_rel_draws(self) -> np.ndarray:
+        return score_draws(self.fitted, self.held_out)["mae_rel"].to_numpy()
+
+
+def comparison_table(
+    fits: Sequence[FittedLaw], experiment: Experiment, level: float = LEVEL
+) -> pd.DataFrame:
     """Every pair of laws under the same protocol and domain, the one of lower MAErel first.
 
     `difference`: MAErel of `law` minus that of `other`, with its interval; `probability`: the share
-    of draws in which `law` has the lower one (ties count half). Raises InputError for contenders
-    whose draws were not made from the same resamples.
+    of draws in which `law` has the lower one (ties count half). Raises InputError for fits whose
+    draws were not made from the same resamples.
     """
     columns = ("protocol", "domain", "law", "other", "mae_rel", "other_mae_rel")
     columns += ("difference", "low", "high", "probability")
-    groups: dict[tuple[str, str], list[Contender]] = {}
-    for one in contenders:
-        groups.setdefault((one.record.protocol, one.record.domain), []).append(one)
+    groups: dict[tuple[str, str], list[_Entry]] = {}
+    for one in fits:
+        entry = _Entry(one, experiment.split_of(one).held_out)
+        groups.setdefault((one.record.protocol, one.record.domain), []).append(entry)
     rows = []
-    for (protocol, domain), group in groups.items():
-        ranked = sorted(group, key=_mae_rel)
-        draws = {one.record.law: _mae_rel_draws(one) for one in ranked}
-        for better, other in combinations(ranked, 2):
+    for labels, group in groups.items():
+        for better, other in combinations(sorted(group, key=lambda one: one.mae_rel), 2):
             _check_paired(better, other)
-            gaps = draws[better.record.law] - draws[other.record.law]
+            gaps = better.mae_rel_draws - other.mae_rel_draws
             low, high = np.quantile(gaps, [(1 - level) / 2, (1 + level) / 2])
-            ours, theirs = _mae_rel(better), _mae_rel(other)
             share = float(np.mean(gaps < 0) + 0.5 * np.mean(gaps == 0))
-            labels = (protocol, domain, better.record.law, other.record.law)
-            rows.append((*labels, ours, theirs, ours - theirs, low, high, share))
+            names = (better.fitted.record.law, other.fitted.record.law)
+            scores = (better.mae_rel, other.mae_rel, better.mae_rel - other.mae_rel)
+            rows.append((*labels, *names, *scores, low, high, share))
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def _mae_rel(one: Contender) -> float:
-    observed = one.held_out["loss"].to_numpy(float)
-    return score(observed, predict_loss(one.record, one.held_out))["mae_rel"]
-
-
-def _mae_rel_draws(one: Contender) -> np.ndarray:
-    return score_draws(one.record, one.draws, one.held_out)["mae_rel"].to_numpy()
-
-
-def _check_paired(a: Contender, b: Contender) -> None:
-    same = a.draws.resamples == b.draws.resamples and a.draws.seed == b.draws.seed
+def _check_paired(a: _Entry, b: _Entry) -> None:
+    ours, theirs = a.fitted.draws, b.fitted.draws
+    same = ours.resamples == theirs.resamples and ours.seed == theirs.seed
     if not same or not np.array_equal(a.held_out["loss"], b.held_out["loss"]):
+        label = a.fitted.label
         raise InputError(
-            f"comparison of {a.record.law} and {b.record.law} ({a.record.protocol}, "
-            f"{a.record.domain}): their draws are not of the same resamples; accepted are "
+            f"comparison of {label['law']} and {b.fitted.record.law} ({label['protocol']}, "
+            f"{label['domain']}): their draws are not of the same resamples; accepted are "
             "bootstraps of equal rows, number of draws and seed"
         )
-
-
-def _labelled(record: Fit, table: pd.DataFrame) -> pd.DataFrame:
-    labels = {"law": record.law, "protocol": record.protocol, "domain": record.domain}
-    return table.assign(**labels)[[*labels, *table.columns]]

@@ -1,119 +1,116 @@
 """From an observation table to fits, predictions and scores, under the protocols."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from ptpp.errors import InputError
-from ptpp.laws.declared import find_law, law_of
-from ptpp.laws.fitting import FitSettings, fit, predict_loss
+from ptpp.laws.declared import find_law
+from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.laws.fitting import FitSettings, fit
+from ptpp.laws.forms import LAWS
 from ptpp.laws.law import Law
-from ptpp.laws.record import Fit
 from ptpp.laws.rows import law_rows
-from ptpp.laws.scoring import PREDICTION_COLUMNS, score, score_fit, scores_frame
+from ptpp.laws.scoring import PREDICTION_COLUMNS, SCORES, score
 from ptpp.table.anchors import Cell
-from ptpp.table.observations import is_stage, is_sweep, seed_noise
+from ptpp.table.noise import noise_floor
+from ptpp.table.observations import read_observations
 from ptpp.table.protocols import Split, folds, split
 
-SCORES = (
-    "huber_log",
-    "mae_rel",
-    "calibration_slope",
-    "calibration_intercept",
-    "rmse",
-    "mape",
-    "r2",
+SCORE_COLUMNS = (
+    *("law", "protocol", "domain", "n_fit", "n_held_out"),
+    *(*SCORES, "noise_floor"),
 )
 
 
-def split_rows(
-    observations: pd.DataFrame,
-    law: Law | str,
-    protocol: str,
-    domain: str,
-    held_out: float,
-    anchors: pd.DataFrame | None = None,
-) -> Split:
-    """The cells a law is fitted on and those it is scored on.
+@dataclass(frozen=True)
+class Experiment:
+    """A table of losses, the stage that laws must forecast, and the anchored cells of it."""
 
-    `law`: as for `fit`. `anchors` are the rows of the anchored cells; needed by the protocol
-    `with_anchors` alone.
-    """
-    rows = law_rows(observations, law, domain)
-    return split(protocol, rows, held_out, anchored_cells(anchors))
+    observations: pd.DataFrame
+    held_out: float
+    anchors: tuple[Cell, ...] = ()
+
+    @classmethod
+    def read(
+        cls,
+        observations: str | os.PathLike,
+        held_out: float,
+        anchors: str | os.PathLike | None = None,
+    ) -> "Experiment":
+        """From a table of losses and, for the protocol `with_anchors`, one of the anchors' rows."""
+        cells = anchored_cells(read_observations(anchors)) if anchors else ()
+        return cls(read_observations(observations), held_out, cells)
+
+    def split(self, law: Law | str, protocol: str, domain: str) -> Split:
+        """The cells a law (as for `fit`) is fitted on and those it is scored on."""
+        rows = law_rows(self.observations, law, domain)
+        return split(protocol, rows, self.held_out, self.anchors)
+
+    def split_of(self, fitted: FittedLaw) -> Split:
+        """The rows a fit was made on and those it is scored on."""
+        return self.split(fitted.law, fitted.record.protocol, fitted.record.domain)
+
+    def fit(self, law: Law | str, protocol: str, domain: str, settings: FitSettings) -> FittedLaw:
+        """Fit one law under one protocol; the held-out rows are not even passed on."""
+        return fit(law, self.split(law, protocol, domain).fit, settings, protocol, domain)
+
+    def load(self, paths: Sequence[str | os.PathLike]) -> list[FittedLaw]:
+        """Fits from their files, with their draws and the rows they were made on."""
+        loaded = [FittedLaw.load(path) for path in paths]
+        return [FittedLaw(one.record, self.split_of(one).fit, one.draws, one.law) for one in loaded]
 
 
-def anchored_cells(anchors: pd.DataFrame | None) -> list[Cell]:
+def anchored_cells(anchors: pd.DataFrame) -> tuple[Cell, ...]:
     """The distinct cells of a table of anchors."""
-    if anchors is None:
-        return []
     distinct = anchors[["size", "replay", "atpp"]].drop_duplicates()
-    return [Cell(*values) for values in distinct.itertuples(index=False)]
-
-
-def fit_protocol(
-    observations: pd.DataFrame,
-    law: Law | str,
-    protocol: str,
-    domain: str,
-    held_out: float,
-    anchors: pd.DataFrame | None,
-    settings: FitSettings,
-) -> Fit:
-    """Fit one law under one protocol; the held-out rows are not even passed on."""
-    parts = split_rows(observations, law, protocol, domain, held_out, anchors)
-    return fit(law, parts.fit, settings, protocol, domain)
+    return tuple(Cell(*values) for values in distinct.itertuples(index=False))
 
 
 def predictions(
-    fits: Iterable[Fit], observations: pd.DataFrame, held_out: float, anchors: pd.DataFrame
+    fits: Sequence[FittedLaw], experiment: Experiment, level: float = LEVEL
 ) -> pd.DataFrame:
-    """Observed and predicted loss of every cell under every fit, `PREDICTION_COLUMNS`.
+    """Observed and predicted loss of every cell under every fit.
 
-    `role` is "fit" for rows the law was fitted on (anchors included) and "held_out" for the rest.
+    Columns: `PREDICTION_COLUMNS`, low, high. `role` is "fit" for rows the law was fitted on
+    (anchors included) and "held_out" for the rest. `low`, `high`: the ends of the prediction's
+    interval; there are none without draws.
     """
     parts = []
-    for record in fits:
-        cells = split_of(record, observations, held_out, anchors)
-        for role, rows in (("fit", cells.fit), ("held_out", cells.held_out)):
-            parts.append(
-                rows.assign(
-                    law=record.law,
-                    protocol=record.protocol,
-                    role=role,
-                    observed=rows["loss"],
-                    predicted=predict_loss(record, rows),
-                )[list(PREDICTION_COLUMNS)]
-            )
+    for one in fits:
+        cells = experiment.split_of(one)
+        roles = ["fit"] * len(cells.fit) + ["held_out"] * len(cells.held_out)
+        rows = pd.concat([cells.fit, cells.held_out], ignore_index=True)
+        predicted = one.predict(rows, level).rename(columns={"loss": "predicted"})
+        table = rows.assign(**one.label, role=roles, observed=rows["loss"], **predicted)
+        columns = [*PREDICTION_COLUMNS, *(name for name in ("low", "high") if name in predicted)]
+        parts.append(table[columns])
     return pd.concat(parts, ignore_index=True)
 
 
-def score_table(
-    fits: Sequence[Fit], observations: pd.DataFrame, held_out: float, anchors: pd.DataFrame
-) -> pd.DataFrame:
-    """Scores on held-out cells, beside the relative seed noise of one run at that stage."""
-    sweep = observations[is_stage(observations, held_out) & is_sweep(observations)]
-    noise = {domain: seed_noise(rows) for domain, rows in sweep.groupby("domain")}
-    return scores_frame(
-        [
-            score_fit(
-                record,
-                split_of(record, observations, held_out, anchors).held_out,
-                noise[record.domain],
-            )
-            for record in fits
-        ]
-    )
+def score_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFrame:
+    """Scores on held-out cells, `SCORE_COLUMNS`, laws in the order of the zoo.
 
-
-def split_of(
-    record: Fit, observations: pd.DataFrame, held_out: float, anchors: pd.DataFrame
-) -> Split:
-    """The rows a fit was made on and those it is scored on."""
-    law = law_of(record)
-    return split_rows(observations, law, record.protocol, record.domain, held_out, anchors)
+    `noise_floor`: the relative seed noise of one run at the held-out stage.
+    """
+    observations = experiment.observations
+    domains = {one.record.domain for one in fits}
+    noise = {domain: noise_floor(observations, domain, experiment.held_out) for domain in domains}
+    rows = []
+    for one in fits:
+        held_out = experiment.split_of(one).held_out
+        counts = {"n_fit": one.record.n_rows, "n_held_out": len(held_out)}
+        scores = one.score(held_out)
+        rows.append({**one.label, **counts, **scores, "noise_floor": noise[one.record.domain]})
+    table = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+    zoo = {name: place for place, name in enumerate(LAWS)}
+    order = table["law"].map(lambda name: zoo.get(name, len(zoo)))
+    table = table.assign(_order=order).sort_values(["protocol", "_order", "law", "domain"])
+    return table.drop(columns="_order").reset_index(drop=True)
 
 
 def cross_validation(
@@ -130,13 +127,12 @@ def cross_validation(
     stage is left out and fitted in turn, so choose no law by this table and then report its score
     at the held-out stage: give the early observations alone for that.
     """
-    noise = seed_noise(observations[(observations["domain"] == domain) & is_sweep(observations)])
+    noise = noise_floor(observations, domain)
     rows = []
-    for law, protocol in product(laws, protocols):
-        found = find_law(law)
-        labels = {"law": found.name, "protocol": protocol, "domain": domain}
+    for law, protocol in product(map(find_law, laws), protocols):
+        labels = {"law": law.name, "protocol": protocol, "domain": domain}
         try:
-            parts = folds(protocol, law_rows(observations, found, domain))
+            parts = folds(protocol, law_rows(observations, law, domain))
         except InputError as error:
             rows.append({**labels, "left_out": "", "note": str(error)})
             continue
@@ -144,18 +140,21 @@ def cross_validation(
         for name, part in parts.items():
             counts = {"left_out": name, "n_fit": len(part.fit), "n_held_out": len(part.held_out)}
             try:
-                record = fit(found, part.fit, settings, protocol, domain)
-                predicted = predict_loss(record, part.held_out, found)
+                fitted = fit(law, part.fit, settings, protocol, domain)
+                predicted = fitted.loss(part.held_out)
             except InputError as error:
                 rows.append({**labels, **counts, "note": str(error)})
                 continue
             pooled.append((part.held_out["loss"].to_numpy(), predicted))
-            note = "; ".join(record.warnings)
+            note = "; ".join(fitted.record.warnings)
             rows.append({**labels, **counts, **score(*pooled[-1]), "note": note})
         if len(pooled) == len(parts) > 1:
             observed, predicted = (np.concatenate(each) for each in zip(*pooled, strict=True))
             counts = {"left_out": "each", "n_held_out": len(observed), "note": ""}
             rows.append({**labels, **counts, **score(observed, predicted)})
     names = ["law", "protocol", "domain", "left_out", "n_fit", "n_held_out", *SCORES]
-    columns = [*names, "noise_floor", "note"]
-    return pd.DataFrame(rows).assign(noise_floor=noise).reindex(columns=columns)
+    return (
+        pd.DataFrame(rows)
+        .assign(noise_floor=noise)
+        .reindex(columns=[*names, "noise_floor", "note"])
+    )

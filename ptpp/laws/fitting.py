@@ -1,7 +1,5 @@
-"""Fit a law to a table, refit it to many reweighted tables, and predict from the fit.
+"""Fit a law to a table.
 
-The objective is the sum over rows of Huber(delta) of log(predicted loss) - log(observed loss);
-Huber is r^2/2 for |r| <= delta and delta (|r| - delta/2) beyond (as in Hoffmann et al. 2022).
 The solver (`ptpp.laws.solver`) runs several seeded starts at once. A start draws the shape
 parameters within their bounds (the first start takes the middle) and solves for the amplitudes, in
 which a law is linear: this data-driven half of the start is what makes a handful of starts enough.
@@ -19,16 +17,13 @@ from scipy.optimize import least_squares, lsq_linear
 
 import ptpp
 from ptpp.errors import InputError
-from ptpp.laws.declared import find_law, law_of
+from ptpp.laws.declared import find_law
+from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.law import Law, Parameter
+from ptpp.laws.problem import Problem, law_inputs, observed_loss, offset_of
 from ptpp.laws.record import Fit
 from ptpp.laws.solver import Solution, huber, minimise
 
-Rows = pd.DataFrame | Mapping[str, NDArray]
-
-# A prediction is kept above this share of the observed loss, so that its logarithm exists: steps of
-# the solver that would lead below are rejected, because the residual there is huge.
-_LEAST_SHARE = 1e-3
 _AT_BOUND = 1e-4  # of the width of the bounds
 _DRAWS_WITHOUT_AMPLITUDES = 16  # per start: a law none of whose parameters can be solved for
 _HUBER_EFFICIENCY = 1.345  # 95 % efficiency for normal noise [source: Huber 1964, 1981]
@@ -51,52 +46,6 @@ class FitSettings:
     robust_scale: bool = False
 
 
-@dataclass(frozen=True)
-class Refits:
-    """Fits of one law to k weightings of its rows.
-
-    `params` (k, p): natural units, columns in the order of the law's `names`. `objective` (k,).
-    `converged` (k,): whether the solver stopped by its own criterion.
-    """
-
-    params: NDArray
-    objective: NDArray
-    converged: NDArray
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """One law on one table: arrays, bounds and the parameters that are free."""
-
-    law: Law
-    inputs: Mapping[str, NDArray]
-    reference: Mapping[str, float]
-    offset: NDArray
-    loss: NDArray
-    free: NDArray
-    start: NDArray  # the solver's vector that holds the fixed parameters
-
-    def theta(self, x: NDArray) -> NDArray:
-        """Free parameters (..., f) -> the solver's vectors (..., p)."""
-        theta = np.broadcast_to(self.start, (*x.shape[:-1], len(self.start))).copy()
-        theta[..., self.free] = x
-        return theta
-
-    def residuals(self, x: NDArray) -> tuple[NDArray, NDArray]:
-        """Log residuals (..., n) and their slopes (..., f, n) in the free parameters."""
-        value, slopes = self.law.with_slopes(
-            self.theta(x), self.inputs, self.reference, np.flatnonzero(self.free)
-        )
-        predicted = np.maximum(self.offset + value, _LEAST_SHARE * self.loss)
-        return np.log(predicted / self.loss), slopes / predicted[..., None, :]
-
-    def bounds(self) -> tuple[NDArray, NDArray]:
-        parameters = [p for p, free in zip(self.law.parameters, self.free, strict=True) if free]
-        low = np.array([p.to_solver(p.low) for p in parameters])
-        high = np.array([p.to_solver(p.high) for p in parameters])
-        return low, high
-
-
 def fit(
     law: Law | str,
     frame: pd.DataFrame,
@@ -104,7 +53,7 @@ def fit(
     protocol: str = "",
     domain: str = "",
     source: str = "",
-) -> Fit:
+) -> FittedLaw:
     """Fit `law` to the rows of `frame`, which hold `loss` [nats] and the law's `columns`.
 
     `law`: a law, the name of one of the zoo, or the path of a declared law (.yaml). A forgetting
@@ -121,22 +70,25 @@ def fit(
         raise InputError(f"{source}: {error}" if source else str(error)) from None
 
 
-def _fit(law: Law, frame: pd.DataFrame, settings: FitSettings, protocol: str, domain: str) -> Fit:
-    problem = _problem(law, frame)
-    starts = _starts(problem, settings)
-    solution = _solved(problem, starts, settings)
+def _fit(
+    law: Law, frame: pd.DataFrame, settings: FitSettings, protocol: str, domain: str
+) -> FittedLaw:
+    problem = pose_problem(law, frame, settings.delta)
+    starts = draw_starts(problem, settings)
+    solution = _solve(problem, starts, settings)
     if settings.robust_scale:
         settings = replace(settings, delta=_robust_delta(problem, solution))
-        solution = _solved(problem, solution.x, settings)
+        problem = replace(problem, delta=settings.delta)
+        solution = _solve(problem, solution.x, settings)
     gap = _relative_gap(solution.objective, len(frame))
     # Where the rows cannot identify a parameter, starts tie: the first of them, which is the
     # centred one if it is among them, is a choice that rounding errors do not make.
     best = int(np.argmax(gap <= 1e-9))
-    x, objective, settled = _checked(problem, solution, best, settings)
+    x, objective, settled = _confirm(problem, solution, best, settings)
     found_again = settings.starts == 1 or np.sum(gap <= 1e-3) >= 2
-    theta = problem.theta(x)
+    theta = problem.expand(x)
     fixed = tuple(n for n, free in zip(law.names, problem.free, strict=True) if not free)
-    return Fit(
+    record = Fit(
         law=law.name,
         protocol=protocol,
         domain=domain,
@@ -157,141 +109,14 @@ def _fit(law: Law, frame: pd.DataFrame, settings: FitSettings, protocol: str, do
         gap=_gap_of_the_second(gap),
         declaration=law.declaration,
     )
+    return FittedLaw(record, frame, law=law)
 
 
-def refit(record: Fit, frame: pd.DataFrame, weights: NDArray, law: Law | None = None) -> Refits:
-    """Fit the law of `record` again to k weightings of the rows it was fitted to.
-
-    `weights` (k, n), not negative: a bootstrap resample is the number of times that each row was
-    drawn. Each refit starts at the record's parameters, keeps its reference point, its fixed
-    parameters and its Huber delta, and finds the nearest minimum.
-
-    Raises InputError where shapes do not match or a weight is negative or not finite.
-    """
-    law = law or law_of(record)
-    weights = np.asarray(weights, dtype=float)
-    if weights.ndim != 2 or weights.shape[1] != len(frame):
-        raise InputError(
-            f"refit: weights of shape {weights.shape}; accepted is (draws, {len(frame)})"
-        )
-    if not (np.isfinite(weights) & (weights >= 0)).all() or not (weights.sum(axis=1) > 0).all():
-        raise InputError("refit: weights must be finite, not below 0, and not all 0 in a draw")
-    start = law.to_solver(record.params)
-    free = np.array([name not in record.fixed for name in law.names])
-    problem = _Problem(
-        law, law_inputs(law, frame), record.reference, _offset(law, frame), _loss(law, frame),
-        free, start,
-    )  # fmt: skip
-    solution = minimise(
-        problem.residuals,
-        np.tile(start[free], (len(weights), 1)),
-        *problem.bounds(),
-        delta=record.settings["delta"],
-        weights=weights,
-        iterations=FitSettings.max_evaluations,
-        tolerance=1e-8,
-    )
-    logs = np.array([p.scale == "log" for p in law.parameters])
-    theta = problem.theta(solution.x)
-    params = np.where(logs, np.exp(np.where(logs, theta, 0.0)), theta)
-    return Refits(params, solution.objective, solution.converged)
-
-
-def predict(record: Fit, frame: Rows, law: Law | None = None) -> NDArray:
-    """The law's value (n,) on the rows of `frame`, nats per token.
-
-    A loss for target laws, forgetting itself for forgetting laws. No loss column is read. `frame`
-    may also be a mapping of arrays (n,) by column. `law` is needed for a law made in Python.
-    Raises InputError where a column is missing, a value is outside the law's domain, or the law is
-    not finite.
-    """
-    law = law or law_of(record)
-    return _predicted(law, law.to_solver(record.params), frame, record.reference)
-
-
-def predict_draws(record: Fit, params: NDArray, frame: Rows, law: Law | None = None) -> NDArray:
-    """The law's values (k, n) for k parameter vectors (k, p) in natural units; see `Refits`."""
-    law = law or law_of(record)
-    logs = np.array([p.scale == "log" for p in law.parameters])
-    theta = np.where(logs, np.log(np.where(logs, params, 1.0)), params)
-    return _predicted(law, theta, frame, record.reference)
-
-
-def predict_loss(record: Fit, frame: Rows, law: Law | None = None) -> NDArray:
-    """The predicted loss (n,), nats per token; for forgetting laws, zero_shot_loss is added."""
-    law = law or law_of(record)
-    return predict(record, frame, law) + _offset(law, frame)
-
-
-def extrapolated_inputs(record: Fit, frame: Rows, law: Law | None = None) -> tuple[str, ...]:
-    """The law's inputs that leave the fitted rows' range anywhere in `frame`."""
-    inputs = law_inputs(law or law_of(record), frame)
-    outside = []
-    for name, (low, high) in record.ranges.items():
-        slack = 1e-9 * max(abs(low), abs(high))  # a bound reached up to rounding is within
-        if np.any((inputs[name] < low - slack) | (inputs[name] > high + slack)):
-            outside.append(name)
-    return tuple(outside)
-
-
-def law_inputs(law: Law, frame: Rows) -> dict[str, NDArray]:
-    """The arrays a law needs, by name, from the columns of `frame` (share = 1 - replay).
-
-    Raises InputError where a column is missing or a value is outside the law's domain.
-    """
-    inputs = {}
-    for name in law.inputs:
-        column = "replay" if name == "share" else name
-        if column not in frame:
-            raise InputError(f"law {law.name}: the table has no column {column!r}")
-        values = np.asarray(frame[column], dtype=float)
-        values = 1 - values if name == "share" else values
-        if name in law.centred and name not in law.may_be_zero:
-            good, accepted = values > 0, "values above 0"
-        else:
-            good, accepted = values >= 0, "values not below 0"
-        good &= values < np.inf
-        if name in ("share", "replay"):
-            good, accepted = good & (values <= 1), f"{accepted} and not above 1"
-        if not good.all():
-            raise InputError(
-                f"law {law.name}: {name} is {values[~good][0]:g} in {(~good).sum()} of "
-                f"{len(values)} rows; accepted are {accepted}"
-            )
-        inputs[name] = values
-    return inputs
-
-
-def _predicted(law: Law, theta: NDArray, frame: Rows, reference: Mapping[str, float]) -> NDArray:
-    inputs = law_inputs(law, frame)
-    with np.errstate(all="ignore"):
-        values = law.predict(theta, inputs, reference)
-    bad = ~np.isfinite(values).reshape(-1, values.shape[-1]).all(axis=0)
-    if bad.any():
-        where = ", ".join(f"{name} = {inputs[name][bad][0]:g}" for name in inputs)
-        raise InputError(
-            f"law {law.name}: not finite at {where}; accepted are inputs at which it has a value"
-        )
-    return values
-
-
-def _loss(law: Law, frame: pd.DataFrame) -> NDArray:
-    if "loss" not in frame:
-        raise InputError(f"law {law.name}: the table has no column 'loss'")
-    loss = np.asarray(frame["loss"], dtype=float)
-    good = np.isfinite(loss) & (loss > 0)
-    if not good.all():
-        raise InputError(
-            f"law {law.name}: loss is {loss[~good][0]:g} in {(~good).sum()} of {len(loss)} rows; "
-            "accepted are numbers above 0"
-        )
-    return loss
-
-
-def _problem(law: Law, frame: pd.DataFrame) -> _Problem:
+def pose_problem(law: Law, frame: pd.DataFrame, delta: float) -> Problem:
+    """The law on the rows of `frame`, with its free parameters and reference; see `fit`."""
     if not len(frame):
         raise InputError(f"law {law.name}: no rows to fit; at least one per free parameter")
-    loss, inputs = _loss(law, frame), law_inputs(law, frame)
+    loss, inputs = observed_loss(law, frame), law_inputs(law, frame)
     free = np.array([_is_free(p, inputs) for p in law.parameters])
     if len(frame) < free.sum():
         raise InputError(
@@ -299,15 +124,19 @@ def _problem(law: Law, frame: pd.DataFrame) -> _Problem:
             "add rows, or take a law with fewer"
         )
     _check_spread(law, inputs)
-    middle = [_inside(p, 0.5) if p.fixed is None else p.to_solver(p.fixed) for p in law.parameters]
-    return _Problem(
+    middle = [
+        _place_between_bounds(p, 0.5) if p.fixed is None else p.to_solver(p.fixed)
+        for p in law.parameters
+    ]
+    return Problem(
         law=law,
         inputs=inputs,
         reference={n: _geometric_mean(inputs[n]) for n in law.centred},
-        offset=_offset(law, frame),
+        offset=offset_of(law, frame),
         loss=loss,
         free=free,
-        start=np.array(middle),
+        theta=np.array(middle),
+        delta=delta,
     )
 
 
@@ -333,20 +162,6 @@ def _check_spread(law: Law, inputs: Mapping[str, NDArray]) -> None:
         )
 
 
-def _offset(law: Law, frame: Rows) -> NDArray:
-    if law.offset is None:
-        return np.zeros(len(frame[law.columns[0]]))
-    if law.offset not in frame:
-        raise InputError(f"law {law.name}: the table has no column {law.offset!r}")
-    offset = np.asarray(frame[law.offset], dtype=float)
-    if not np.isfinite(offset).all():
-        raise InputError(
-            f"law {law.name}: {law.offset} is not a number in {(~np.isfinite(offset)).sum()} of "
-            f"{len(offset)} rows"
-        )
-    return offset
-
-
 def _is_free(parameter: Parameter, inputs: Mapping[str, NDArray]) -> bool:
     if parameter.fixed is None:
         return True
@@ -356,13 +171,13 @@ def _is_free(parameter: Parameter, inputs: Mapping[str, NDArray]) -> bool:
     return bool(inputs[name].min() <= limit + 1e-9)
 
 
-def _inside(parameter: Parameter, position: float) -> float:
+def _place_between_bounds(parameter: Parameter, position: float) -> float:
     """The solver's value at a position 0..1 between the bounds."""
     low, high = parameter.to_solver(parameter.low), parameter.to_solver(parameter.high)
     return low + (high - low) * position
 
 
-def _starts(problem: _Problem, settings: FitSettings) -> NDArray:
+def draw_starts(problem: Problem, settings: FitSettings) -> NDArray:
     """Free parameters (starts, f) at which the solver begins, each strictly within the bounds.
 
     Where no parameter is an amplitude, more are drawn and the best of them are taken.
@@ -375,23 +190,23 @@ def _starts(problem: _Problem, settings: FitSettings) -> NDArray:
     draws = settings.starts * (1 if amplitudes else _DRAWS_WITHOUT_AMPLITUDES)
     starts = []
     for number in range(draws):
-        theta = problem.start.copy()
+        theta = problem.theta.copy()
         if number:
             for j, parameter in enumerate(parameters):
                 if problem.free[j]:
-                    theta[j] = _inside(parameter, generator.uniform())
+                    theta[j] = _place_between_bounds(parameter, generator.uniform())
         if amplitudes:
             theta = _with_amplitudes(problem, theta, amplitudes)
         starts.append(np.clip(theta[problem.free], low + margin, high - margin))
     starts = np.array(starts)
     if len(starts) > settings.starts:
-        objective = _objective(problem, starts, settings.delta)
+        objective = _objective(problem, starts)
         best = np.argsort(objective[1:], kind="stable")[: settings.starts - 1] + 1
         starts = starts[np.append(0, best)]
     return starts
 
 
-def _with_amplitudes(problem: _Problem, theta: NDArray, columns: list[int]) -> NDArray:
+def _with_amplitudes(problem: Problem, theta: NDArray, columns: list[int]) -> NDArray:
     """Put the amplitudes to their bounded least-squares values, given the other parameters.
 
     With an amplitude's factor at 1, the Jacobian's column is its basis function on every scale.
@@ -426,24 +241,24 @@ def _factor_bounds(parameter: Parameter) -> tuple[float, float]:
     return tuple(np.exp(np.clip(bounds, -690, 690))) if parameter.amplitude == "exp" else bounds
 
 
-def _objective(problem: _Problem, x: NDArray, delta: float) -> NDArray:
+def _objective(problem: Problem, x: NDArray) -> NDArray:
     """The objective (k,) at free parameters (k, f); inf where it is not finite."""
     with np.errstate(all="ignore"):
-        values = np.array([huber(problem.residuals(row)[0], delta).sum() for row in x])
+        values = np.array([huber(problem.residuals(row)[0], problem.delta).sum() for row in x])
     return np.where(np.isfinite(values), values, np.inf)
 
 
-def _solved(problem: _Problem, starts: NDArray, settings: FitSettings) -> Solution:
+def _solve(problem: Problem, starts: NDArray, settings: FitSettings) -> Solution:
     solution = minimise(
         problem.residuals,
         starts,
         *problem.bounds(),
-        delta=settings.delta,
+        delta=problem.delta,
         iterations=settings.max_evaluations,
     )
     if not np.isfinite(solution.objective).any():
         with np.errstate(all="ignore"):
-            value = problem.law.predict(problem.start, problem.inputs, problem.reference)
+            value = problem.law.predict(problem.theta, problem.inputs, problem.reference)
         row = int(np.argmax(~np.isfinite(value)))
         where = ", ".join(f"{name} = {v[row]:g}" for name, v in problem.inputs.items())
         raise InputError(
@@ -453,8 +268,8 @@ def _solved(problem: _Problem, starts: NDArray, settings: FitSettings) -> Soluti
     return solution
 
 
-def _checked(
-    problem: _Problem, solution: Solution, best: int, settings: FitSettings
+def _confirm(
+    problem: Problem, solution: Solution, best: int, settings: FitSettings
 ) -> tuple[NDArray, float, bool]:
     """The best parameters, their objective, and whether another solver agrees that they are best.
 
@@ -470,7 +285,7 @@ def _checked(
                 lambda x: problem.residuals(x)[1].T,
                 bounds=(low, high),
                 loss="huber",
-                f_scale=settings.delta,
+                f_scale=problem.delta,
                 ftol=1e-9,
                 xtol=1e-12,
                 gtol=1e-14,
@@ -485,7 +300,7 @@ def _checked(
     return np.clip(again.x, low, high), float(again.cost), False
 
 
-def _robust_delta(problem: _Problem, solution: Solution) -> float:
+def _robust_delta(problem: Problem, solution: Solution) -> float:
     """1.345 robust standard deviations of the best fit's residuals; see `FitSettings`."""
     best = solution.x[int(np.argmin(solution.objective))]
     sigma = _MAD_TO_SIGMA * float(np.median(np.abs(problem.residuals(best)[0])))
@@ -518,7 +333,7 @@ def _at_bounds(law: Law, theta: NDArray, free: NDArray) -> tuple[str, ...]:
     return tuple(hit)
 
 
-def _warnings(law: Law, problem: _Problem) -> tuple[str, ...]:
+def _warnings(law: Law, problem: Problem) -> tuple[str, ...]:
     """One line for each free parameter that the design of the fit rows cannot identify."""
     lines = []
     for parameter, is_free in zip(law.parameters, problem.free, strict=True):
@@ -538,7 +353,7 @@ def _warnings(law: Law, problem: _Problem) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _digest(problem: _Problem) -> str:
+def _digest(problem: Problem) -> str:
     """SHA-256 of all numbers that enter the fit, with their names, in the order of the rows."""
     columns = {**problem.inputs, "offset": problem.offset, "loss": problem.loss}
     digest = hashlib.sha256()

@@ -1,9 +1,8 @@
-"""The zoo of laws: one entry per law, with its formula, parameters, limits and source.
+"""The zoo of laws: one entry per law, with its formula, parameters and source.
 
 Inputs are centred at a reference point (geometric means of the fit rows), so that amplitudes are
 nats at the reference and exponents hardly correlate with them. Jacobians follow from the formulas,
-see `ptpp.laws.dual`. `limits` are for the others held at finite values above 0: A -> 0 (with
-D = A N), D -> inf, P -> inf, r -> 0, r -> 1.
+see `ptpp.laws.dual`. How each law behaves at its limits: docs/laws.md.
 """
 
 from collections.abc import Mapping
@@ -100,25 +99,28 @@ def _nats(name: str, meaning: str, needs=None) -> Parameter:
     return Parameter(name, 1e-6, 100.0, "log", "nats", meaning, amplitude="linear", needs=needs)
 
 
-def _exponent(name: str, low: float, high: float, meaning: str, needs=None) -> Parameter:
-    return Parameter(name, low, high, "linear", "1", meaning, needs=needs)
+def _number(
+    name: str, low: float, high: float, meaning: str, needs=None, **more: object
+) -> Parameter:
+    return Parameter(name, low, high, "linear", "1", meaning, needs=needs, **more)
+
+
+def _positive(
+    name: str, low: float, high: float, meaning: str, unit: str = "1", **more: object
+) -> Parameter:
+    return Parameter(name, low, high, "log", unit, meaning, **more)
 
 
 _E = Parameter(
     "E", 0.0, 100.0, "linear", "nats", "loss that neither N nor D lowers", amplitude="linear"
 )
 _A = _nats("A", "part of the loss at the reference that a larger model lowers")
-_ALPHA = _exponent("alpha", 0.02, 1.2, "exponent of model size", ("n_params", 3))
+_ALPHA = _number("alpha", 0.02, 1.2, "exponent of model size", ("n_params", 3))
 _B = _nats("B", "part of the loss at the reference that more tokens lower")
-_BETA = _exponent("beta", 0.02, 1.2, "exponent of tokens", ("adapt_tokens", 3))
+_BETA = _number("beta", 0.02, 1.2, "exponent of tokens", ("adapt_tokens", 3))
 _CHINCHILLA = (_E, _A, _ALPHA, _B, _BETA)
-_EPS = Parameter(
-    name="eps",
-    low=0.005,
-    high=0.5,
-    scale="log",
-    unit="1",
-    meaning="keeps the share term finite at share 0",
+_EPS = _positive(
+    *("eps", 0.005, 0.5, "keeps the share term finite at share 0"),
     fixed=0.05,
     free_below=("share", 0.1),
     needs=("share", 4),
@@ -128,13 +130,13 @@ _DCPT = (
     _A,
     _ALPHA,
     _B,
-    _exponent("eta", -1.0, 2.0, "exponent of the target share in the D term", ("share", 2)),
+    _number("eta", -1.0, 2.0, "exponent of the target share in the D term", ("share", 2)),
     _BETA,
     _nats("S", "slope of the loss in minus log target share, at the reference"),
-    _exponent("gamma", 0.02, 2.0, "curvature in the target share", ("share", 3)),
+    _number("gamma", 0.02, 2.0, "curvature in the target share", ("share", 3)),
     _EPS,
 )
-_DELTA = _exponent("delta", -0.6, 0.6, "exponent of PTPP in the D term", ("ptpp", 2))
+_DELTA = _number("delta", -0.6, 0.6, "exponent of PTPP in the D term", ("ptpp", 2))
 _FLOOR = (
     Parameter(
         name="G",
@@ -146,7 +148,7 @@ _FLOOR = (
         amplitude="linear",
         needs=("ptpp", 2),
     ),
-    _exponent("kappa", 0.05, 1.5, "curvature of the floor in PTPP", ("ptpp", 3)),
+    _number("kappa", 0.05, 1.5, "curvature of the floor in PTPP", ("ptpp", 3), band=(0.15, 0.7)),
 )
 _SHARES = ("n_params", "share", "adapt_tokens")
 _ALL = ("n_params", "ptpp", "share", "adapt_tokens")
@@ -159,20 +161,6 @@ _OURS = (
     "name and idea: PTPP-aware adaptation scaling laws, whose equations are not public to us; "
     "equation: ours"
 )
-_FALLS = {"n_params": "falls", "adapt_tokens": "falls"}
-_INFINITE = "infinite: the law does not describe the checkpoint before adaptation"
-_R0 = "finite, at s = 1"
-_R1 = "S g(eps/(s0+eps), gamma) stays finite; the D term vanishes (eta > 0) or diverges (eta < 0)"
-_NO_P = "unchanged: P is no input"
-_REST = "E + A (N/N0)^-alpha + S g((s+eps)/(s0+eps), gamma)"
-_FLOOR_LIMIT = "L - G/kappa, L as of P0: the floor falls (G > 0) or rises (G < 0) to a finite value"
-_FLOOR_MONOTONE = {"ptpp": "falls if G > 0, rises if G < 0"}
-_GATE_LIMIT = "the D term vanishes (delta < 0) or diverges (delta > 0)"
-_GATE_MONOTONE = {"ptpp": "falls if delta < 0, rises if delta > 0"}
-
-
-def _limits(*values: str) -> dict[str, str]:
-    return dict(zip(("A -> 0", "D -> inf", "P -> inf", "r -> 0", "r -> 1"), values, strict=True))
 
 
 _ZOO = (
@@ -185,10 +173,6 @@ _ZOO = (
         centred=("n_params", "adapt_tokens"),
         parameters=_CHINCHILLA,
         formula=_chinchilla,
-        limits=_limits(
-            _INFINITE, "E + A (N/N0)^-alpha", _NO_P, "unchanged: r is no input", "unchanged"
-        ),
-        monotone=_FALLS,
     ),
     Law(
         name="dcpt",
@@ -199,8 +183,6 @@ _ZOO = (
         centred=_SHARES,
         parameters=_DCPT,
         formula=_dcpt,
-        limits=_limits(_INFINITE, _REST, _NO_P, _R0, _R1),
-        monotone={**_FALLS, "share": "falls if eta <= 0"},
     ),
     Law(
         name="floor",
@@ -211,8 +193,6 @@ _ZOO = (
         centred=_ALL,
         parameters=_DCPT + _FLOOR,
         formula=_floor,
-        limits=_limits(_INFINITE, _REST + " + G g(P/P0, kappa)", _FLOOR_LIMIT, _R0, _R1),
-        monotone={**_FALLS, **_FLOOR_MONOTONE, "share": "falls if eta <= 0"},
     ),
     Law(
         name="gated",
@@ -223,8 +203,6 @@ _ZOO = (
         centred=_ALL,
         parameters=(*_DCPT, _DELTA),
         formula=_gated,
-        limits=_limits(_INFINITE, _REST, _GATE_LIMIT, _R0, _R1),
-        monotone={**_FALLS, **_GATE_MONOTONE, "share": "falls if eta <= 0"},
     ),
     Law(
         name="gated_floor",
@@ -235,18 +213,6 @@ _ZOO = (
         centred=_ALL,
         parameters=(*_DCPT, _DELTA, *_FLOOR),
         formula=_gated_floor,
-        limits=_limits(
-            _INFINITE,
-            _REST + " + G g(P/P0, kappa)",
-            f"{_GATE_LIMIT}; the floor tends to -G/kappa",
-            _R0,
-            _R1,
-        ),
-        monotone={
-            **_FALLS,
-            "ptpp": "falls if delta <= 0 <= G, rises if delta >= 0 >= G",
-            "share": "falls if eta <= 0",
-        },
     ),
     Law(
         name="exponent_gate",
@@ -264,22 +230,9 @@ _ZOO = (
         parameters=(
             *_DCPT,
             _DELTA,
-            _exponent("omega", -0.3, 0.3, "loss of the exponent of D per log PTPP", ("ptpp", 2)),
+            _number("omega", -0.3, 0.3, "loss of the exponent of D per log PTPP", ("ptpp", 2)),
         ),
         formula=_exponent_gate,
-        limits=_limits(
-            _INFINITE + ", where beta > omega ln(P/P0)",
-            _REST + ", where beta > omega ln(P/P0); infinite where it is less",
-            "at D > D0 the D term vanishes (omega < 0) or diverges (omega > 0)",
-            _R0,
-            _R1,
-        ),
-        monotone={
-            "n_params": "falls",
-            "adapt_tokens": "falls where beta > omega ln(P/P0), rises where it is less",
-            "ptpp": "falls where delta + omega ln(D/D0) < 0",
-            "share": "falls if eta <= 0",
-        },
     ),
     Law(
         name="transfer_offset",
@@ -292,31 +245,14 @@ _ZOO = (
         zero_shot=True,
         parameters=(
             *_CHINCHILLA,
-            Parameter(
-                name="tau",
-                low=1e-4,
-                high=1e4,
-                scale="log",
+            _positive(
+                *("tau", 1e-4, 1e4, "target tokens that pre-training is worth, at P0"),
                 unit="tokens per parameter",
-                meaning="target tokens that pre-training is worth, at P0",
                 needs=("adapt_tokens", 4),
             ),
-            _exponent("pi", -1.0, 2.0, "exponent of PTPP in that worth", ("ptpp", 2)),
+            _number("pi", -1.0, 2.0, "exponent of PTPP in that worth", ("ptpp", 2)),
         ),
         formula=_transfer_offset,
-        limits=_limits(
-            "finite, the loss before adaptation, whatever r: "
-            "E + A (N/N0)^-alpha + B (tau N (P/P0)^pi/D0)^-beta",
-            "E + A (N/N0)^-alpha (s > 0)",
-            "E + A (N/N0)^-alpha (pi > 0), or the law without the offset (pi < 0)",
-            _R0,
-            "the loss before adaptation",
-        ),
-        monotone={
-            **_FALLS,
-            "share": "falls",
-            "ptpp": "falls if pi > 0, rises if pi < 0",
-        },
     ),
     Law(
         name="saturating_gate",
@@ -327,20 +263,12 @@ _ZOO = (
         centred=_ALL,
         parameters=(
             *_DCPT,
-            Parameter(
-                name="g_inf",
-                low=0.0,
-                high=1.0,
-                scale="linear",
-                unit="1",
-                meaning="share of the D term that no pre-training removes",
-                needs=("ptpp", 3),
+            _number(
+                "g_inf", 0.0, 1.0, "share of the D term that no pre-training removes", ("ptpp", 3)
             ),
-            _exponent("kappa", 0.05, 1.5, "how fast the gate saturates in PTPP", ("ptpp", 3)),
+            _number("kappa", 0.05, 1.5, "how fast the gate saturates in PTPP", ("ptpp", 3)),
         ),
         formula=_saturating_gate,
-        limits=_limits(_INFINITE, _REST, "finite: the gate tends to g_inf", _R0, _R1),
-        monotone={**_FALLS, "ptpp": "falls", "share": "falls if eta <= 0"},
     ),
     Law(
         name="checkpoint_informed",
@@ -354,30 +282,13 @@ _ZOO = (
         centred=("n_params", "share", "adapt_tokens", "base_loss"),
         parameters=(
             *_DCPT,
-            Parameter(
-                name="lam",
-                low=-5.0,
-                high=5.0,
-                scale="linear",
-                unit="1",
-                meaning="target loss per nat of the checkpoint's base loss before adaptation",
-                amplitude="linear",
+            _number(
+                *("lam", -5.0, 5.0, "target loss per nat of the checkpoint's base loss"),
                 needs=("base_loss", 2),
+                amplitude="linear",
             ),
         ),
         formula=_checkpoint_informed,
-        limits=_limits(
-            _INFINITE,
-            _REST + " + lam (L_base - L_base0)",
-            "that of base_loss, which is finite: P acts through it alone",
-            _R0,
-            _R1,
-        ),
-        monotone={
-            **_FALLS,
-            "base_loss": "rises if lam > 0, falls if lam < 0",
-            "share": "falls if eta <= 0",
-        },
     ),
     Law(
         name="forgetting",
@@ -391,19 +302,11 @@ _ZOO = (
         centred=("n_params", "ptpp", "atpp"),
         parameters=(
             _nats("F", "scale of the damage at the reference, without replay"),
-            _exponent("d", -1.0, 1.5, "exponent of model size in the damage", ("n_params", 2)),
-            _exponent("q", -1.5, 1.5, "exponent of PTPP in the damage", ("ptpp", 2)),
-            Parameter(
-                name="K",
-                low=0.1,
-                high=1e4,
-                scale="log",
-                unit="1",
-                meaning="how little replay already protects",
-                needs=("replay", 3),
-            ),
-            _exponent("nu", 0.02, 5.0, "exponent of the protection by replay", ("replay", 3)),
-            _exponent(
+            _number("d", -1.0, 1.5, "exponent of model size in the damage", ("n_params", 2)),
+            _number("q", -1.5, 1.5, "exponent of PTPP in the damage", ("ptpp", 2)),
+            _positive("K", 0.1, 1e4, "how little replay already protects", needs=("replay", 3)),
+            _number("nu", 0.02, 5.0, "exponent of the protection by replay", ("replay", 3)),
+            _number(
                 "mu",
                 -1.5,
                 3.0,
@@ -414,18 +317,10 @@ _ZOO = (
                 "W", -2.0, 2.0, "linear", "nats", "cost of re-warming the rate", amplitude="linear"
             ),
             _nats("V", "slope of the base loss in minus log PTPP, at the reference"),
-            _exponent("chi", 0.02, 1.2, "curvature of the base loss in PTPP", ("ptpp", 2)),
+            _number("chi", 0.02, 1.2, "curvature of the base loss in PTPP", ("ptpp", 2)),
         ),
         formula=_forgetting,
         offset="zero_shot_loss",
-        limits=_limits(
-            "W",
-            "A -> inf at fixed N: damage F/mu (...) if mu > 0, infinite if mu <= 0 (r < 1)",
-            "the gain vanishes; the damage vanishes (q < 0) or diverges (q > 0)",
-            "no gain: damage + W",
-            "no damage: W - gain",
-        ),
-        monotone={"replay": "falls", "atpp": "rises at r = 0, falls at r = 1"},
     ),
 )
 

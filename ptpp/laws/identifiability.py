@@ -17,20 +17,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import erf, gammaincinv
 
-from ptpp.laws.law import Law, Parameter
-from ptpp.laws.record import Fit
-from ptpp.laws.uncertainty import (
-    BANDS,
-    LEVEL,
-    Draws,
-    Rows,
-    bounds,
-    predict_loss_draws,
-    refits,
-    run_numbers,
-    unidentified,
-)
-from ptpp.table.observations import target_rows
+from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.laws.law import Parameter
+from ptpp.laws.problem import Problem
+from ptpp.laws.uncertainty import find_unidentified, refits, run_numbers
+from ptpp.table.kinds import target_rows
 
 # Deviance at the ends of a 90 % interval: the quantile of chi squared with one degree of freedom.
 # By hand, since scipy.stats takes as long to import as a fit does.
@@ -68,48 +59,43 @@ class Verdict:
     better: float
 
 
-def profile(record: Fit, frame: pd.DataFrame, law: Law | None = None) -> pd.DataFrame:
+def profile(fitted: FittedLaw) -> pd.DataFrame:
     """The profile of every fitted parameter, `PROFILE_COLUMNS`; the fit itself has deviance 0.
 
-    `frame`: the rows of the fit. From the optimum refits go outward, each from its neighbour, until
-    the deviance is three times the 90 % threshold or a bound is reached. Raises InputError where
-    `frame` is not the fit's.
+    From the optimum refits go outward, each from its neighbour, until the deviance is three times
+    the 90 % threshold or a bound is reached. Raises InputError where the rows are not the fit's.
     """
-    rows = Rows.of(record, frame, law)
-    effect = design_effect(rows.log_residuals(rows.best), run_numbers(frame))
+    problem, parameters = fitted.problem, fitted.law.parameters
+    effect = design_effect(problem.log_residuals(problem.theta), run_numbers(fitted.rows))
     table = pd.DataFrame(
         [
-            (rows.law.names[line.j], rows.law.parameters[line.j].from_solver(place), objective)
-            for line in _profiled(rows, effect)
+            (parameters[line.j].name, parameters[line.j].from_solver(place), objective)
+            for line in _trace_profiles(problem, effect)
             for place, objective in sorted(line.objectives.items())
         ],
         columns=["parameter", "value", "objective"],
     )
     # A refit below the fit is the better optimum, and the one to measure from.
     least = table["objective"].min()
-    table["deviance"] = deviance(table["objective"].to_numpy(), least, rows, effect)
-    labels = {"law": record.law, "protocol": record.protocol, "domain": record.domain}
-    return table.assign(**labels)[list(PROFILE_COLUMNS)]
+    table["deviance"] = deviance(table["objective"].to_numpy(), least, problem, effect)
+    return table.assign(**fitted.label)[list(PROFILE_COLUMNS)]
 
 
-def verdicts(
-    record: Fit, profiles: pd.DataFrame, frame: pd.DataFrame, law: Law | None = None
-) -> list[Verdict]:
-    """One `Verdict` per fitted parameter, from `profile` of the same fit and rows."""
-    rows = Rows.of(record, frame, law)
-    hopeless = {p.name: p.needs for p in unidentified(rows)}
-    found = []
-    for name, line in profiles.groupby("parameter", sort=False):
-        parameter = rows.law.parameters[rows.law.names.index(name)]
-        found.append(_verdict(record, parameter, line, hopeless.get(name)))
-    return found
+def verdicts(fitted: FittedLaw, profiles: pd.DataFrame) -> list[Verdict]:
+    """One `Verdict` per fitted parameter, from the `profile` of the same fit."""
+    hopeless = {p.name: p.needs for p in find_unidentified(fitted.problem)}
+    parameters = dict(zip(fitted.law.names, fitted.law.parameters, strict=True))
+    return [
+        _verdict(fitted, parameters[name], line, hopeless.get(name))
+        for name, line in profiles.groupby("parameter", sort=False)
+    ]
 
 
-def deviance(objectives: NDArray, least: float, rows: Rows, effect: float) -> NDArray:
+def deviance(objectives: NDArray, least: float, problem: Problem, effect: float) -> NDArray:
     """Deviance (m,) of objectives above the least one; `effect` is the design effect."""
-    n = len(rows.loss)
-    levels = np.array([_minus_log_likelihood(v, n, rows.delta) for v in objectives])
-    return np.maximum(2 * (levels - _minus_log_likelihood(least, n, rows.delta)) / effect, 0.0)
+    n = len(problem.loss)
+    levels = np.array([_minus_log_likelihood(v, n, problem.delta) for v in objectives])
+    return np.maximum(2 * (levels - _minus_log_likelihood(least, n, problem.delta)) / effect, 0.0)
 
 
 def design_effect(residuals: NDArray, runs: NDArray) -> float:
@@ -132,27 +118,24 @@ def design_effect(residuals: NDArray, runs: NDArray) -> float:
     return float(1 + max(rho, 0.0) * (typical - 1))
 
 
-def kappa_band(record: Fit, draws: Draws, fit: pd.DataFrame, late: pd.DataFrame) -> pd.DataFrame:
+def kappa_band(fitted: FittedLaw, late: pd.DataFrame) -> pd.DataFrame:
     """What each value of the bootstrap's band would forecast, `BAND_COLUMNS`: one row per value.
 
-    `objective` is that of the refit on the rows `fit`; `mean_loss` is the mean forecast (nats per
-    token) over the rows `late`, whose losses are not read.
+    `objective` is that of the refit on the rows of the fit; `mean_loss` is the mean forecast (nats
+    per token) over the rows `late`, whose losses are not read.
     """
-    rows = Rows.of(record, fit)
-    law = rows.law
+    law, draws = fitted.law, fitted.draws
     objectives = [
-        rows.objective(law.to_solver(dict(zip(law.names, params, strict=True))))
+        fitted.problem.objective(law.to_solver(dict(zip(law.names, params, strict=True))))
         for params in draws.band_params
     ]
     table = pd.DataFrame(
         {
-            "law": record.law,
-            "protocol": record.protocol,
-            "domain": record.domain,
+            **fitted.label,
             "parameter": draws.band_name,
             "value": draws.band,
             "objective": objectives,
-            "mean_loss": predict_loss_draws(record, draws.band_params, late).mean(axis=1),
+            "mean_loss": fitted.loss_draws(late, draws.band_params).mean(axis=1),
         }
     )
     return table[list(BAND_COLUMNS)]
@@ -178,13 +161,16 @@ def cure(observations: pd.DataFrame, target: str, held_out: float) -> str:
     )
 
 
-def reason(stages: Sequence[float]) -> str:
-    """Why a floor's forecast is a band, in words."""
-    low, high = BANDS["kappa"]
-    told = ", ".join(f"{stage:g}" for stage in stages)
+def describe_band(fitted: FittedLaw) -> str:
+    """Why the forecast of a fit whose draws hold a band is a band, in words."""
+    draws = fitted.draws
+    parameter = fitted.law.parameters[fitted.law.names.index(draws.band_name)]
+    stages = sorted(fitted.rows["ptpp"].unique())
+    names = ", ".join(f"{stage:g}" for stage in stages)
     return (
-        f"{len(stages)} PTPP stages ({told}) cannot identify kappa, the curvature of the floor: "
-        f"the forecast is the band over kappa from {low:g} to {high:g}"
+        f"{len(stages)} PTPP stages ({names}) cannot identify {parameter.name}, the "
+        f"{parameter.meaning.removesuffix(' in PTPP')}: the forecast is the band over "
+        f"{parameter.name} from {draws.band[0]:g} to {draws.band[-1]:g}"
     )
 
 
@@ -214,31 +200,31 @@ class _Walk:
         return float(max(self.place - self.step, self.end))
 
 
-def _profiled(rows: Rows, effect: float) -> list[_Line]:
+def _trace_profiles(problem: Problem, effect: float) -> list[_Line]:
     """A line per free parameter. All lines take their steps together, as one batch of refits."""
-    low, high = bounds(rows.law)
-    best, start = rows.objective(rows.best), np.clip(rows.best, low, high)
+    low, high = problem.law.bounds()
+    best, start = problem.objective(problem.theta), np.clip(problem.theta, low, high)
     lines = [
-        _Line(j, {start[j]: rows.best}, {start[j]: best}, {start[j]: 0.0})
-        for j in np.flatnonzero(rows.free)
+        _Line(j, {start[j]: problem.theta}, {start[j]: best}, {start[j]: 0.0})
+        for j in np.flatnonzero(problem.free)
     ]
 
-    def refit(asked: Sequence[tuple[_Line, float, float]]) -> None:
+    def refit(wanted: Sequence[tuple[_Line, float, float]]) -> None:
         """Refit each line at a value, from its fit at another."""
-        starts = np.array([line.thetas[near] for line, _, near in asked])
-        free = np.tile(rows.free, (len(asked), 1))
-        for k, (line, place, _) in enumerate(asked):
+        starts = np.array([line.thetas[near] for line, _, near in wanted])
+        free = np.tile(problem.free, (len(wanted), 1))
+        for k, (line, place, _) in enumerate(wanted):
             starts[k, line.j], free[k, line.j] = place, False
-        thetas, objectives = refits(rows, starts, free)
-        far = deviance(objectives, best, rows, effect)
+        thetas, objectives = refits(problem, starts, free)
+        far = deviance(objectives, best, problem, effect)
         for (line, place, _), theta, objective, away in zip(
-            asked, thetas, objectives, far, strict=True
+            wanted, thetas, objectives, far, strict=True
         ):
             line.thetas[place], line.objectives[place] = theta, float(objective)
             line.far[place] = float(away)
 
     walks = [
-        _Walk(line, start[line.j], end, _first_step(rows, line.j, high[line.j] - low[line.j]))
+        _Walk(line, start[line.j], end, _first_step(problem, line.j, high[line.j] - low[line.j]))
         for line in lines
         for end in (low[line.j], high[line.j])
     ]
@@ -255,10 +241,10 @@ def _profiled(rows: Rows, effect: float) -> list[_Line]:
             if far > _FAR:
                 walk.end = walk.place
     for _ in range(_MOST_HALVINGS):
-        asked = [(line, *gap) for line in lines if (gap := _widest_gap(line))]
-        if not asked:
+        wanted = [(line, *gap) for line in lines if (gap := _widest_gap(line))]
+        if not wanted:
             break
-        refit(asked)
+        refit(wanted)
     return lines
 
 
@@ -277,16 +263,16 @@ def _widest_gap(line: _Line) -> tuple[float, float] | None:
     return float((left + right) / 2), left if root[widest] < root[widest + 1] else right
 
 
-def _first_step(rows: Rows, j: int, width: float) -> float:
+def _first_step(problem: Problem, j: int, width: float) -> float:
     """Half of the parameter's standard error by the Jacobian, within 1/500 and 1/10 of bounds."""
-    jacobian = rows.jacobian(rows.best)[:, rows.free]
-    residuals = rows.log_residuals(rows.best)
+    jacobian = problem.jacobian(problem.theta)[:, problem.free]
+    residuals = problem.log_residuals(problem.theta)
     scale = np.linalg.norm(jacobian, axis=0)
     scale[scale == 0] = 1.0
     unit = jacobian / scale
     # A little ridge: a flat direction must give a large step, not an infinite one.
     inverse = np.linalg.inv(unit.T @ unit + 1e-9 * np.eye(unit.shape[1]))
-    place = int(np.count_nonzero(rows.free[:j]))
+    place = int(np.count_nonzero(problem.free[:j]))
     error = np.sqrt(inverse[place, place] * np.mean(residuals**2)) / scale[place]
     return float(np.clip(error / 2, width / 500, width / 10))
 
@@ -307,7 +293,7 @@ def _minus_log_likelihood(objective: float, n: int, delta: float) -> float:
 
 
 def _verdict(
-    record: Fit, parameter: Parameter, line: pd.DataFrame, needs: tuple[str, int] | None
+    fitted: FittedLaw, parameter: Parameter, line: pd.DataFrame, needs: tuple[str, int] | None
 ) -> Verdict:
     line = line.sort_values("value")
     value, far = line["value"].to_numpy(), line["deviance"].to_numpy()
@@ -315,17 +301,15 @@ def _verdict(
     low = _crossing(parameter, value[best::-1], far[best::-1])
     high = _crossing(parameter, value[best:], far[best:])
     closed = int(np.isfinite(low)) + int(np.isfinite(high))
-    hit = next((h for h in record.at_bounds if h.startswith(f"{parameter.name}=")), None)
+    hit = next((h for h in fitted.record.at_bounds if h.startswith(f"{parameter.name}=")), None)
     kind = "flat" if not closed else "at bound" if hit else VERDICTS[2 - closed]
-    fitted = record.params[parameter.name]
-    words = _in_words(parameter, kind, fitted, low, high, hit, needs)
-    at_fit = line.loc[(line["value"] - fitted).abs().idxmin(), "objective"]
+    at = fitted.record.params[parameter.name]
+    words = _in_words(parameter, kind, at, low, high, hit, needs)
+    at_fit = line.loc[(line["value"] - at).abs().idxmin(), "objective"]
     return Verdict(
-        law=record.law,
-        protocol=record.protocol,
-        domain=record.domain,
+        **fitted.label,
         parameter=parameter.name,
-        value=fitted,
+        value=at,
         low=low,
         high=high,
         unit=parameter.unit,

@@ -10,7 +10,7 @@ Inputs (arrays of one shape): `n_params` N [parameters], `ptpp` P [tokens per pa
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,7 +30,8 @@ class Parameter:
     in it, "exp" if it is linear in its exponential, so that a start for it can be solved for; ""
     otherwise. `fixed`: the value it keeps unless `free_below` = (input, limit) holds, that is
     unless the smallest measured value of that input is at or below the limit. `needs` = (input,
-    levels): how many distinct values of that input are needed to identify it.
+    levels): how many distinct values of that input are needed to identify it. `band`: the values,
+    narrower than the bounds, that it may take where the rows say nothing about it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Parameter:
     fixed: float | None = None
     free_below: tuple[str, float] | None = None
     needs: tuple[str, int] | None = None
+    band: tuple[float, float] | None = None
 
     def to_solver(self, value: float) -> float:
         return float(np.log(value)) if self.scale == "log" else float(value)
@@ -77,8 +79,8 @@ class Law:
     point `x`. `centred`: the inputs that have a reference value. `may_be_zero`: those of them that
     may be 0 in a row (the reference is the mean over the others). `offset`: the column to which the
     law's value is added to give a loss (None: the value is the loss itself). `zero_shot`: the law
-    also speaks of the checkpoint before adaptation. `limits` and `monotone` say in words how the
-    law behaves; `declaration` is what a declared law was read from.
+    also speaks of the checkpoint before adaptation. `declaration`: what a declared law was read
+    from.
     """
 
     name: str
@@ -92,8 +94,6 @@ class Law:
     offset: str | None = None
     may_be_zero: tuple[str, ...] = ()
     zero_shot: bool = False
-    limits: Mapping[str, str] = field(default_factory=dict)
-    monotone: Mapping[str, str] = field(default_factory=dict)
     declaration: Mapping | None = None
 
     @property
@@ -113,6 +113,12 @@ class Law:
     def from_solver(self, theta: ArrayLike) -> dict[str, float]:
         """The solver's vector (p,) -> parameter values by name."""
         return {p.name: p.from_solver(t) for p, t in zip(self.parameters, theta, strict=True)}
+
+    def bounds(self) -> tuple[NDArray, NDArray]:
+        """Lower and upper bounds (p,) of the solver's vector."""
+        low = np.array([p.to_solver(p.low) for p in self.parameters])
+        high = np.array([p.to_solver(p.high) for p in self.parameters])
+        return low, high
 
     def predict(self, theta: NDArray, inputs: Inputs, reference: Reference) -> NDArray:
         """Values (..., n), nats per token, at the solver's vectors theta (..., p)."""
@@ -139,8 +145,8 @@ class Law:
         shape = (*theta.shape[:-1], rows)
         value = np.broadcast_to(value_of(result), shape)
         slopes = np.zeros((*shape[:-1], len(wanted), rows), dtype=value.dtype)
-        found = result.slopes if isinstance(result, Dual) else {}
+        known = result.slopes if isinstance(result, Dual) else {}
         for k, j in enumerate(wanted):
-            if j in found:
-                slopes[..., k, :] = found[j]
+            if j in known:
+                slopes[..., k, :] = known[j]
         return value, slopes

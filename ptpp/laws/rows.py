@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ptpp.errors import InputError
-from ptpp.laws.base_loss import with_base_loss
+from ptpp.laws.base_loss import measured_domains, with_base_loss
 from ptpp.laws.declared import find_law
+from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.law import Law
-from ptpp.laws.record import Fit
-from ptpp.table.observations import CELL, forgetting_rows, is_zero_shot, target_rows, zero_shot_rows
+from ptpp.table.kinds import CELL, forgetting_rows, target_rows, zero_shot_rows
 
 
 def law_rows(
@@ -17,7 +17,7 @@ def law_rows(
     law: Law | str,
     domain: str,
     base_domains: Sequence[str] | None = None,
-    forecast: Fit | None = None,
+    forecast: FittedLaw | None = None,
     zero_shot: bool = False,
 ) -> pd.DataFrame:
     """The rows of `domain` that `law` (as for `fit`) is fitted to and scored on.
@@ -47,7 +47,6 @@ def law_rows(
         rows = pd.concat([rows, zero_shot_rows(observations, [domain])], ignore_index=True)
     if "base_loss" in law.inputs and "base_loss" not in rows:
         if base_domains is None:
-            measured = observations[is_zero_shot(observations)]["domain"].unique()
-            base_domains = sorted(d for d in measured if d != domain)
+            base_domains = measured_domains(observations, domain)
         rows = with_base_loss(rows, observations, base_domains, forecast)
     return rows

@@ -1,18 +1,16 @@
 """Scores of predicted against observed losses."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from ptpp.errors import InputError
-from ptpp.laws.fitting import huber, predict_loss
-from ptpp.laws.forms import LAWS
-from ptpp.laws.record import Fit
+from ptpp.laws.solver import huber
 
 DELTA = 1e-3
+SCORES = (
+    *("huber_log", "mae_rel", "calibration_slope", "calibration_intercept"),
+    *("rmse", "mape", "r2"),
+)
 PREDICTION_COLUMNS = (
     *("law", "protocol", "domain", "role", "size", "n_params", "ptpp", "replay", "atpp"),
     *("observed", "predicted"),
@@ -47,51 +45,6 @@ def score(observed: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
         "mape": float(np.mean(np.abs(error) / y)),
         "r2": float(1 - np.sum(error**2) / spread) if spread > 0 else float("nan"),
     }
-
-
-@dataclass(frozen=True)
-class ScoreRow:
-    """One row of the score table; see `score` for the meanings.
-
-    `noise_floor`: relative seed noise of one run (`ptpp.table.observations.seed_noise`).
-    """
-
-    law: str
-    protocol: str
-    domain: str
-    n_fit: int
-    n_held_out: int
-    huber_log: float
-    mae_rel: float
-    calibration_slope: float
-    calibration_intercept: float
-    rmse: float
-    mape: float
-    r2: float
-    noise_floor: float
-
-
-def score_fit(record: Fit, held_out: pd.DataFrame, noise_floor: float) -> ScoreRow:
-    """Score a fit on held-out rows, beside the noise floor."""
-    numbers = score(held_out["loss"].to_numpy(), predict_loss(record, held_out))
-    return ScoreRow(
-        law=record.law,
-        protocol=record.protocol,
-        domain=record.domain,
-        n_fit=record.n_rows,
-        n_held_out=len(held_out),
-        noise_floor=noise_floor,
-        **numbers,
-    )
-
-
-def scores_frame(rows: Sequence[ScoreRow]) -> pd.DataFrame:
-    """The score table: a row per protocol, law and domain, laws in the order of the zoo."""
-    table = pd.DataFrame([asdict(r) for r in rows], columns=[f.name for f in fields(ScoreRow)])
-    zoo = {name: place for place, name in enumerate(LAWS)}
-    order = table["law"].map(lambda name: zoo.get(name, len(zoo)))
-    table = table.assign(_order=order).sort_values(["protocol", "_order", "law", "domain"])
-    return table.drop(columns="_order").reset_index(drop=True)
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ptpp.errors import InputError, Unwritable
-from ptpp.jobs.files import read_json, replacing_directory, sha256
+from ptpp.jobs.files import atomic_directory, read_json, sha256
 from ptpp.models.sizes import Given, Shape
 from ptpp.models.weights import Weights, parameter_shapes
 from ptpp.text.tokenizer import separator_id
@@ -64,7 +64,7 @@ def write_checkpoint(
     text: Mapping | None,
 ) -> None:
     """The same from a GPT-2's parameters by name, whoever holds them."""
-    with replacing_directory(directory) as temporary:
+    with atomic_directory(directory) as temporary:
         config = gpt2_config(shape)
         if (Path(tokenizer) / "tokenizer_config.json").exists():
             config |= dict.fromkeys(("bos_token_id", "eos_token_id"), separator_id(tokenizer))

@@ -17,12 +17,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
-from ptpp.laws.declared import law_of
-from ptpp.laws.fitting import FitSettings, extrapolated_inputs, fit
+from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.forms import get_law
 from ptpp.laws.rows import law_rows
-from ptpp.laws.uncertainty import LEVEL, bootstrap
-from ptpp.planning.forecast import Fitted, law_values
+from ptpp.laws.uncertainty import bootstrap
+from ptpp.planning.forecast import broadcast_values
 from ptpp.planning.request import FLOPS_PER_PARAMETER_AND_TOKEN
 from ptpp.planning.search import quantile
 from ptpp.table.observations import read_observations
@@ -65,7 +65,7 @@ class BreakEven:
     extrapolated: str
 
 
-def by_transfer(plan: Mapping, transfer: Fitted) -> BreakEven:
+def by_transfer(plan: Mapping, transfer: FittedLaw) -> BreakEven:
     """By a fit of `transfer_offset`; `plan` is a row of `plan_table`.
 
     The law's own losses decide, so that its level errors cancel: the tokens at which a run from
@@ -80,35 +80,37 @@ def by_transfer(plan: Mapping, transfer: Fitted) -> BreakEven:
     def tokens(tau: NDArray, pi: NDArray) -> NDArray:
         return plan["adapt_tokens"] + tau * plan["n_params"] * stages**pi / share
 
-    names = law_of(record).names
-    places = [names.index(name) for name in ("tau", "pi")]
+    places = [transfer.law.names.index(name) for name in ("tau", "pi")]
     drawn = None if transfer.draws is None else tokens(*transfer.draws.params[:, places].T)
     needed = tokens(record.params["tau"], record.params["pi"])
-    return _compared(plan, "transfer", record.law, needed, drawn, _outside(plan, transfer, needed))
+    return _compare(
+        plan, "transfer", record.law, needed, drawn, _extrapolated_inputs(plan, transfer, needed)
+    )
 
 
-def by_measurement(plan: Mapping, scratch: Fitted) -> BreakEven:
+def by_measurement(plan: Mapping, scratch: FittedLaw) -> BreakEven:
     """By a fit to losses of runs from scratch: a law of tokens, size and, if it likes, the mix.
 
     The run from scratch reads the plan's mix. Raises InputError for a law that needs a PTPP.
     """
-    law = law_of(scratch.record)
+    law = scratch.law
     other = set(law.inputs) - {"n_params", "adapt_tokens", "atpp", "share", "replay"}
     if other:
         raise InputError(
             f"break-even: law {law.name} reads {', '.join(sorted(other))}, which no run from "
             "scratch has"
         )
-    point = np.array([[scratch.record.params[name] for name in law.names]])
-    needed = float(_tokens_for(plan, scratch, point)[0])
+    needed = float(_tokens_for(plan, scratch, scratch.params)[0])
     drawn = None
     if scratch.draws is not None:
         drawn = _tokens_for(plan, scratch, scratch.draws.params)
-    return _compared(plan, "measured", law.name, needed, drawn, _outside(plan, scratch, needed))
+    return _compare(
+        plan, "measured", law.name, needed, drawn, _extrapolated_inputs(plan, scratch, needed)
+    )
 
 
 def break_even_table(
-    plans: pd.DataFrame, transfer: Mapping[str, Fitted | str], scratch: Fitted | None = None
+    plans: pd.DataFrame, transfer: Mapping[str, FittedLaw | str], scratch: FittedLaw | None = None
 ) -> pd.DataFrame:
     """One row per plan and way to know, `COLUMNS`.
 
@@ -128,18 +130,17 @@ def break_even_table(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def fitted_transfer(
+def fit_transfer(
     rows: pd.DataFrame, protocol: str, settings: FitSettings, draws: int
-) -> Fitted | str:
+) -> FittedLaw | str:
     """`transfer_offset` fitted to a target law's rows, with its draws; or why it cannot be."""
     try:
-        record = fit("transfer_offset", rows, settings, protocol)
-        return Fitted(record, bootstrap(record, rows, draws, settings.seed))
+        return bootstrap(fit("transfer_offset", rows, settings, protocol), draws, settings.seed)
     except InputError as error:
         return str(error)
 
 
-def fitted_scratch(path: str | os.PathLike, target: str, settings: FitSettings) -> Fitted:
+def fit_scratch(path: str | os.PathLike, target: str, settings: FitSettings) -> FittedLaw:
     """The Chinchilla law of runs from scratch, from a table of n_params, adapt_tokens and loss.
 
     All tokens of a run count as `adapt_tokens`. Without draws: such tables have few sizes, and a
@@ -147,12 +148,11 @@ def fitted_scratch(path: str | os.PathLike, target: str, settings: FitSettings) 
     """
     law = get_law("chinchilla")
     table = read_observations(path, target=target, needs=law.columns)
-    return Fitted(fit(law, law_rows(table, law, target), settings, "from_scratch", target, path))
+    return fit(law, law_rows(table, law, target), settings, "from_scratch", target, path)
 
 
-def _tokens_for(plan: Mapping, scratch: Fitted, params: NDArray) -> NDArray:
+def _tokens_for(plan: Mapping, scratch: FittedLaw, params: NDArray) -> NDArray:
     """Tokens (m,) at which the law's loss is the plan's; infinite where it never is."""
-    law = law_of(scratch.record)
 
     def loss(log_tokens: NDArray) -> NDArray:
         tokens = np.exp(log_tokens)[:, None]
@@ -162,7 +162,7 @@ def _tokens_for(plan: Mapping, scratch: Fitted, params: NDArray) -> NDArray:
             "adapt_tokens": tokens,
             "atpp": tokens / plan["n_params"],
         }
-        return law_values(law, scratch.record, params, rows)[:, 0]
+        return broadcast_values(scratch, params, rows)[:, 0]
 
     middle = np.full(len(params), np.log(plan["adapt_tokens"]))
     low, high = middle - np.log(_FARTHEST), middle + np.log(_FARTHEST)
@@ -174,7 +174,7 @@ def _tokens_for(plan: Mapping, scratch: Fitted, params: NDArray) -> NDArray:
     return np.where(reached, np.exp(high), np.inf)
 
 
-def _compared(
+def _compare(
     plan: Mapping, basis: str, law: str, needed: float, drawn: NDArray | None, outside: list[str]
 ) -> BreakEven:
     ends = (np.nan, np.nan)
@@ -204,7 +204,7 @@ def _compared(
     )
 
 
-def _outside(plan: Mapping, fitted: Fitted, tokens: float) -> list[str]:
+def _extrapolated_inputs(plan: Mapping, fitted: FittedLaw, tokens: float) -> list[str]:
     """Inputs of the run from scratch that leave the fitted rows' range."""
     row = {
         "n_params": plan["n_params"],
@@ -214,5 +214,7 @@ def _outside(plan: Mapping, fitted: Fitted, tokens: float) -> list[str]:
     }
     row["atpp"] = row["adapt_tokens"] / row["n_params"]
     rows = {name: np.array([value], dtype=float) for name, value in row.items()}
-    names = ["replay" if n == "share" else n for n in extrapolated_inputs(fitted.record, rows)]
-    return sorted([*names, *(["from_scratch"] if fitted.record.law == "transfer_offset" else [])])
+    outside = set(fitted.extrapolated(rows))
+    if fitted.record.law == "transfer_offset":
+        outside.add("from_scratch")
+    return sorted(outside)

@@ -12,23 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
-from ptpp.laws.declared import law_of
 from ptpp.laws.dual import value_of
-from ptpp.laws.fitting import extrapolated_inputs, law_inputs
-from ptpp.laws.law import Law, Point
-from ptpp.laws.record import Fit
-from ptpp.laws.uncertainty import Draws
+from ptpp.laws.fitted import FittedLaw
+from ptpp.laws.law import Point
+from ptpp.laws.problem import law_inputs
+from ptpp.laws.record import Draws
 from ptpp.planning.request import PlanRequest
 
 _PAIRING_SEED = 0
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A fit and the bootstrap draws made of it; None where there are none."""
-
-    record: Fit
-    draws: Draws | None = None
 
 
 @dataclass(frozen=True)
@@ -40,43 +31,34 @@ class Forecast:
     """
 
     request: PlanRequest
-    target: Fit
+    target: FittedLaw
     target_params: NDArray
-    forgetting: Mapping[str, Fit]
+    forgetting: Mapping[str, FittedLaw]
     forgetting_params: Mapping[str, NDArray]
 
     @classmethod
-    def of(cls, request: PlanRequest, target: Fit, forgetting: Mapping[str, Fit]) -> "Forecast":
+    def of(
+        cls, request: PlanRequest, target: FittedLaw, forgetting: Mapping[str, FittedLaw]
+    ) -> "Forecast":
         """By the point fits. Raises InputError where a limited domain has no fit."""
-        limited = _limited(request, forgetting)
-        return cls(
-            request,
-            target,
-            _point_params(target),
-            limited,
-            {domain: _point_params(record) for domain, record in limited.items()},
-        )
+        limited = _limited_domains(request, forgetting)
+        params = {domain: one.params for domain, one in limited.items()}
+        return cls(request, target, target.params, limited, params)
 
     @classmethod
     def of_draws(
-        cls, request: PlanRequest, target: Fitted, forgetting: Mapping[str, Fitted]
+        cls, request: PlanRequest, target: FittedLaw, forgetting: Mapping[str, FittedLaw]
     ) -> "Forecast":
-        """By the draws, paired as `paired` says. Raises InputError where a fit has none."""
-        limited = _limited(request, forgetting)
+        """By the draws, paired as `pair_draws` says. Raises InputError where a fit has none."""
+        limited = _limited_domains(request, forgetting)
         for one in (target, *limited.values()):
             if one.draws is None:
                 raise InputError(
                     f"plan: the fit of {one.record.law} to {one.record.domain or 'its domain'} has "
                     "no bootstrap draws, which a robust plan needs"
                 )
-        params = paired([target.draws, *(one.draws for one in limited.values())])
-        return cls(
-            request,
-            target.record,
-            params[0],
-            {domain: one.record for domain, one in limited.items()},
-            dict(zip(limited, params[1:], strict=True)),
-        )
+        first, *others = pair_draws([target.draws, *(one.draws for one in limited.values())])
+        return cls(request, target, first, limited, dict(zip(limited, others, strict=True)))
 
     @property
     def size(self) -> int:
@@ -107,16 +89,15 @@ class Forecast:
         unlimited = np.where(np.isposinf(loss), np.inf, -np.inf)
         parts = [np.where(np.isnan(limit), unlimited, loss - limit)]
         for domain in self.forgetting:
-            found = self.forgetting_of(domain, replay, log_atpp)
-            parts.append(found - self.request.forgetting_limits[domain])
+            forgetting = self.forgetting_of(domain, replay, log_atpp)
+            parts.append(forgetting - self.request.forgetting_limits[domain])
         return np.array(parts)
 
     def extrapolated(self, replay: float, log_atpp: float) -> tuple[str, ...]:
-        """The laws' inputs that leave the fitted rows' range at one point."""
+        """The columns that leave the fitted rows' range at one point, each once."""
         rows = self.rows(np.array([replay]), np.array([log_atpp]))
-        records = [self.target, *self.forgetting.values()]
-        outside = {name for record in records for name in extrapolated_inputs(record, rows)}
-        return tuple(sorted("replay" if name == "share" else name for name in outside))
+        laws = [self.target, *self.forgetting.values()]
+        return tuple(sorted({name for one in laws for name in one.extrapolated(rows)}))
 
     def rows(self, replay: NDArray, log_atpp: NDArray) -> dict[str, NDArray]:
         """Points as columns that laws can predict from, shaped to be broadcast together.
@@ -136,44 +117,52 @@ class Forecast:
             columns["base_loss"] = np.full(one, self.request.base_loss)
         return columns
 
-    def _values(self, record: Fit, params: NDArray, replay: NDArray, log_atpp: NDArray) -> NDArray:
+    def _values(
+        self, fitted: FittedLaw, params: NDArray, replay: NDArray, log_atpp: NDArray
+    ) -> NDArray:
         """A law's values; where not finite, an error of a point fit, infinitely bad of a draw."""
+        if "base_loss" in fitted.law.inputs and self.request.base_loss is None:
+            raise InputError(
+                f"plan.base_loss: law {fitted.record.law} reads the checkpoint's base loss before "
+                "adaptation; accepted is a number of nats"
+            )
         rows = self.rows(replay, log_atpp)
-        values = law_values(law_of(record), record, params, rows)
+        values = broadcast_values(fitted, params, rows)
         if len(params) == 1 and not np.isfinite(values).all():
             bad = np.argmin(np.isfinite(values).ravel())
             every = {k: np.broadcast_to(v, values.shape).ravel() for k, v in rows.items()}
             where = ", ".join(f"{k} = {v[bad]:g}" for k, v in every.items())
             raise InputError(
-                f"law {record.law}: not finite at {where}; accepted are inputs at which it has a "
-                "value"
+                f"law {fitted.record.law}: not finite at {where}; accepted are inputs at which it "
+                "has a value"
             )
         return np.nan_to_num(values, nan=np.inf, posinf=np.inf, neginf=-np.inf)
 
 
-def law_values(law: Law, record: Fit, params: NDArray, rows: Mapping[str, NDArray]) -> NDArray:
+def broadcast_values(fitted: FittedLaw, params: NDArray, rows: Mapping[str, NDArray]) -> NDArray:
     """The law's values (m, ...), nats, by `params` (m, p) in natural units at rows (g, ...).
 
     The columns of `rows` have the same number of axes and are broadcast together.
     Raises InputError where a column is missing or outside the law's domain.
     """
+    law = fitted.law
     inputs = law_inputs(law, rows)
     shape = np.broadcast_shapes(*map(np.shape, rows.values()))
     columns = params.T.reshape(params.shape[1], -1, *(1,) * (len(shape) - 1))
     with np.errstate(all="ignore"):
         values = law.formula(
             SimpleNamespace(**dict(zip(law.names, columns, strict=True))),
-            Point(inputs, record.reference),
+            Point(inputs, fitted.record.reference),
         )
     return np.broadcast_to(value_of(values), (max(len(params), shape[0]), *shape[1:]))
 
 
-def paired(draws: Sequence[Draws]) -> list[NDArray]:
+def pair_draws(draws: Sequence[Draws]) -> list[NDArray]:
     """The draws' parameters (m, p), each, so that row i of all of them is one draw of the world."""
-    return [one.params[rows] for one, rows in zip(draws, paired_rows(draws), strict=True)]
+    return [one.params[rows] for one, rows in zip(draws, pair_rows(draws), strict=True)]
 
 
-def paired_rows(draws: Sequence[Draws]) -> list[list[int]]:
+def pair_rows(draws: Sequence[Draws]) -> list[list[int]]:
     """Which row of each of `draws` goes with which, so that the i-th rows are one draw of all.
 
     Draws of the same resamples keep their order. Others, as of a target law and of forgetting laws,
@@ -188,11 +177,24 @@ def paired_rows(draws: Sequence[Draws]) -> list[list[int]]:
     return [order[one.resamples].tolist() for one in draws]
 
 
-def _point_params(record: Fit) -> NDArray:
-    return np.array([[record.params[name] for name in law_of(record).names]])
+def group_by_target(
+    fits: Sequence[FittedLaw],
+) -> list[tuple[FittedLaw, dict[str, FittedLaw]]]:
+    """Each target fit with the forgetting fits of its protocol by base domain."""
+    targets = [one for one in fits if not one.law.offset]
+    return [(one, forgetting_fits(fits, one.record.protocol)) for one in targets]
 
 
-def _limited(request: PlanRequest, forgetting: Mapping[str, object]) -> dict:
+def forgetting_fits(fits: Sequence[FittedLaw], protocol: str) -> dict[str, FittedLaw]:
+    """The forgetting fits of one protocol by base domain; `fits` may hold target fits too."""
+    return {
+        one.record.domain: one for one in fits if one.law.offset and one.record.protocol == protocol
+    }
+
+
+def _limited_domains(
+    request: PlanRequest, forgetting: Mapping[str, FittedLaw]
+) -> dict[str, FittedLaw]:
     """The forgetting fits that have a limit."""
     for domain in request.forgetting_limits:
         if domain not in forgetting:

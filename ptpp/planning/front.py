@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptpp.laws.uncertainty import LEVEL
-from ptpp.planning.forecast import Fitted, Forecast
+from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.planning.forecast import Forecast
 from ptpp.planning.request import PlanRequest
 from ptpp.planning.search import quantile
 
@@ -16,8 +16,8 @@ OBJECTIVES = ("flops", "target_loss", "worst_forgetting")
 
 def pareto_front(
     request: PlanRequest,
-    target: Fitted,
-    forgetting: Mapping[str, Fitted],
+    target: FittedLaw,
+    forgetting: Mapping[str, FittedLaw],
     atpps: int = 5,
     replays: int = 20,
 ) -> pd.DataFrame:
@@ -36,8 +36,7 @@ def pareto_front(
         indexing="ij",
     )
     log_atpp, replay = (axis.reshape(1, -1) for axis in grid)
-    records = {domain: one.record for domain, one in forgetting.items()}
-    point = Forecast.of(request, target.record, records)
+    point = Forecast.of(request, target, forgetting)
     values = {name: each[0] for name, each in _values(point, replay, log_atpp).items()}
     table = pd.DataFrame(
         {
@@ -59,10 +58,10 @@ def pareto_front(
         " ".join(point.extrapolated(r, a)) for r, a in zip(replay[0], log_atpp[0], strict=True)
     ]
     objectives = [table[name].to_numpy() for name in OBJECTIVES if name in table]
-    return table[~dominated(np.stack(objectives, axis=1))].reset_index(drop=True)
+    return table[~find_dominated(np.stack(objectives, axis=1))].reset_index(drop=True)
 
 
-def dominated(points: NDArray) -> NDArray:
+def find_dominated(points: NDArray) -> NDArray:
     """Which of the points (n, k) another one beats: nowhere worse and somewhere better (n,)."""
     no_worse = (points[None] <= points[:, None]).all(axis=2)
     better = (points[None] < points[:, None]).any(axis=2)

@@ -9,7 +9,6 @@ disagree about at a cell and at the plan alike, measuring the cell would settle.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -17,51 +16,55 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
-from ptpp.laws.declared import law_of
-from ptpp.laws.uncertainty import LEVEL
-from ptpp.planning.forecast import Fitted, law_values
+from ptpp.laws.base_loss import BaseLosses
+from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.planning.forecast import broadcast_values
 from ptpp.planning.request import FLOPS_PER_PARAMETER_AND_TOKEN
 
 LARGER = (2, 4)  # times the largest measured size, beside the measured sizes
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A fit with its draws and the rows (n,) it was made on, which say how noisy a loss is."""
-
-    fitted: Fitted
-    rows: pd.DataFrame
-
-    @property
-    def noise(self) -> float:
-        """Variance of one measured loss about the law, nats squared: noise and misfit together."""
-        residuals = self.fitted.draws.residuals * self.rows["loss"].to_numpy()
-        return float(np.mean(residuals**2))
+def noise_variance(fitted: FittedLaw) -> float:
+    """Variance of one measured loss about the law, nats squared: noise and misfit together."""
+    residuals = fitted.draws.residuals * fitted.rows["loss"].to_numpy()
+    return float(np.mean(residuals**2))
 
 
-def candidate_cells(seen: pd.DataFrame, plan: Mapping, stages: Sequence[float]) -> pd.DataFrame:
+def candidate_cells(
+    rows: pd.DataFrame,
+    plan: Mapping,
+    stages: Sequence[float],
+    base_losses: BaseLosses | None = None,
+) -> pd.DataFrame:
     """Cells that could be measured next, one row each, with what they cost.
 
-    The sizes, replay ratios and ATPP of the rows `seen` by the target fit at every one of `stages`,
+    The sizes, replay ratios and ATPP of the `rows` of the target fit at every one of `stages`,
     and a step beyond: models `LARGER` than the largest, twice the largest ATPP and the replay ratio
     of `plan`, a row of `plan_table`. Cells that are among the rows are left out: a law that is
     wrong there stays wrong, and a repeat averages noise alone. `flops_adapt`: 6 N^2 ATPP;
     `flops_pretrain`: 6 N^2 PTPP where no row has the checkpoint, else 0, so a trunk that already
-    goes part of the way is not counted.
+    goes part of the way is not counted. `base_losses` adds the column base_loss, for laws that read
+    it.
     """
-    largest, most = float(seen["n_params"].max()), float(seen["atpp"].max())
+    largest, most = float(rows["n_params"].max()), float(rows["atpp"].max())
     axes = (
-        [*sorted(seen["n_params"].unique()), *(factor * largest for factor in LARGER)],
+        [*sorted(rows["n_params"].unique()), *(factor * largest for factor in LARGER)],
         sorted({float(stage) for stage in stages}),
-        sorted({*seen["replay"].unique(), np.floor(1e3 * plan["replay"]) / 1e3}),
-        [*sorted(seen["atpp"].unique()), 2 * most],
+        sorted({*rows["replay"].unique(), np.floor(1e3 * plan["replay"]) / 1e3}),
+        [*sorted(rows["atpp"].unique()), 2 * most],
     )
     table = pd.DataFrame(list(product(*axes)), columns=["n_params", "ptpp", "replay", "atpp"])
-    table = table[~_among(table, seen, ["n_params", "ptpp", "replay", "atpp"])]
+    table = table[~_among(table, rows, ["n_params", "ptpp", "replay", "atpp"])]
     table = table.reset_index(drop=True)
     table["adapt_tokens"] = table["atpp"] * table["n_params"]
+    if base_losses is not None:
+        checkpoints = table[["n_params", "ptpp"]].drop_duplicates()
+        pairs = [base_losses.find(n, p)[0] for n, p in checkpoints.itertuples(index=False)]
+        table = table.merge(
+            checkpoints.assign(base_loss=pairs), on=["n_params", "ptpp"], how="left"
+        )
     square = FLOPS_PER_PARAMETER_AND_TOKEN * table["n_params"] ** 2
-    there = _among(table, seen, ["n_params", "ptpp"])
+    there = _among(table, rows, ["n_params", "ptpp"])
     table["flops_adapt"] = square * table["atpp"]
     table["flops_pretrain"] = np.where(there, 0.0, square * table["ptpp"])
     table["flops"] = table["flops_adapt"] + table["flops_pretrain"]
@@ -70,8 +73,8 @@ def candidate_cells(seen: pd.DataFrame, plan: Mapping, stages: Sequence[float]) 
 
 def next_measurements(
     plan: Mapping,
-    target: Seen,
-    forgetting: Mapping[str, Seen],
+    target: FittedLaw,
+    forgetting: Mapping[str, FittedLaw],
     candidates: pd.DataFrame,
 ) -> pd.DataFrame:
     """The candidates in the order of the share of the plan's variance they would cut per FLOP.
@@ -81,15 +84,15 @@ def next_measurements(
     promises), `cut_share_per_flop`. Draws outside their 90 % interval are pulled in to its ends,
     since a few wild draws would otherwise decide. Raises InputError where a fit has no draws.
     """
-    seen = {"target_loss": target} | {f"forgetting_{d}": one for d, one in forgetting.items()}
+    promises = {"target_loss": target} | {f"forgetting_{d}": one for d, one in forgetting.items()}
     table, total = candidates.copy(), 0.0
     cuts = []
-    for name, one in seen.items():
-        if one.fitted.draws is None:
-            raise InputError(f"next measurement: the fit of {one.fitted.record.law} has no draws")
-        promised = _drawn(one.fitted, pd.DataFrame([plan]))
-        measured = _drawn(one.fitted, candidates)
-        cut, variance = variance_cut(promised[:, 0], measured, one.noise)
+    for name, one in promises.items():
+        if one.draws is None:
+            raise InputError(f"next measurement: the fit of {one.record.law} has no draws")
+        promised = _values_by_draw(one, pd.DataFrame([plan]))
+        measured = _values_by_draw(one, candidates)
+        cut, variance = variance_cut(promised[:, 0], measured, noise_variance(one))
         table[f"cut_{name}"] = cut
         total += variance
         cuts.append(cut)
@@ -106,7 +109,7 @@ def variance_cut(promised: NDArray, measured: NDArray, noise: float) -> tuple[ND
 
     Returns the cuts (c,) and the variance they are cut from. `noise`: variance of a measurement.
     """
-    q, y = _pulled_in(promised[:, None])[:, 0], _pulled_in(measured)
+    q, y = _clip_to_interval(promised[:, None])[:, 0], _clip_to_interval(measured)
     q, y = q - q.mean(), y - y.mean(axis=0)
     together = q @ y / len(q)
     spread = np.mean(y**2, axis=0) + noise
@@ -114,26 +117,25 @@ def variance_cut(promised: NDArray, measured: NDArray, noise: float) -> tuple[ND
     return cut, float(np.mean(q**2))
 
 
-def _pulled_in(values: NDArray) -> NDArray:
+def _clip_to_interval(values: NDArray) -> NDArray:
     ends = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return np.clip(values, *ends)
 
 
-def _drawn(fitted: Fitted, table: pd.DataFrame) -> NDArray:
+def _values_by_draw(fitted: FittedLaw, table: pd.DataFrame) -> NDArray:
     """Values (m, r) of the rows of `table` by every draw, nats."""
-    law = law_of(fitted.record)
-    names = [name for name in law.columns if name != law.offset]
+    names = [name for name in fitted.law.columns if name != fitted.law.offset]
     rows = {name: table[name].to_numpy(float)[None] for name in names if name in table}
-    values = law_values(law, fitted.record, fitted.draws.params, rows)
+    values = broadcast_values(fitted, fitted.draws.params, rows)
     return np.nan_to_num(values, nan=1e6, posinf=1e6, neginf=-1e6)
 
 
-def _among(table: pd.DataFrame, seen: pd.DataFrame, columns: list[str]) -> NDArray:
-    """Which rows of `table` agree with some row of `seen` in `columns`, to nine digits."""
+def _among(table: pd.DataFrame, other: pd.DataFrame, columns: list[str]) -> NDArray:
+    """Which rows of `table` agree with some row of `other` in `columns`, to nine digits."""
 
     def keys(frame: pd.DataFrame) -> list[tuple]:
         rows = frame[columns].itertuples(index=False)
         return [tuple(float(f"{value:.9g}") for value in row) for row in rows]
 
-    there = set(keys(seen))
+    there = set(keys(other))
     return np.array([key in there for key in keys(table)])

@@ -14,24 +14,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
-from ptpp.laws.declared import law_of
-from ptpp.laws.record import Fit
-from ptpp.laws.uncertainty import LEVEL
-from ptpp.planning.forecast import Fitted, Forecast
+from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.planning.forecast import Forecast
 from ptpp.planning.request import PlanRequest
 from ptpp.planning.search import (
+    BINDING,
     BROKEN,
     COARSE,
+    EDGE,
     TOLERANCE,
-    Found,
     Mesh,
+    Optimum,
     least_compute,
     least_value,
     quantile,
 )
 
 GOALS = ("least_compute", "least_loss")
-_BINDING = 1e-4  # nats: a limit closer than this is called binding
 _RELAXED_ATPP = 1e3  # how far beyond its limit ATPP is searched for what would make a plan feasible
 
 
@@ -48,6 +47,8 @@ class Plan:
     `binding`, of a point plan: the limits met with equality (feasible), or those that cannot be met
     together (infeasible). Of a robust plan: those that some draw misses here, since only they can
     keep the plan from being better, and the bounds of the search that it lies on.
+
+    `base_loss`: the checkpoint's base loss [nats] and its source, for a target law that reads it.
 
     From draws (None or empty without them): `met`, the share of draws that meet all limits in nats
     at this point; `met_at_least`, a share that holds however target and forgetting errors depend on
@@ -74,11 +75,36 @@ class Plan:
     shortfall: float
     extrapolated: tuple[str, ...]
     goal: str = "least_compute"
+    base_loss: float | None = None
+    base_loss_source: str = ""
     met: float | None = None
     met_at_least: float | None = None
     feasible_draws: float | None = None
     missed: Mapping[str, float] = field(default_factory=dict)
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LawPlans:
+    """The plans by one law for one goal: by its point fit and robustly by its draws."""
+
+    request: PlanRequest
+    target: FittedLaw
+    forgetting: Mapping[str, FittedLaw]
+    point: Plan
+    robust: Plan
+    lowest: Optimum | None
+
+    def relaxations(self) -> dict[str, list["Relaxation"]]:
+        """What would make the infeasible ones of the two feasible: by "point" or "robust"."""
+        arguments = self.request, self.target, self.forgetting
+        result = {}
+        for kind, plan in (("point", self.point), ("robust", self.robust)):
+            if not plan.feasible:
+                robust = kind == "robust"
+                lowest = self.lowest if robust else None
+                result[kind] = relaxations(*arguments, robust=robust, goal=plan.goal, lowest=lowest)
+        return result
 
 
 @dataclass(frozen=True)
@@ -95,10 +121,34 @@ class Relaxation:
     needed: float
 
 
+def plan_law(
+    request: PlanRequest,
+    target: FittedLaw,
+    forgetting: Mapping[str, FittedLaw],
+    goal: str = "least_compute",
+    lowest: Optimum | None = None,
+) -> LawPlans:
+    """The point plan of one law with what its draws say of it, and the robust plan.
+
+    `lowest`: `least_losses` of the same request and fits, if known. Raises InputError as
+    `make_robust_plan` does.
+    """
+    arguments = request, target, forgetting
+    point = make_plan(*arguments, goal=goal)
+    if lowest is None and (goal == "least_loss" or request.target_loss is None):
+        lowest = least_losses(*arguments)
+    return LawPlans(
+        *arguments,
+        point=with_intervals(point, *arguments, lowest=lowest),
+        robust=make_robust_plan(*arguments, goal=goal, lowest=lowest),
+        lowest=lowest,
+    )
+
+
 def make_plan(
     request: PlanRequest,
-    target: Fit,
-    forgetting: Mapping[str, Fit],
+    target: FittedLaw,
+    forgetting: Mapping[str, FittedLaw],
     resolution: int = 200,
     goal: str = "least_compute",
 ) -> Plan:
@@ -110,33 +160,32 @@ def make_plan(
     forecast, mesh = Forecast.of(request, target, forgetting), Mesh(points=resolution)
     _check_falling(forecast)
     limit = _target_limit(forecast, mesh, goal)
-    found = _best(forecast, limit, mesh, goal)
-    return _plan(forecast, limit, found, goal, None)
+    best = _best(forecast, limit, mesh, goal)
+    return _plan(forecast, limit, best, goal, None)
 
 
 def make_robust_plan(
     request: PlanRequest,
-    target: Fitted,
-    forgetting: Mapping[str, Fitted],
+    target: FittedLaw,
+    forgetting: Mapping[str, FittedLaw],
     mesh: Mesh = COARSE,
     goal: str = "least_compute",
-    reached: Found | None = None,
+    lowest: Optimum | None = None,
 ) -> Plan:
     """The best plan that meets all limits together in a share `request.confidence` of the draws.
 
     With `target_within`, each draw's target limit lies that far above its own least reachable loss:
-    what is asked is to be near the best, wherever that is. `reached`: `least_losses` of the same
+    what is asked is to be near the best, wherever that is. `lowest`: `least_losses` of the same
     request, fits and mesh, if known. Raises InputError as `make_plan` does, and where a fit has no
     draws.
     """
     forecast = Forecast.of_draws(request, target, forgetting)
-    records = {domain: one.record for domain, one in forgetting.items()}
-    point = Forecast.of(request, target.record, records)
+    point = Forecast.of(request, target, forgetting)
     _check_falling(point)
-    limits = _target_limit(forecast, mesh, goal, reached)
-    found = _best(forecast, limits, mesh, goal, request.confidence)
+    limits = _target_limit(forecast, mesh, goal, lowest)
+    best = _best(forecast, limits, mesh, goal, request.confidence)
     limit = limits if request.target_loss is not None else _target_limit(point, Mesh(), goal)
-    plan = _judged(_plan(point, limit, found, goal, request.confidence), forecast, limits)
+    plan = _judge(_plan(point, limit, best, goal, request.confidence), forecast, limits)
     missed = tuple(name for name, share in plan.missed.items() if share > 0)
     return replace(plan, binding=(*missed, *plan.binding))
 
@@ -144,25 +193,25 @@ def make_robust_plan(
 def with_intervals(
     plan: Plan,
     request: PlanRequest,
-    target: Fitted,
-    forgetting: Mapping[str, Fitted],
+    target: FittedLaw,
+    forgetting: Mapping[str, FittedLaw],
     mesh: Mesh = COARSE,
-    reached: Found | None = None,
+    lowest: Optimum | None = None,
 ) -> Plan:
     """A point plan with what the draws say of it: intervals, and how often it meets the limits.
 
     Every draw's own best plan is searched too; the ends of their replay, ATPP, compute and loss are
-    the interval of the plan itself. `reached`: as for `make_robust_plan`. Raises InputError where a
+    the interval of the plan itself. `lowest`: as for `make_robust_plan`. Raises InputError where a
     fit has no draws.
     """
     forecast = Forecast.of_draws(request, target, forgetting)
-    limits = _target_limit(forecast, mesh, plan.goal, reached)
-    if plan.goal == "least_loss" and reached is not None:
-        own = reached
+    limits = _target_limit(forecast, mesh, plan.goal, lowest)
+    if plan.goal == "least_loss" and lowest is not None:
+        own = lowest
     else:
         own = _best(forecast, limits, mesh, plan.goal)
     allowed = own.allowed
-    judged = _judged(plan, forecast, limits)
+    judged = _judge(plan, forecast, limits)
     atpp = np.exp(own.log_atpp[allowed])
     ends = {
         "replay": own.replay[allowed],
@@ -175,28 +224,29 @@ def with_intervals(
 
 def relaxations(
     request: PlanRequest,
-    target: Fit | Fitted,
-    forgetting: Mapping[str, Fit] | Mapping[str, Fitted],
+    target: FittedLaw,
+    forgetting: Mapping[str, FittedLaw],
+    robust: bool = False,
     mesh: Mesh | None = None,
     goal: str = "least_compute",
-    reached: Found | None = None,
+    lowest: Optimum | None = None,
 ) -> list[Relaxation]:
     """For each limit alone, the least relaxation that makes an infeasible plan feasible.
 
-    By the point fits where `target` and `forgetting` are fits; by the draws, robustly, where they
-    are `Fitted`. ATPP and compute are searched up to a thousand times their limits. Where the
-    target loss was asked for as `target_within`, its relaxation is that distance, and the other
-    limits are relaxed with the target limits as they were: a new request would compute them anew.
-    `reached`: as for `make_robust_plan`, where `target` and `forgetting` are `Fitted`.
+    By the point fits, or, `robust`, by the draws. ATPP and compute are searched up to a thousand
+    times their limits. Where the target loss was asked for as `target_within`, its relaxation is
+    that distance, and the other limits are relaxed with the target limits as they were: a new
+    request would compute them anew.
+    `lowest`: as for `make_robust_plan`, where the plan is robust.
     """
-    if isinstance(target, Fitted):
+    if robust:
         forecast = Forecast.of_draws(request, target, forgetting)
         mesh, confidence = mesh or COARSE, request.confidence
     else:
         forecast = Forecast.of(request, target, forgetting)
         mesh, confidence = mesh or Mesh(), None
-    limit = _target_limit(forecast, mesh, goal, reached)
-    found = []
+    limit = _target_limit(forecast, mesh, goal, lowest)
+    result = []
     for name in forecast.names:
         if name == "target_loss" and goal == "least_loss":
             continue
@@ -207,24 +257,24 @@ def relaxations(
             asked = request.target_within if within else request.target_loss
         else:
             asked = request.forgetting_limits[name.removeprefix("forgetting_")]
-        found.append(Relaxation(name, asked, asked + more))
+        result.append(Relaxation(name, asked, asked + more))
     name = request.atpp_limit_name
     free = _with_atpp_limit(request, _RELAXED_ATPP * request.atpp_limit)
     best = _best(replace(forecast, request=free), limit, mesh, goal, confidence, least_atpp=True)
     atpp = float(np.exp(best.log_atpp[0])) if best.allowed[0] else np.nan
     if name == "max_flops":
-        found.append(Relaxation(name, request.max_flops, request.flops(atpp)))
+        result.append(Relaxation(name, request.max_flops, request.flops(atpp)))
     else:
-        found.append(Relaxation(name, request.max_atpp, atpp))
-    return found
+        result.append(Relaxation(name, request.max_atpp, atpp))
+    return result
 
 
 def least_losses(
     request: PlanRequest,
-    target: Fitted,
-    forgetting: Mapping[str, Fitted],
+    target: FittedLaw,
+    forgetting: Mapping[str, FittedLaw],
     mesh: Mesh = COARSE,
-) -> Found:
+) -> Optimum:
     """Where each draw's target loss is least under the limits on forgetting, ATPP and compute.
 
     Every question to the draws about one law starts from it: searched once, it can be handed to
@@ -234,27 +284,10 @@ def least_losses(
     return least_value(forecast, "target_loss", np.zeros(1), mesh)
 
 
-def forgetting_fits(fits: Sequence[Fit], protocol: str) -> dict[str, Fit]:
-    """The forgetting fits of one protocol by base domain; `fits` may hold target fits too."""
-    return {f.domain: f for f in fits if law_of(f).offset and f.protocol == protocol}
-
-
-def split_fitted(
-    fitted: Sequence[Fitted],
-) -> list[tuple[Fitted, dict[str, Fitted]]]:
-    """Each target fit with the forgetting fits of its protocol by base domain, draws and all."""
-    targets = [one for one in fitted if not law_of(one.record).offset]
-    others = [one for one in fitted if law_of(one.record).offset]
-    return [
-        (one, {o.record.domain: o for o in others if o.record.protocol == one.record.protocol})
-        for one in targets
-    ]
-
-
 def surface(
     request: PlanRequest,
-    target: Fit,
-    forgetting: Mapping[str, Fit],
+    target: FittedLaw,
+    forgetting: Mapping[str, FittedLaw],
     resolution: int = 60,
 ) -> pd.DataFrame:
     """Predictions over the plan's space: replay, atpp, target_loss and forgetting_<domain> (nats).
@@ -285,12 +318,15 @@ def plan_table(plans: Sequence[Plan]) -> pd.DataFrame:
         row = {k: v for k, v in vars(plan).items() if k not in names}
         tail = {k: row.pop(k) for k in ("feasible", "binding", "shortfall", "extrapolated")}
         last = {k: row.pop(k) for k in ("goal", "met", "met_at_least", "feasible_draws")}
+        base = {k: row.pop(k) for k in ("base_loss", "base_loss_source")}
         for domain in plan.forgetting:
             row[f"forgetting_{domain}"] = plan.forgetting[domain]
             row[f"forgetting_{domain}_limit"] = plan.forgetting_limits[domain]
         tail["binding"] = " ".join(plan.binding)
         tail["extrapolated"] = " ".join(plan.extrapolated)
         last = {k: v for k, v in last.items() if v is not None}
+        if base["base_loss"] is not None:
+            last |= base
         last |= {f"missed_{name}": share for name, share in plan.missed.items()}
         for name, (low, high) in plan.intervals.items():
             last |= {f"{name}_low": low, f"{name}_high": high}
@@ -303,20 +339,20 @@ def _check_falling(forecast: Forecast) -> None:
 
     The laws of the zoo fall by their form, except `exponent_gate`; a declared law may do anything.
     """
-    request = forecast.request
+    request, law = forecast.request, forecast.target.record.law
     replays = np.linspace(request.min_replay, request.max_replay, 20)
     steps = np.linspace(np.log(request.least_atpp), np.log(request.atpp_limit), 25)
     loss = forecast.target_loss(replays[None, :, None], steps[None, None, :])
     if (np.diff(loss, axis=-1) > TOLERANCE).any():
         raise InputError(
-            f"plan: by the law {forecast.target.law} the target loss rises with adaptation tokens "
+            f"plan: by the law {law} the target loss rises with adaptation tokens "
             f"at {request.n_params:g} parameters and PTPP {request.ptpp:g}; accepted is a law "
             "whose loss falls there"
         )
 
 
 def _target_limit(
-    forecast: Forecast, mesh: Mesh, goal: str, reached: Found | None = None
+    forecast: Forecast, mesh: Mesh, goal: str, lowest: Optimum | None = None
 ) -> NDArray:
     """The target loss's limit for each draw (m,), or (1,); NaN where there is none."""
     request = forecast.request
@@ -326,7 +362,7 @@ def _target_limit(
         return np.array([np.nan])
     if request.target_loss is not None:
         return np.array([request.target_loss])
-    best = reached or least_value(forecast, "target_loss", np.zeros(1), mesh)
+    best = lowest or least_value(forecast, "target_loss", np.zeros(1), mesh)
     return np.where(best.allowed, best.cost + request.target_within, np.nan)
 
 
@@ -337,7 +373,7 @@ def _best(
     goal: str,
     confidence: float | None = None,
     least_atpp: bool = False,
-) -> Found:
+) -> Optimum:
     """The best point for a goal; `least_atpp`: the least ATPP that is feasible, for any goal."""
     if goal == "least_compute" or least_atpp:
         return least_compute(forecast, limit, mesh, confidence)
@@ -349,30 +385,31 @@ def _with_atpp_limit(request: PlanRequest, atpp: float) -> PlanRequest:
 
 
 def _plan(
-    point: Forecast, limit: NDArray, found: Found, goal: str, confidence: float | None
+    point: Forecast, limit: NDArray, best: Optimum, goal: str, confidence: float | None
 ) -> Plan:
-    """The plan at a point that was found, as the point fits see it."""
+    """The plan at the best point, as the point fits see it."""
     request = point.request
-    replay, log_atpp = float(found.replay[0]), float(found.log_atpp[0])
+    replay, log_atpp = float(best.replay[0]), float(best.log_atpp[0])
     atpp = float(np.exp(log_atpp))
     at = np.array([[replay]]), np.array([[log_atpp]])
-    feasible = bool(found.allowed[0])
-    shortfall = 0.0 if feasible else float(found.cost[0]) - BROKEN
+    feasible = bool(best.allowed[0])
+    shortfall = 0.0 if feasible else float(best.cost[0]) - BROKEN
+    reads = "base_loss" in point.target.law.inputs
     binding = []
     if confidence is None:
         excess = point.excess(limit, *at)[:, 0, 0]
         edge = excess.max(initial=-np.inf) if not feasible else 0.0
         pairs = zip(point.names, excess, strict=True)
-        binding = [n for n, over in pairs if over >= edge - _BINDING]
-    if log_atpp >= np.log(request.atpp_limit) - 1e-6:
+        binding = [n for n, over in pairs if over >= edge - BINDING]
+    if log_atpp >= np.log(request.atpp_limit) - EDGE:
         binding.append(request.atpp_limit_name)
-    if replay >= request.max_replay - 1e-6:
+    if replay >= request.max_replay - EDGE:
         binding.append("max_replay")
-    if feasible and goal == "least_compute" and log_atpp <= np.log(request.least_atpp) + 1e-6:
+    if feasible and goal == "least_compute" and log_atpp <= np.log(request.least_atpp) + EDGE:
         binding.append("min_atpp")  # everything is met already where the search begins
     return Plan(
-        law=point.target.law,
-        protocol=point.target.protocol,
+        law=point.target.record.law,
+        protocol=point.target.record.protocol,
         n_params=request.n_params,
         ptpp=request.ptpp,
         replay=replay,
@@ -388,10 +425,12 @@ def _plan(
         shortfall=shortfall,
         extrapolated=point.extrapolated(replay, log_atpp),
         goal=goal,
+        base_loss=request.base_loss if reads else None,
+        base_loss_source=request.base_loss_source if reads else "",
     )
 
 
-def _judged(plan: Plan, forecast: Forecast, limits: NDArray) -> Plan:
+def _judge(plan: Plan, forecast: Forecast, limits: NDArray) -> Plan:
     """A plan with what the draws say of its point."""
     at = np.array([[plan.replay]]), np.array([[np.log(plan.atpp)]])
     excess = forecast.excess(limits, *at)[:, :, 0]

@@ -15,13 +15,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
-from ptpp.laws.declared import law_of
+from ptpp.laws.experiment import Experiment
+from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.rows import law_rows
-from ptpp.planning.forecast import Fitted, law_values, paired
-from ptpp.planning.plans import split_fitted
+from ptpp.planning.forecast import broadcast_values, group_by_target, pair_draws
 from ptpp.planning.search import TOLERANCE, quantile
-from ptpp.table.anchors import Cell, is_anchor
-from ptpp.table.observations import forgetting_rows, is_stage, is_sweep, target_rows
+from ptpp.table.anchors import is_anchor
+from ptpp.table.kinds import forgetting_rows, is_stage, is_sweep, target_rows
 
 FORGETTING_QUANTILES = (0.25, 0.5, 0.75, 1.0)
 TARGET_QUANTILES = (0.1, 0.25, 0.5, 0.75)
@@ -47,11 +47,7 @@ class Case:
 
 
 def regret_cases(
-    observations: pd.DataFrame,
-    fitted: Sequence[Fitted],
-    held_out: float,
-    anchors: Sequence[Cell] = (),
-    confidence: float = 0.9,
+    fits: Sequence[FittedLaw], experiment: Experiment, confidence: float = 0.9
 ) -> pd.DataFrame:
     """Every law's choice for every case, one row each; columns as below, then `Case`'s.
 
@@ -63,15 +59,16 @@ def regret_cases(
     over that of the best cell; `loss_regret`: its true target loss minus the best cell's (nats,
     least_loss).
 
-    `fitted`: target fits, and forgetting fits of the same protocols for the base domains whose
+    `fits`: target fits, and forgetting fits of the same protocols for the base domains whose
     forgetting is limited. Raises InputError where the held-out stage has no cells to choose from.
     """
-    pairs = split_fitted(fitted)
+    observations, held_out = experiment.observations, experiment.held_out
+    pairs = group_by_target(fits)
     if not pairs:
-        raise InputError("plan regret: no target fit is given")
+        raise InputError("plan regret: no target fit to check")
     domains = sorted({domain for _, others in pairs for domain in others})
-    truth = measured(observations, pairs[0][0].record.domain, domains, held_out)
-    truth = truth[~is_anchor(truth, anchors, held_out)].reset_index(drop=True)
+    truth = true_cells(observations, pairs[0][0].record.domain, domains, held_out)
+    truth = truth[~is_anchor(truth, experiment.anchors, held_out)].reset_index(drop=True)
     if truth.empty:
         raise InputError(f"plan regret: no cells at PTPP {held_out:g} beside the anchors")
     names = ["target_loss", *(f"forgetting_{domain}" for domain in domains)]
@@ -88,8 +85,8 @@ def regret_cases(
         for case in cases:
             labels = {"goal": case.goal, "law": law, "protocol": protocol, "kind": kind}
             share = confidence if kind == "robust" else 1.0
-            found = _judged(case, truth, actual, values, share)
-            rows.append({**labels, **found, **dict(zip(names, case.limits, strict=True))})
+            judged = _judge(case, truth, actual, values, share)
+            rows.append({**labels, **judged, **dict(zip(names, case.limits, strict=True))})
     limits = {name: f"{name}_limit" for name in names}
     return pd.DataFrame(rows).rename(columns=limits)
 
@@ -126,7 +123,7 @@ def regret_table(cases: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("goal", kind="stable").reset_index(drop=True)
 
 
-def measured(
+def true_cells(
     observations: pd.DataFrame, target: str, domains: Sequence[str], stage: float
 ) -> pd.DataFrame:
     """The sweep cells of a stage that have every domain's loss, seeds averaged.
@@ -159,39 +156,32 @@ def latest_stage(
     before = sweep["ptpp"][sweep["ptpp"] < held_out]
     if before.empty:
         return None
-    early = measured(observations, target, domains, float(before.max()))
+    early = true_cells(observations, target, domains, float(before.max()))
     return truth[CELL].merge(early, on=CELL, how="left")
 
 
 def _forecasts(
-    target: Fitted, others: Mapping[str, Fitted], observations: pd.DataFrame, truth: pd.DataFrame
+    target: FittedLaw,
+    others: Mapping[str, FittedLaw],
+    observations: pd.DataFrame,
+    truth: pd.DataFrame,
 ) -> Iterator[tuple[tuple[str, str, str], NDArray]]:
     """(law, protocol, kind) and the forecasts (limits, draws, cells) of the cells of `truth`."""
     every = [target, *(others[domain] for domain in sorted(others))]
-    label = (target.record.law, target.record.protocol)
-    params = [
-        np.array([[one.record.params[name] for name in law_of(one.record).names]]) for one in every
-    ]
-    yield (*label, "point"), _predicted(every, params, observations, truth)
-    if all(one.draws is not None for one in every):
-        params = paired([one.draws for one in every])
-        yield (*label, "robust"), _predicted(every, params, observations, truth)
-
-
-def _predicted(
-    every: Sequence[Fitted],
-    params: Sequence[NDArray],
-    observations: pd.DataFrame,
-    truth: pd.DataFrame,
-) -> NDArray:
-    parts = []
-    for one, values in zip(every, params, strict=True):
-        law = law_of(one.record)
-        rows = law_rows(observations, law, one.record.domain)
+    columns = []
+    for one in every:
+        rows = law_rows(observations, one.law, one.record.domain)
         rows = truth[[*CELL, "ptpp"]].merge(rows, on=[*CELL, "ptpp"])
-        columns = {name: rows[name].to_numpy()[None] for name in law.columns}
-        parts.append(law_values(law, one.record, values, columns))
-    return np.nan_to_num(np.array(parts), nan=np.inf)
+        columns.append({name: rows[name].to_numpy()[None] for name in one.law.columns})
+
+    def predict(params: Sequence[NDArray]) -> NDArray:
+        parts = [broadcast_values(*each) for each in zip(every, params, columns, strict=True)]
+        return np.nan_to_num(np.array(parts), nan=np.inf)
+
+    label = (target.record.law, target.record.protocol)
+    yield (*label, "point"), predict([one.params for one in every])
+    if all(one.draws is not None for one in every):
+        yield (*label, "robust"), predict(pair_draws([one.draws for one in every]))
 
 
 def _cases(truth: pd.DataFrame, names: Sequence[str], size: str) -> Iterator[Case]:
@@ -210,16 +200,15 @@ def _cases(truth: pd.DataFrame, names: Sequence[str], size: str) -> Iterator[Cas
             yield Case("least_loss", size, np.array([np.inf, *forgetting]), float(most))
 
 
-def _judged(
+def _judge(
     case: Case, truth: pd.DataFrame, actual: NDArray, values: NDArray, confidence: float
 ) -> dict:
     """The law's choice and the best one: `actual` (limits, cells), `values` (limits, m, cells)."""
     places = np.flatnonzero((truth["size"] == case.size) & (truth["atpp"] <= case.max_atpp))
     atpp = truth["atpp"].to_numpy()[places]
-    seen = values[:, :, places]
-    chosen, declared = _chosen(case, atpp, seen, confidence)
+    chosen, declared = _choose(case, atpp, values[:, :, places], confidence)
     true = actual[:, None, places]
-    best, _ = _chosen(case, atpp, true, 1.0)
+    best, _ = _choose(case, atpp, true, 1.0)
     excess = float(np.max(true[:, 0, chosen] - case.limits, initial=-np.inf))
     cell, other = truth.iloc[places[chosen]], truth.iloc[places[best]]
     by_compute = case.goal == "least_compute"
@@ -242,7 +231,7 @@ def _judged(
     }
 
 
-def _chosen(case: Case, atpp: NDArray, values: NDArray, confidence: float) -> tuple[int, bool]:
+def _choose(case: Case, atpp: NDArray, values: NDArray, confidence: float) -> tuple[int, bool]:
     """The place of the best cell by forecasts (limits, m, cells), and whether any is permitted.
 
     Of least compute, the one with the most room to its limits is taken. Where no cell is permitted,

@@ -1,14 +1,16 @@
 """What a plan is asked for: the checkpoint, the limits and the range that is searched."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ptpp.errors import InputError
+from ptpp.laws.base_loss import SOURCES, BaseLosses
+from ptpp.laws.fitted import FittedLaw
 
 FLOPS_PER_PARAMETER_AND_TOKEN = 6
-_ATPP_RANGE = 1e3  # the least ATPP searched is max_atpp over this
+ATPP_RANGE = 1e3  # the least ATPP searched is max_atpp over this
 _POSITIVE = ("n_params", "ptpp", "min_atpp", "max_atpp", "max_flops", "target_loss", "base_loss")
 
 
@@ -21,7 +23,8 @@ class PlanRequest:
     under all the other limits (for a robust plan: in each draw above that draw's own). `max_atpp`
     tokens per parameter; `max_flops` FLOPs. `min_atpp`: the least ATPP considered, below which no
     law was measured; None goes down to a thousandth of the greatest. `base_loss`: the checkpoint's
-    own base loss before adaptation, nats, measured or forecast; only laws that read it need it.
+    own base loss before adaptation, nats, and where it comes from (`laws.base_loss.SOURCES`); only
+    laws that read it need it, see `find_base_loss`.
     `confidence`: the share of draws in which a robust plan meets all limits.
 
     6 FLOPs per parameter and token is the usual count of a dense transformer's forward and backward
@@ -39,6 +42,7 @@ class PlanRequest:
     max_replay: float = 0.95
     min_atpp: float | None = None
     base_loss: float | None = None
+    base_loss_source: str = SOURCES[0]
     confidence: float = 0.9
 
     @classmethod
@@ -95,4 +99,18 @@ class PlanRequest:
     @property
     def least_atpp(self) -> float:
         """The least ATPP that is considered."""
-        return self.min_atpp or self.atpp_limit / _ATPP_RANGE
+        return self.min_atpp or self.atpp_limit / ATPP_RANGE
+
+
+def find_base_loss(
+    request: PlanRequest, fits: Sequence[FittedLaw], base_losses: BaseLosses
+) -> PlanRequest:
+    """The request with the checkpoint's base loss, where one of `fits` reads it.
+
+    One rule for every law: the value that the request states; else the measured one of the same
+    checkpoint; else a forecast. Raises InputError where none is possible.
+    """
+    if request.base_loss is not None or not any("base_loss" in one.law.inputs for one in fits):
+        return request
+    value, source = base_losses.find(request.n_params, request.ptpp)
+    return replace(request, base_loss=value, base_loss_source=source)

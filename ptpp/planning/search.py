@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 from ptpp.planning.forecast import Forecast
 from ptpp.planning.request import PlanRequest
 
+# The planner's definitions; the interactive page reads them from here.
 TOLERANCE = 1e-7  # nats: a limit exceeded by less is met
+BINDING = 1e-4  # nats: a limit closer than this binds
+EDGE = 1e-6  # of replay or log ATPP: a plan that close to a bound of the search lies on it
 BROKEN = 1e3  # added to the cost of a point that breaks a limit
 
 Cost = Callable[[NDArray, NDArray], NDArray]
@@ -38,7 +41,7 @@ COARSE = Mesh(points=48, zoom=13, rounds=5)
 
 
 @dataclass(frozen=True)
-class Found:
+class Optimum:
     """Results (k,) of k searches: the points and their cost."""
 
     replay: NDArray
@@ -53,7 +56,7 @@ class Found:
 
 def least_compute(
     forecast: Forecast, limit: NDArray, mesh: Mesh, confidence: float | None = None
-) -> Found:
+) -> Optimum:
     """The least ATPP, hence compute, that meets all limits; `limit` (m,) is the target loss's.
 
     `confidence`: meet them in this share of draws; None: a search for each draw. Where nothing
@@ -74,7 +77,7 @@ def least_value(
     limit: NDArray,
     mesh: Mesh,
     confidence: float | None = None,
-) -> Found:
+) -> Optimum:
     """The least excess of one limit, nats, where all others in nats are met.
 
     The target loss itself where `name` is "target_loss" and `limit` is 0. `confidence`: the least
@@ -97,7 +100,7 @@ def quantile(values: NDArray, confidence: float) -> NDArray:
     return np.partition(values, place, axis=0)[place : place + 1]
 
 
-def search(cost: Cost, request: PlanRequest, mesh: Mesh) -> Found:
+def search(cost: Cost, request: PlanRequest, mesh: Mesh) -> Optimum:
     """The point of least cost within the request's range of replay ratios and ATPP."""
     bottom, top = np.log(request.least_atpp), np.log(request.atpp_limit)
     low, high = np.array([request.min_replay]), np.array([request.max_replay])
@@ -114,7 +117,7 @@ def search(cost: Cost, request: PlanRequest, mesh: Mesh) -> Found:
         value = np.where(better, values[rows, best], value)
         low = np.maximum(grid[rows, np.maximum(best - 1, 0)], request.min_replay)
         high = np.minimum(grid[rows, np.minimum(best + 1, points - 1)], request.max_replay)
-    return Found(replay, log_atpp, value)
+    return Optimum(replay, log_atpp, value)
 
 
 def _best_atpp(
@@ -127,9 +130,9 @@ def _best_atpp(
         values = cost(replay[..., None], grid)
         grid = np.broadcast_to(grid, values.shape)
         best = values.argmin(axis=-1)[..., None]
-        found, value = (np.take_along_axis(a, best, -1)[..., 0] for a in (grid, values))
+        place, value = (np.take_along_axis(a, best, -1)[..., 0] for a in (grid, values))
         low, high = (
             np.take_along_axis(grid, (best + step).clip(0, points - 1), -1)[..., 0]
             for step in (-1, 1)
         )
-    return found, value
+    return place, value

@@ -1,4 +1,4 @@
-"""Tables for readers: the same rows as CSV, Markdown and LaTeX."""
+"""Tables for readers: the same rows as CSV, Markdown, LaTeX and text for the terminal."""
 
 import os
 import re
@@ -9,19 +9,8 @@ import pandas as pd
 
 from ptpp.jobs.files import write_text
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
-_MARKDOWN = {"\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "<": "&lt;", "\n": " "}
+_MISSING = "\N{EN DASH}"
+_MARKDOWN = str.maketrans({"\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "<": "&lt;"})
 _UNDERSCORE = re.compile(r"(?<!\w)_|_(?!\w)")  # those that Markdown could take for emphasis
 
 
@@ -52,52 +41,39 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """A Markdown pipe table, numbers to the right."""
-    rule = ["---:" if _is_numeric(frame[c]) else ":---" for c in frame]
-    rows = [[_markdown(c) for c in frame.columns], rule]
-    rows += [[_markdown(_rounded(value)) for value in row] for row in _rows(frame)]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
-
-
-def to_latex(frame: pd.DataFrame) -> str:
-    """A LaTeX tabular for the booktabs package, numbers to the right."""
-    columns = "".join("r" if _is_numeric(frame[c]) else "l" for c in frame)
-    lines = [f"\\begin{{tabular}}{{{columns}}}", r"\toprule"]
-    lines += [" & ".join(_latex(c) for c in frame.columns) + r" \\", r"\midrule"]
-    for row in _rows(frame):
-        lines.append(" & ".join(_latex_cell(value) for value in row) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    alignment = ["right" if _is_numeric(frame[c]) else "left" for c in frame]
+    cells = frame.astype(object).map(_markdown_cell).rename(columns=_markdown_cell)
+    text = cells.to_markdown(index=False, disable_numparse=True, colalign=alignment)
+    return text + "\n"
 
 
 def to_text(frame: pd.DataFrame) -> str:
     """A table for the terminal: aligned columns, numbers to the right, four significant digits."""
     columns = []
     for name in frame:
-        cells = [str(name), *(_rounded(value) for value in frame[name])]
+        cells = [str(name), *map(round_value, frame[name])]
         width = max(map(len, cells))
         right = _is_numeric(frame[name])
         columns.append([cell.rjust(width) if right else cell.ljust(width) for cell in cells])
     return "".join("  ".join(row).rstrip() + "\n" for row in zip(*columns, strict=True))
 
 
-def _rows(frame: pd.DataFrame) -> list[list[object]]:
-    """Row by row, each value of its column's own type."""
-    return [list(row) for row in zip(*(frame[c] for c in frame), strict=True)]
+def to_latex(frame: pd.DataFrame) -> str:
+    """A LaTeX tabular for the booktabs package, numbers to the right."""
+    alignment = "".join("r" if _is_numeric(frame[c]) else "l" for c in frame)
+    styler = frame.reset_index(drop=True).style.hide(axis="index")
+    styler = styler.format(_latex_cell, escape="latex").format_index(escape="latex", axis=1)
+    return styler.to_latex(hrules=True, column_format=alignment)
 
 
-def _is_numeric(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-
-
-def _rounded(value: object) -> str:
+def round_value(value: object) -> str:
     """Text with four significant digits; powers of ten only from a million on and below 1e-4."""
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
-        return "–"
-    if isinstance(value, int | np.integer):
-        return str(value)
+        return _MISSING
     if not isinstance(value, float):
-        return str(value)
+        return str(value).replace("\n", " ")
     size = abs(value)
     if np.isinf(value) or size == 0 or 1e-4 <= size < 1e6:
         rounded = float(f"{value:.4g}")
@@ -106,22 +82,22 @@ def _rounded(value: object) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
+def _is_numeric(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def _markdown_cell(value: object) -> str:
+    return _UNDERSCORE.sub(r"\\_", round_value(value).translate(_MARKDOWN))
+
+
 def _latex_cell(value: object) -> str:
-    text = _rounded(value)
-    if text == "–":
+    """A number in LaTeX; a text is escaped already."""
+    text = round_value(value)
+    if text == _MISSING:
         return "--"
     if isinstance(value, float) and "e" in text:
         mantissa, exponent = text.split("e")
         return f"${mantissa}\\times10^{{{exponent}}}$"
-    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+    if isinstance(value, int | float | np.number):
         return f"${text}$" if text.startswith("-") else text  # a minus, not a hyphen
-    return _latex(text)
-
-
-def _latex(text: object) -> str:
-    return "".join(_LATEX.get(c, c) for c in str(text)).replace("\n", " ")
-
-
-def _markdown(text: object) -> str:
-    escaped = "".join(_MARKDOWN.get(c, c) for c in str(text))
-    return _UNDERSCORE.sub(r"\\_", escaped)
+    return text

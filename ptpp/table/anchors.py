@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ptpp.errors import InputError
-from ptpp.table.observations import is_stage, is_sweep
+from ptpp.table.kinds import is_stage, is_sweep
 
 
 @dataclass(frozen=True, order=True)

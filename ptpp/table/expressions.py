@@ -1,31 +1,39 @@
 """Expressions that users write, read as Python syntax trees and never executed.
 
 What may stand in an expression is decided by who walks the tree (`ptpp.laws.declared` for laws,
-`ptpp.table.where` for rows); this module only turns text into a tree, or into one clear error.
+`ptpp.table.where` for tables); this module only turns text into a tree, or into one clear error.
 """
 
 import ast
 import difflib
+import re
 import warnings
 from collections.abc import Iterable
 
 from ptpp.errors import InputError
+from ptpp.table.units import expand
 
 MOST_CHARACTERS = 2000
 MOST_NODES = 400
 
+_QUANTITY = re.compile(r"(?<![\w.])\d[\d_]*\.?\d*[kKmMbBgGtT]\b(?=(?:[^'\"]|'[^']*'|\"[^\"]*\")*$)")
+
 
 def parse(text: str, source: str) -> ast.expr:
-    """The syntax tree of one expression; raises InputError, one line that begins with `source`."""
+    """The syntax tree of one expression; raises InputError, one line that begins with `source`.
+
+    Numbers outside quotes may be written as 7B or 1.5T.
+    """
     if not text.strip():
         raise InputError(f"{source}: the expression is empty")
     if len(text) > MOST_CHARACTERS:
         raise InputError(
             f"{source}: {len(text)} characters; accepted are at most {MOST_CHARACTERS}"
         )
+    line = _QUANTITY.sub(lambda match: expand(match[0]), " ".join(text.split()))
     try:
         with warnings.catch_warnings(action="ignore"):  # of Python's parser, on odd literals
-            tree = ast.parse(" ".join(text.split()), mode="eval").body
+            tree = ast.parse(line, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         place = getattr(error, "offset", None)
         where = f" near character {place}" if place else ""
@@ -50,6 +58,9 @@ def unknown_name(name: str, known: Iterable[str]) -> str:
     return f"{name!r} is not known; {hint}"
 
 
-def described(node: ast.AST) -> str:
-    """The text of a part of an expression, for errors."""
+def quote(node: ast.AST) -> str:
+    """The text of a part of an expression in quotes, for errors."""
     return repr(ast.unparse(node))
+
+
+described = quote  # until ptpp.laws.declared imports the new name

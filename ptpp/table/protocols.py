@@ -13,7 +13,7 @@ import pandas as pd
 
 from ptpp.errors import InputError
 from ptpp.table.anchors import Cell, is_anchor, select
-from ptpp.table.observations import is_stage
+from ptpp.table.kinds import is_stage
 
 PROTOCOLS = ("early_to_late", "with_anchors")
 CROSS_VALIDATIONS = ("leave_one_stage_out", "leave_largest_size_out")

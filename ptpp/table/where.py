@@ -1,8 +1,8 @@
-"""Foreign tables: columns renamed, rows chosen by an expression such as `ptpp < 100`.
+"""Expressions over the columns of a table: which rows to use, and what a new column holds.
 
-The expression is read as a syntax tree and never executed. It may hold column names, numbers,
-texts in quotes, comparisons (also chained, `in` and `not in` lists), and, or, not, parentheses and
-+ - * / of numbers.
+They are read as syntax trees and never executed. A condition such as `ptpp < 100` may hold column
+names, numbers, texts in quotes, comparisons (also chained, `in` and `not in` lists), and, or, not,
+parentheses and + - * / of numbers; a quantity such as `tokens / n_params` the arithmetic alone.
 """
 
 import ast
@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
-from ptpp.table.expressions import described, names_in, parse, unknown_name
+from ptpp.table.expressions import names_in, parse, quote, unknown_name
+from ptpp.table.units import expand
 
 _COMPARISONS: Mapping[type, Callable] = {
     ast.Lt: operator.lt,
@@ -30,32 +31,14 @@ _ARITHMETIC: Mapping[type, Callable] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
-_ACCEPTED = (
+_CONDITION_PARTS = (
     "accepted are columns, numbers, 'texts', < <= > >= == != in, and, or, not, + - * / and "
     "parentheses"
 )
+_QUANTITY_PARTS = "accepted are columns, numbers, + - * / and parentheses"
 
 
-def renamed(frame: pd.DataFrame, names: Mapping[str, str], source: str) -> pd.DataFrame:
-    """`frame` with columns renamed by `names` (old -> new).
-
-    Raises InputError where an old name is absent or a new one would stand there twice.
-    """
-    given = [str(c) for c in frame.columns]
-    for old in names:
-        if old not in given:
-            raise InputError(f"{source}: rename: column {unknown_name(old, given)}")
-    new = [names.get(c, c) for c in given]
-    for name in names.values():
-        if new.count(name) > 1:
-            raise InputError(
-                f"{source}: rename: there would be {new.count(name)} columns {name!r}; rename the "
-                "others away too"
-            )
-    return frame.set_axis(new, axis=1)
-
-
-def selected(
+def choose_rows(
     frame: pd.DataFrame, where: str, source: str, lines: Sequence[int] | None = None
 ) -> NDArray[np.bool_]:
     """The rows (n,) for which `where` holds. `lines` are the numbers by which errors call rows.
@@ -64,24 +47,77 @@ def selected(
     satisfies no comparison. Raises InputError, one line, for anything else that cannot be compared.
     """
     tree = parse(where, f"{source}: where")
-    columns = [str(c) for c in frame.columns]
-    for name in names_in(tree):
-        if name not in columns:
-            raise InputError(f"{source}: where: column {unknown_name(name, columns)}")
-    lines = list(lines) if lines is not None else list(range(1, len(frame) + 1))
-    return np.asarray(_Condition(frame, source, lines).truth(tree), dtype=bool)
+    walker = _Walker(frame, source, "where", _CONDITION_PARTS, lines)
+    walker.check_names(tree)
+    return np.asarray(walker.truth(tree), dtype=bool)
 
 
-class _Condition:
-    """Evaluates a checked tree on the rows of one table."""
+def compute_column(
+    frame: pd.DataFrame,
+    expression: str,
+    source: str,
+    lines: Sequence[int] | None = None,
+    option: str = "rename",
+) -> NDArray[np.float64]:
+    """The values (n,) of an arithmetic expression over columns; NaN where a field is empty.
 
-    def __init__(self, frame: pd.DataFrame, source: str, lines: list[int]):
-        self.frame, self.source, self.lines = frame, source, lines
+    Raises InputError, one line, for a name that is no column, a field that is no number and
+    anything but arithmetic. `option`: what errors call the expression.
+    """
+    tree = parse(expression, f"{source}: {option}")
+    walker = _Walker(frame, source, option, _QUANTITY_PARTS, lines)
+    walker.check_names(tree)
+    return np.broadcast_to(walker.numbers(tree), len(frame)).astype(float)
+
+
+def read_numbers(
+    frame: pd.DataFrame,
+    column: str,
+    source: str,
+    lines: Sequence[int] | None = None,
+    option: str = "where",
+) -> NDArray[np.float64]:
+    """A column (n,) as numbers, NaN where a field is empty.
+
+    Raises InputError for the first field that is no number; `option` is what needs one.
+    """
+    values = np.full(len(frame), np.nan)
+    for position, field in enumerate(frame[column]):
+        if _is_empty(field):
+            continue
+        if not _is_number(field):
+            line = position + 1 if lines is None else lines[position]
+            raise InputError(
+                f"{source}: row {line}, column {column}: {str(field)!r} is not a number, and "
+                f"{option} needs one"
+            )
+        values[position] = float(expand(field) if isinstance(field, str) else field)
+    return values
+
+
+class _Walker:
+    """Evaluates a syntax tree on the rows of one table."""
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        source: str,
+        option: str,
+        accepted: str,
+        lines: Sequence[int] | None,
+    ):
+        self.frame, self.source, self.option, self.accepted = frame, source, option, accepted
+        self.prefix = f"{source}: {option}: "
+        self.lines = lines
+
+    def check_names(self, tree: ast.AST) -> None:
+        columns = [str(c) for c in self.frame.columns]
+        for name in names_in(tree):
+            if name not in columns:
+                raise InputError(f"{self.prefix}column {unknown_name(name, columns)}")
 
     def error(self, node: ast.AST) -> InputError:
-        return InputError(
-            f"{self.source}: where: {described(node)[:80]} cannot stand there; {_ACCEPTED}"
-        )
+        return InputError(f"{self.prefix}{quote(node)[:80]} cannot stand there; {self.accepted}")
 
     def truth(self, node: ast.expr) -> NDArray:
         match node:
@@ -93,15 +129,15 @@ class _Condition:
                 return ~self.truth(operand)
             case ast.Compare(left=left, ops=ops, comparators=others):
                 sides = [left, *others]
-                parts = [self.compared(*pair) for pair in zip(sides, ops, sides[1:], strict=False)]
+                parts = [self.compare(*pair) for pair in zip(sides, ops, sides[1:], strict=False)]
                 return np.all(parts, axis=0)
         raise self.error(node)
 
-    def compared(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> NDArray:
+    def compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> NDArray:
         if isinstance(op, ast.In | ast.NotIn) and isinstance(right, ast.List | ast.Tuple | ast.Set):
-            hits = [self.compared(left, ast.Eq(), item) for item in right.elts]
-            found = np.any(hits, axis=0) if hits else np.zeros(len(self.frame), dtype=bool)
-            return found if isinstance(op, ast.In) else ~found & self.present(left)
+            hits = [self.compare(left, ast.Eq(), item) for item in right.elts]
+            inside = np.any(hits, axis=0) if hits else np.zeros(len(self.frame), dtype=bool)
+            return inside if isinstance(op, ast.In) else ~inside & self.present(left)
         if type(op) not in _COMPARISONS:
             raise self.error(right)
         text = self.is_text(left) or self.is_text(right)
@@ -134,8 +170,8 @@ class _Condition:
             case ast.Constant(value=str() as text):
                 return np.array(text, dtype=object)
         raise InputError(
-            f"{self.source}: where: a text is compared with {described(node)[:80]}; put texts in "
-            "quotes, and compare columns of numbers with numbers"
+            f"{self.prefix}a text is compared with {quote(node)[:80]}; put texts in quotes, and "
+            "compare columns of numbers with numbers"
         )
 
     def numbers(self, node: ast.expr) -> NDArray:
@@ -144,7 +180,7 @@ class _Condition:
                 if abs(number) < 1e300:
                     return np.array(float(number))
             case ast.Name(id=name):
-                return self.column(name)
+                return read_numbers(self.frame, name, self.source, self.lines, self.option)
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
                 value = self.numbers(operand)
                 return -value if isinstance(op, ast.USub) else value
@@ -152,19 +188,6 @@ class _Condition:
                 with np.errstate(all="ignore"):
                     return _ARITHMETIC[type(op)](self.numbers(left), self.numbers(right))
         raise self.error(node)
-
-    def column(self, name: str) -> NDArray:
-        values = np.full(len(self.frame), np.nan)
-        for position, field in enumerate(self.frame[name]):
-            if _is_empty(field):
-                continue
-            if not _is_number(field):
-                raise InputError(
-                    f"{self.source}: row {self.lines[position]}, column {name}: {str(field)!r} is "
-                    "not a number, and where compares it with one"
-                )
-            values[position] = float(field)
-        return values
 
 
 def _is_empty(field: object) -> bool:
@@ -175,7 +198,7 @@ def _is_empty(field: object) -> bool:
 
 def _is_number(field: object) -> bool:
     try:
-        float(field)  # type: ignore[arg-type]
+        float(expand(field) if isinstance(field, str) else field)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return False
     return True

@@ -13,7 +13,7 @@ import torch
 
 from ptpp.errors import InputError
 from ptpp.jobs.files import read_json, write_json
-from ptpp.jobs.progress import UNWATCHED, Watch
+from ptpp.jobs.progress import NO_WATCH, Watch
 from ptpp.models.backend import Backend, opened
 from ptpp.models.checkpoint import text_of, weights_digest
 from ptpp.models.group import ALONE, Group
@@ -45,7 +45,7 @@ def adapt(
     stopping: Callable[[], bool] = lambda: False,
     group: Group = ALONE,
     micro_batch: int | None = None,
-    watch: Watch = UNWATCHED,
+    watch: Watch = NO_WATCH,
 ) -> None:
     """Adapt one checkpoint at every replay ratio and measure every ATPP of the grid.
 
@@ -70,7 +70,7 @@ def adapt(
     trajectories = []
     for part, replay in enumerate(replays):
         name = f"{run.model}.ptpp{ptpp:g}.replay{replay:g}"
-        one = watch.of(name, training_flops(run.n_params, 1), part, len(replays))
+        one = watch.for_run(name, training_flops(run.n_params, 1), part, len(replays))
         digest = fingerprint([*common, replay])
         kept = Path(finished) / f"{digest}.json"
         trajectory = _remembered(kept) if group.leads else None

@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 
 from ptpp.errors import InputError
-from ptpp.jobs.files import link, read_json, replacing_directory, write_json
-from ptpp.jobs.progress import UNWATCHED, Watch
+from ptpp.jobs.files import atomic_directory, link, read_json, write_json
+from ptpp.jobs.progress import NO_WATCH, Watch
 from ptpp.models.backend import opened
 from ptpp.models.checkpoint import GIVEN, TEXT, write_digests
 from ptpp.models.checkpoint import TOKENIZER_FILES as OURS
 from ptpp.models.external import CONFIGS, INDEX, TOKENIZER_FILES, fetched, model_files
 from ptpp.models.group import ALONE, Group
 from ptpp.models.sizes import Given
-from ptpp.text.tokenizer import check_same_tokenizer, ids_of, load_tokenizer
+from ptpp.text.tokenizer import check_same_tokenizer, load_tokenizer, vocabulary_size
 from ptpp.training.evaluation import held_out_losses
 from ptpp.training.runs import Run, cost_of, rows_of, write_rows
 from ptpp.training.text import Text
@@ -54,7 +54,7 @@ def take_checkpoint(
             f"{found} (models.count: {spec['count']}); set it to that, and ptpp to "
             f"{given['tokens'] / found:.4g}"
         )
-    ids = ids_of(load_tokenizer(tokenizer))
+    ids = vocabulary_size(load_tokenizer(tokenizer))
     if counted.vocab_size < ids:
         raise InputError(
             f"{given['model']}: its vocabulary of {counted.vocab_size} cannot hold the "
@@ -65,7 +65,7 @@ def take_checkpoint(
             f"{given['model']}: takes {longest} tokens at most, but models.context is "
             f"{spec['context']}"
         )
-    with replacing_directory(directory) as temporary:
+    with atomic_directory(directory) as temporary:
         for path in files:
             link(path, temporary / path.name)
         for path in (Path(tokenizer) / name for name in OURS):
@@ -134,7 +134,7 @@ def measure(
     group: Group = ALONE,
     micro_batch: int | None = None,
     stopping: Callable[[], bool] = lambda: False,
-    watch: Watch = UNWATCHED,
+    watch: Watch = NO_WATCH,
 ) -> None:
     """Write a checkpoint's held-out losses as zero-shot observations (ATPP 0), and what they took.
 

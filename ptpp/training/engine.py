@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ptpp.errors import InputError, Interrupted
-from ptpp.jobs.progress import UNWATCHED, Progress, Watch
+from ptpp.jobs.progress import NO_WATCH, Progress, Watch
 from ptpp.models.backend import Backend
 from ptpp.training.data import Mixture
 from ptpp.training.events import Events
@@ -64,7 +64,7 @@ def train(
     save_every_s: float = 30.0,
     stopping: Callable[[], bool] = lambda: False,
     look_every: int | None = None,
-    watch: Watch = UNWATCHED,
+    watch: Watch = NO_WATCH,
 ) -> tuple[list[dict], Curve]:
     """Train from `start` (sequences) through every milestone, in ascending order.
 

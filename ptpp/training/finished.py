@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ptpp.errors import InputError
-from ptpp.jobs.files import link, read_json, replacing, replacing_directory, sha256, write_json
+from ptpp.jobs.files import atomic_directory, atomic_file, link, read_json, sha256, write_json
 
 log = logging.getLogger("ptpp")
 
@@ -19,7 +19,7 @@ RECORD = "kept.json"
 
 def keep(folder: str | Path, digest: str, outputs: Mapping[str, str | Path]) -> None:
     """Link `outputs` (name -> file or directory) into `folder`, replacing what it held."""
-    with replacing_directory(folder) as temporary:
+    with atomic_directory(folder) as temporary:
         sums = {}
         for name, path in outputs.items():
             for file, inside in _files(Path(path)):
@@ -46,11 +46,11 @@ def restore(folder: str | Path, digest: str, outputs: Mapping[str, str | Path]) 
         return False
     for name, path in outputs.items():
         if (folder / name).is_dir():
-            with replacing_directory(path) as temporary:
+            with atomic_directory(path) as temporary:
                 for file, inside in _files(folder / name):
                     link(file, temporary / inside)
         else:
-            with replacing(path) as temporary:
+            with atomic_file(path) as temporary:
                 temporary.unlink()
                 link(folder / name, temporary)
     return True

@@ -15,7 +15,7 @@ from pathlib import Path
 from ptpp.errors import InputError, Interrupted
 from ptpp.jobs import gpus
 from ptpp.jobs.files import read_json
-from ptpp.jobs.job import Job, gpu_used
+from ptpp.jobs.job import Job, gpu_usage
 
 log = logging.getLogger("ptpp")
 
@@ -43,7 +43,7 @@ def train_job(
     MemoryError arrive as such, anything else as RuntimeError with the end of what was said.
     """
     what = f"{order['job']} {order['model']}"
-    with gpus.assigned(order["spec"]["device"], processes, jobs_per_gpu, stopping, what=what):
+    with gpus.assign_gpus(order["spec"]["device"], processes, jobs_per_gpu, stopping, what=what):
         if processes == 1:
             from ptpp.training.work import work
 
@@ -110,7 +110,7 @@ def _relay(lines: Iterable[str], job: Job | None) -> None:
         elif job is not None:
             told = json.loads(line.removeprefix(BETWEEN_LINES))
             job.tokens, job.flops, job.gpu = (told.pop(key) for key in ("tokens", "flops", "gpu"))
-            job.tell(**told)
+            job.report(**told)
 
 
 @dataclass
@@ -130,7 +130,7 @@ class RemoteJob:
         self.flush()
 
     def flush(self) -> None:
-        told = {**self.told, "tokens": self.tokens, "flops": self.flops, "gpu": gpu_used()}
+        told = {**self.told, "tokens": self.tokens, "flops": self.flops, "gpu": gpu_usage()}
         print(BETWEEN_LINES + json.dumps(told), flush=True)
 
 

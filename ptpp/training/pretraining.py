@@ -11,7 +11,7 @@ import torch
 
 from ptpp.errors import InputError
 from ptpp.jobs.files import remove_leftovers, sha256
-from ptpp.jobs.progress import UNWATCHED, Watch
+from ptpp.jobs.progress import NO_WATCH, Watch
 from ptpp.models.backend import started
 from ptpp.models.group import ALONE, Group
 from ptpp.models.sizes import training_flops
@@ -43,7 +43,7 @@ def pretrain_stage(
     stopping: Callable[[], bool] = lambda: False,
     group: Group = ALONE,
     micro_batch: int | None = None,
-    watch: Watch = UNWATCHED,
+    watch: Watch = NO_WATCH,
 ) -> None:
     """Train one model from the previous stage's trunk (or from scratch) to `ptpp`.
 
@@ -55,7 +55,7 @@ def pretrain_stage(
     `stopping` turns true.
     """
     began = time.monotonic()
-    watch = watch.of(f"{run.model}.ptpp{ptpp:g}", training_flops(run.n_params, 1))
+    watch = watch.for_run(f"{run.model}.ptpp{ptpp:g}", training_flops(run.n_params, 1))
     outputs = {
         "checkpoint": checkpoint,
         "trunk": trunk,

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ptpp.errors import InputError
-from ptpp.jobs.files import replacing
+from ptpp.jobs.files import atomic_file
 from ptpp.models.checkpoint import given_of
 from ptpp.models.cpu import use_fast_float32
 from ptpp.models.sizes import Given, Shape, shape_of, training_flops
@@ -143,7 +143,7 @@ def cost_of(run: Run, name: str, tokens: int, started: float, devices: int) -> d
 
 def write_rows(rows: list[dict], path: str | Path) -> None:
     """Floats at full precision. Not through pandas, whose import costs every job half a second."""
-    with replacing(path) as temporary, open(temporary, "w", newline="") as stream:
+    with atomic_file(path) as temporary, open(temporary, "w", newline="") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

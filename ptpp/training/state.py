@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ptpp.errors import InputError, Unwritable
-from ptpp.jobs.files import remove_leftovers, replacing
+from ptpp.jobs.files import atomic_file, remove_leftovers
 
 log = logging.getLogger("ptpp")
 
@@ -42,7 +42,7 @@ def save_tensors(
     text = json.dumps(meta)
     # One entry, since safetensors writes several in an order that changes from process to process.
     entry = json.dumps({"digest": _digest(kept, text), "meta": text})
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         try:
             save_file(kept, temporary, metadata={"ptpp": entry})
         except SafetensorError as error:

@@ -11,8 +11,8 @@ import traceback
 from pathlib import Path
 
 from ptpp.errors import InputError, Interrupted
-from ptpp.jobs import job as jobs
 from ptpp.jobs.files import read_json, write_json
+from ptpp.jobs.job import catch_stop, is_out_of_memory
 from ptpp.models.group import joined
 from ptpp.training.launch import RemoteJob
 from ptpp.training.runs import pick_device
@@ -24,7 +24,7 @@ def main(folder: Path) -> int:
     rank = int(os.environ["RANK"])
     _tell(rank)
     end, job = None, RemoteJob() if rank == 0 else None
-    with jobs.stoppable() as asked:
+    with catch_stop() as asked:
         abandoned = _abandoned()
         try:
             with joined(pick_device(order["spec"]["device"])) as group:
@@ -39,7 +39,7 @@ def main(folder: Path) -> int:
         except Interrupted as stop:
             end = {"kind": "Interrupted", "message": str(stop)}
         except Exception as error:
-            kind = "MemoryError" if jobs.out_of_memory(error) else type(error).__name__
+            kind = "MemoryError" if is_out_of_memory(error) else type(error).__name__
             end = {"kind": kind, "message": traceback.format_exc()}
             if kind == "MemoryError":
                 end["message"] = (str(error).splitlines() or [kind])[0]

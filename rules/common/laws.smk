@@ -12,42 +12,79 @@ def held_out_stage():
 
 
 def observation_sources(wildcards):
-    """The sweep's own measurements, or the user's finished table."""
-    return config["observations"] or run_tables()
+    """The sweep's own measurements, or the finished table."""
+    return EXPERIMENT.observations or run_tables()
 
 
 def anchor_sources(wildcards):
     """Only the held-out runs of the sizes that anchors are taken from."""
     stage = held_out_stage()
-    if config["observations"]:
+    if not EXPERIMENT.is_trained:
         return f"{RESULTS}/observations.csv"
-    sizes = anchor_sizes(config)
-    models = [model for model, (size, _) in MODELS.items() if size in sizes]
-    return run_tables([pair for pair in CHECKPOINTS if pair[0] in models and pair[1] == stage])
+    sizes = EXPERIMENT.anchor_sizes()
+    return run_tables(
+        [
+            (model, ptpp)
+            for model, ptpp in CHECKPOINTS
+            if ptpp == stage and MODELS[model][0] in sizes
+        ]
+    )
 
 
 def anchor_grid():
-    """The design anchors are chosen from; a user's table brings its own."""
-    if config["observations"]:
+    """The design anchors are chosen from; a finished table brings its own."""
+    if not EXPERIMENT.is_trained:
         return None
-    return {
-        "sizes": anchor_sizes(config),
-        "replay": list(config["adaptation"]["replay"]),
-        "atpp": list(config["adaptation"]["atpp"]),
-    }
+    axes = {axis: list(config["adaptation"][axis]) for axis in ("replay", "atpp")}
+    return {"sizes": EXPERIMENT.anchor_sizes()} | axes
 
 
-def fits(suffix="json", without=()):
+def fits(suffix="json"):
+    """Files of every fit."""
+    return [path for law in LAWS for path in law_fits(law, suffix)]
+
+
+def law_fits(law, suffix="json", domains=None):
+    """Files of the fits of one law, by protocol and domain."""
     return [
         f"{RESULTS}/fits/{law}.{protocol}.{domain}.{suffix}"
-        for law, domain in FITS
-        if law not in without
-        for protocol in config["laws"]["protocols"]
+        for protocol in PROTOCOLS
+        for domain in domains or LAWS[law]
     ]
 
 
+def fit_files(law, domains):
+    """The outputs of a job that fits one law: four files a fit, in the same order."""
+    suffixes = {
+        "fits": "json",
+        "draws": "npz",
+        "profiles": "profile.csv",
+        "verdicts": "verdicts.csv",
+    }
+    return {name: law_fits(law, suffix, domains) for name, suffix in suffixes.items()}
+
+
+def fit_params(law, domains):
+    """The parameters of a job that fits one law, in the order of `fit_files`."""
+    modules = ("ptpp.laws.experiment", "ptpp.laws.uncertainty", "ptpp.laws.identifiability")
+    return {
+        "law": law,
+        "domains": domains,
+        "protocols": PROTOCOLS,
+        "held_out": HELD_OUT,
+        "settings": fit_settings(),
+        "resampling": bootstrap_settings(),
+        "code": code_digest(*modules),
+    }
+
+
+def fit_rule(law):
+    """The rule that fits a law."""
+    return "fit" if law in TARGET_LAWS else "fit_forgetting"
+
+
 def declaration(wildcards):
-    """The file that declares a law, for laws that are not in the zoo."""
+    """The file that declares a law; none for laws of the package."""
     return DECLARED.get(wildcards.law, [])
 
 
@@ -56,13 +93,8 @@ def law_sources():
     return [DECLARED.get(law, law) for law in TARGET_LAWS]
 
 
-def fit_anchors(wildcards):
-    """Only the protocol that may see anchors depends on them."""
-    held_out_stage()
-    return f"{RESULTS}/anchors.csv" if wildcards.protocol == "with_anchors" else []
-
-
 def fit_settings():
+    """How every fit is made, as `ptpp.laws.fitting.FitSettings`."""
     keys = {"huber_delta": "delta", "starts": "starts", "seed": "seed"}
     return {new: config["laws"][old] for old, new in keys.items()}
 

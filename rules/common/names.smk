@@ -1,17 +1,16 @@
 # The configuration, checked, and the names that follow from it. It is read at every start, so nothing
 # heavy is imported.
 
-import csv
 import json
 import os
-import subprocess
+import shlex
 import sys
-import tempfile
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.io import apply_wildcards
 from snakemake.logging import logger
+from snakemake.utils import update_config
 
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
@@ -20,33 +19,95 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join([str(BASE), *filter(None, [os.environ.get("PYTHONPATH")])])
 )
 
-from ptpp.jobs.code_digest import code_digest
-from ptpp.config.checks import (
-    anchor_sizes,
-    check_config,
-    check_files,
-    given_tokenizer,
-    is_given,
-    n_params_of,
-    stages_of,
-    without_nulls,
-)
+from ptpp.config import check_files, read_command_line, read_config
 from ptpp.errors import InputError
+from ptpp.jobs.code_digest import code_digest
 from ptpp.models.external import model_files, tokenizer_files
 
-# What the report is given, whose start merges it with config.yaml anew: nulls and all.
-AS_GIVEN = json.dumps(config)
-without_nulls(config)
-try:
-    check_config(config)
-    check_files(config)
-except InputError as error:
-    raise WorkflowError(str(error)) from None
 
-RESULTS = f"results/{config['scale']}"
+def read_contents():
+    """What a finished table can be used for; None where the losses are measured here."""
+    if EXPERIMENT.is_trained:
+        return None
+    # Only now, since pandas takes half a second.
+    from ptpp.table.contents import describe_contents
+    from ptpp.table.observations import read_observations
+
+    target = EXPERIMENT.corpora.target
+    table = read_observations(EXPERIMENT.observations, target=target, **table_keys())
+    return describe_contents(table, target)
+
+
+def list_base_domains():
+    """The base domains that have forgetting laws: all, or those a finished table has rows of."""
+    domains = list(EXPERIMENT.corpora.base)
+    return [name for name in domains if CONTENTS is None or name in CONTENTS.domains]
+
+
+def list_target_laws():
+    """All that are configured, but those that a finished table has no base losses for."""
+    laws, informed = EXPERIMENT.target_laws, "checkpoint_informed"
+    if informed not in laws or CONTENTS is None or CONTENTS.has_base_losses:
+        return laws
+    why = (
+        f"{EXPERIMENT.observations}: law {informed} reads base losses, but not every checkpoint has "
+        "zero-shot rows (atpp = 0) of the base domains"
+    )
+    others = [law for law in laws if law != informed]
+    if EXPERIMENT.plan.law == informed or not others:
+        raise InputError(f"config: plan.law: {why}; accepted: {', '.join(others) or 'other laws'}")
+    print(f"{why}; it is left out", file=sys.stderr)
+    return others
+
+
+def table_keys():
+    """How a finished table is read."""
+    return {"rename": EXPERIMENT.columns or None, "where": EXPERIMENT.where}
+
+
+def source_path(*parts):
+    """A file of the workflow, relative to the working directory, so that a moved run reruns nothing."""
+    return os.path.relpath(BASE.joinpath(*parts))
+
+
+def configuration_arguments():
+    """The arguments of this start that decide its configuration, as a line for a shell."""
+    settings = workflow.config_settings
+    files = [os.path.relpath(path) for path in settings.configfiles]
+    entries = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in settings.config.items()
+    ]
+    words = ["--configfile", *files] if files else []
+    words += ["--config", *entries] if entries else []
+    return "".join(f" {shlex.quote(word)}" for word in words)
+
+
+def one_of(names):
+    """A wildcard's pattern that accepts these names; without names, nothing."""
+    return "|".join(names) or "(?!)"
+
+
+def is_external(size):
+    """Whether an entry of models.sizes has checkpoints from elsewhere."""
+    return "checkpoints" in size
+
+
+update_config(config, read_command_line(workflow.config_settings.config))
+try:
+    EXPERIMENT = read_config(config)
+    check_files(EXPERIMENT)
+    CONTENTS = read_contents()
+    BASE_DOMAINS = list_base_domains()
+    TARGET_LAWS = list_target_laws()
+except InputError as error:
+    sys.exit(f"error: {error}")
+config["arguments"] = configuration_arguments()  # the report says how it was made
+
+RESULTS = f"results/{EXPERIMENT.scale}"
 LOGS = f"{RESULTS}/logs"
-TARGET = config["corpora"]["target"]
-BASES = list(config["corpora"]["base"])
+TARGET = EXPERIMENT.corpora.target
+BASES = list(EXPERIMENT.corpora.base)
 LANGUAGES = {language["name"]: language for language in config["corpora"]["languages"]}
 SIZES = {size["name"]: size for size in config["models"]["sizes"]}
 STAGES = {f"{ptpp:g}": ptpp for ptpp in config["pretraining"]["ptpp"]}
@@ -55,66 +116,27 @@ REPLAYS = {
     f"{replay:g}": replay
     for replay in config["adaptation"]["replay"] + config["adaptation"]["controls"]
 }
-# A model is a size with a seed; the first seed of a size goes by the size's own name.
-MODELS = {
-    name if place == 0 else f"{name}-seed{seed}": (name, seed)
-    for name, size in SIZES.items()
-    for place, seed in enumerate(size["seeds"])
-}
-TRAINED = [model for model, (size, _) in MODELS.items() if not is_given(SIZES[size])]
-GIVEN = [model for model in MODELS if model not in TRAINED]
-# Models of the user's own need not have every stage.
+MODELS = EXPERIMENT.model_names  # name -> (size, seed)
+EXTERNAL = [m for m, (size, _) in MODELS.items() if is_external(SIZES[size])]
+TRAINED = [model for model in MODELS if model not in EXTERNAL]
+# Models from elsewhere need not have every stage.
 CHECKPOINTS = [
     (model, f"{ptpp:g}")
     for model, (size, _) in MODELS.items()
-    for ptpp in stages_of(SIZES[size], config)
+    for ptpp in EXPERIMENT.stages(EXPERIMENT.size(size))
 ]
-FIGURES = ["adaptation", "forgetting"] + ([] if HELD_OUT is None else ["plan"])
-LAW_FIGURES = [
-    "calibration",
-    "residuals",
-    "residuals_by_input",
-    "law_comparison",
-    "profile",
-    "anchor_sweep",
-]
-if config["observations"] is None and TRAINED:
-    FIGURES.insert(0, "pretraining")
-
-
-def one_of(names):
-    """A wildcard's pattern that accepts these names; without names, nothing."""
-    return "|".join(names) or "(?!)"
+PROTOCOLS = EXPERIMENT.laws.protocols
+DECLARED = EXPERIMENT.declared_laws  # name -> path
+# The domains each law is fitted to.
+LAWS = {law: [TARGET] for law in TARGET_LAWS} | {
+    law: BASE_DOMAINS for law in EXPERIMENT.laws.base if BASE_DOMAINS
+}
 
 
 wildcard_constraints:
-    model="|".join(MODELS),
-    ptpp="|".join(STAGES),
+    model=one_of(MODELS),
+    ptpp=one_of(STAGES),
     replays=r"[0-9.+e-]+",
-    language="|".join(LANGUAGES),
+    language=one_of(LANGUAGES),
     split="train|valid",
-    law="[A-Za-z0-9_-]+",
-    protocol="|".join(config["laws"]["protocols"]),
-    domain="|".join([TARGET, *BASES]),
-
-
-def measured_bases():
-    """The base languages that have forgetting laws: all, or those a user's table has rows of."""
-    if not config["observations"]:
-        return BASES
-    try:
-        with open(config["observations"], encoding="utf-8-sig", newline="") as stream:
-            found = {row.get("domain") for row in csv.DictReader(stream)}
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return BASES  # the rule that reads the table tells what is wrong with it
-    return [language for language in BASES if language in found]
-
-
-# Laws of the user's own go by the name of their file.
-DECLARED = {Path(path).stem: path for path in config["laws"]["declared"]}
-TARGET_LAWS = [*config["laws"]["target"], *DECLARED]
-FITS = [(law, TARGET) for law in TARGET_LAWS] + [
-    (law, language) for law in config["laws"]["base"] for language in measured_bases()
-]
-if not measured_bases():
-    FIGURES.remove("forgetting")
+    law=one_of(LAWS),

@@ -1,45 +1,80 @@
-# What a run leaves, and the report of it.
+# What a run leaves for its readers: files in groups of a figure or a table, and all of them.
+
+# Figures by kind: name -> label in the report.
+FIGURES = {
+    "sweep": {
+        "pretraining": "pre-training curves",
+        "adaptation": "target loss against ATPP",
+        "forgetting": "forgetting against replay",
+    },
+    "laws": {
+        "calibration": "observed against predicted",
+        "residuals": "residuals by stage",
+        "residuals_by_input": "residuals against every input",
+        "law_comparison": "laws compared, with intervals",
+        "profile": "profile of every parameter",
+        "anchor_sweep": "error against the number of anchors",
+    },
+    "plan": {"plan": "predicted loss and the plan"},
+}
+if not (EXPERIMENT.is_trained and TRAINED):
+    del FIGURES["sweep"]["pretraining"]
+if not BASE_DOMAINS:
+    del FIGURES["sweep"]["forgetting"]
+
+
+def figure_files(kind, category):
+    """The outputs of a kind of figures: name.png, shown in the report, and name.pdf."""
+    files = {}
+    for name, label in FIGURES[kind].items():
+        stem = f"{RESULTS}/figures/{name}"
+        shown = {"caption": f"../report/{name}.rst", "labels": {"what": label}}
+        files[name] = report(f"{stem}.png", category=category, **shown)
+        files[f"{name}_pdf"] = f"{stem}.pdf"
+    return files
+
+
+def table_files(name, label, category, caption=None, folder="tables"):
+    """The outputs of one table: name.csv, shown in the report, name.md and name.tex."""
+    stem = f"{RESULTS}/{folder}/{name}"
+    shown = {"caption": f"../report/{caption or name}.rst", "labels": {"what": label}}
+    return {
+        name: report(f"{stem}.csv", category=category, **shown),
+        f"{name}_md": f"{stem}.md",
+        f"{name}_tex": f"{stem}.tex",
+    }
 
 
 def final_outputs():
-    """What a complete run leaves for its readers; without a held-out stage, measurements."""
+    """What a complete run leaves; without a held-out stage, measurements."""
     measured = [
         f"{RESULTS}/observations.csv",
-        *([] if config["observations"] else [f"{RESULTS}/costs.csv"]),
-        *(f"{RESULTS}/figures/{name}.png" for name in FIGURES),
+        f"{RESULTS}/tables/seed_noise.csv",
+        *([f"{RESULTS}/costs.csv"] if EXPERIMENT.is_trained else []),
+        *figure_paths("sweep"),
     ]
     if HELD_OUT is None:
-        return [*measured, f"{RESULTS}/tables/seed_noise.csv"]
-    return [*measured, f"{RESULTS}/plan/plan.csv", f"{RESULTS}/plan/planner.html", *law_outputs()]
+        return measured
+    plans = [f"{RESULTS}/plan/plan.csv", f"{RESULTS}/plan/planner.html", *figure_paths("plan")]
+    return [*measured, *plans, *law_outputs()]
 
 
 def law_outputs():
     """Everything that says how far the laws can be trusted."""
     names = ["scores", "score_intervals", "coverage", "comparison", "cross_validation"]
-    names += ["identifiability", "kappa_bands", "anchor_sweep", "seed_noise"]
+    names += ["identifiability", "kappa_bands", "anchor_sweep"]
     return [
         f"{RESULTS}/anchors.csv",
         *fits(),
         *(f"{RESULTS}/tables/{name}.csv" for name in names),
-        *(f"{RESULTS}/figures/{name}.png" for name in LAW_FIGURES),
+        *figure_paths("laws"),
     ]
 
 
-def write_report():
-    """Snakemake's own report beside the results, once everything it shows exists."""
-    if not all(Path(path).exists() for path in final_outputs()):
-        return
-    target = Path(RESULTS) / "report.html"
-    with tempfile.TemporaryDirectory() as folder:
-        merged = Path(folder) / "config.json"
-        merged.write_text(AS_GIVEN)
-        page = Path(RESULTS) / ".report.html"
-        command = [sys.executable, "-m", "snakemake", "--nolock", "--quiet", "--report", str(page)]
-        command += ["--snakefile", workflow.main_snakefile, "--configfile", str(merged)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            page.unlink(missing_ok=True)
-            print(f"report not written: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-            return
-        os.replace(page, target)
-    print(f"report: {target}", file=sys.stderr)
+def figure_paths(kind):
+    return [f"{RESULTS}/figures/{name}.png" for name in FIGURES[kind]]
+
+
+def report_texts():
+    """Captions, so that the report is made anew when one changes."""
+    return sorted(source_path("report", path.name) for path in (BASE / "report").glob("*.rst"))

@@ -8,31 +8,29 @@ def plan_headline():
 
 def headline_fits(suffix):
     """Files beside the fits of the law whose plan is drawn, one per protocol."""
-    law = plan_headline()["law"]
-    return [f"{RESULTS}/fits/{law}.{p}.{TARGET}.{suffix}" for p in config["laws"]["protocols"]]
-
-
-def planned_fits(suffix):
-    """A plan knows no checkpoint's base loss, which the law informed by it needs."""
-    return fits(suffix, without=["checkpoint_informed"])
+    return law_fits(config["plan"]["law"], suffix)
 
 
 def plan_request():
+    """The plan's model and limits, as `ptpp.planning.PlanRequest`."""
     elsewhere = ("law", "protocol", "from_scratch")
-    return {k: v for k, v in config["plan"].items() if k not in elsewhere}
+    return {key: value for key, value in config["plan"].items() if key not in elsewhere}
 
 
 def plan_fits(wildcards):
-    """The headline's target fit, then a forgetting fit for every base language."""
-    headline = plan_headline()
-    return [
-        f"{RESULTS}/fits/{law}.{headline['protocol']}.{domain}.json"
-        for law, domain in FITS
-        if law == headline["law"] or domain != TARGET
-    ]
+    """The headline's target fit, then a forgetting fit for every base domain."""
+    protocol = config["plan"]["protocol"]
+    pairs = [(config["plan"]["law"], TARGET)]
+    pairs += [(law, domain) for law in EXPERIMENT.laws.base for domain in LAWS.get(law, [])]
+    return [f"{RESULTS}/fits/{law}.{protocol}.{domain}.json" for law, domain in pairs]
 
 
 def page_parts():
-    """What the interactive planner is made of beside Python, whose changes no digest sees."""
+    """Files of the interactive planner beside Python, whose changes no digest sees."""
     names = ["page.html", "page.css", "search.js", "draw.js", "page.js"]
-    return [str(BASE / "ptpp" / "interactive" / name) for name in names]
+    return [source_path("ptpp", "report", "planner", name) for name in names]
+
+
+def plan_table(name, label, caption=None):
+    """The outputs of one table of the plan."""
+    return table_files(name, label, "4 Plan", caption or f"plan_{name}", "plan")

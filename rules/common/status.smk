@@ -1,4 +1,4 @@
-# What a sweep consists of, for those who ask beside it.
+# What a sweep consists of, and how `status` and `cost` run beside other Snakemakes.
 
 
 def cost_request():
@@ -7,25 +7,30 @@ def cost_request():
     return {key: config[key] for key in [*keys, "replays_per_job", "cost"]}
 
 
-def beside_others(wildcards):
-    """No input. Where only `status` or `cost` is asked for: no lock, no report, few words.
+def only_prints():
+    """Whether nothing but `status` or `cost` was asked for."""
+    return set(workflow.dag_settings.targets) in ({"status"}, {"cost"})
 
-    These two clash with no job at work in this folder, yet Snakemake, once done, removes all locks
-    there are. `--nolock` would prevent it, but cannot be said of a rule, so this does the same.
+
+def run_beside_others(wildcards):
+    """No input. Where only `status` or `cost` is asked for: no lock, few words.
+
+    Snakemake removes all locks of a folder when it ends, also those of another Snakemake that is at
+    work. `--nolock` prevents it, but a rule cannot set it, and the setting behind it is read before
+    any rule is; so this replaces the one method that locks. Nothing else of Snakemake is changed.
     """
-    if set(workflow.dag_settings.targets) in ({"status"}, {"cost"}):
+    if only_prints():
         workflow.persistence.lock = workflow.persistence.noop
-        workflow.execution_settings.no_hooks = True
         if not workflow.dryrun:
             logger.setLevel("ERROR")
     return []
 
 
-def planned(name, what, wildcards=None, **details):
-    """A job of a complete run, in the words of `ptpp.jobs.status.Planned`."""
-    known = getattr(rules, name)
+def describe_job(rule, what, wildcards=None, **details):
+    """A job of a complete run: the fields of `ptpp.jobs.status.PlannedJob`."""
+    definition = getattr(rules, rule)
     log, *outputs = [
-        apply_wildcards(path, wildcards or {}) for path in (known.log[0], *known.output)
+        apply_wildcards(path, wildcards or {}) for path in (definition.log[0], *definition.output)
     ]
     job = Path(log).relative_to(LOGS).with_suffix("").as_posix()
     return {"job": job, "what": what, "outputs": tuple(outputs), **details}
@@ -33,47 +38,42 @@ def planned(name, what, wildcards=None, **details):
 
 def training_jobs():
     """Text, then each stage's pre-training, then its adaptation."""
-    if config["observations"]:
+    if not EXPERIMENT.is_trained:
         return []
-    jobs = [planned("tokenizer", "text")]
+    jobs = [describe_job("tokenizer", "text")]
     jobs += [
-        planned("tokens", "text", {"language": language, "split": split})
+        describe_job("tokens", "text", {"language": language, "split": split})
         for language in LANGUAGES
         for split in ("train", "valid")
     ]
     checkpoints = [pair for stage in STAGES for pair in CHECKPOINTS if pair[1] == stage]
     for model, ptpp in checkpoints:
         wildcards = {"model": model, "ptpp": ptpp}
-        if model in GIVEN:  # not trained, and done in seconds
-            jobs.append(planned("adopt", "adoption", wildcards, ptpp=ptpp))
+        if model in EXTERNAL:  # not trained, and done in seconds
+            jobs.append(describe_job("adopt", "adoption", wildcards, ptpp=ptpp))
             continue
         details = wildcards | {"size": MODELS[model][0], "runs": 1}
-        jobs.append(planned("pretrain", "pre-training", wildcards, **details))
+        jobs.append(describe_job("pretrain", "pre-training", wildcards, **details))
     for model, ptpp in checkpoints:
         for group in replay_groups():
             wildcards = {"model": model, "ptpp": ptpp}
             details = wildcards | {"size": MODELS[model][0], "runs": group.count("+") + 1}
             wildcards = wildcards | {"replays": group}
-            jobs.append(planned("adapt", "adaptation", wildcards, **details))
+            jobs.append(describe_job("adapt", "adaptation", wildcards, **details))
     return jobs
 
 
 def law_jobs():
-    """Fits, and every rule that is a single job."""
+    """Fits, tables, figures and the report."""
     what = "laws and tables"
-    if HELD_OUT is None:
-        names = ["observations", "costs", "seed_noise", *(f"figure_{name}" for name in FIGURES)]
-        return [planned(name, what) for name in names]
-    jobs = [
-        planned("fit", what, {"law": law, "protocol": protocol, "domain": domain})
-        for law, domain in FITS
-        for protocol in config["laws"]["protocols"]
-    ]
-    names = ["observations", "anchors", "predictions", "scores", "seed_noise", "comparison"]
-    names += ["cross_validation", "identifiability", "anchor_sweep", "plan", "plan_regret"]
-    names += ["planner_page", *(f"figure_{name}" for name in FIGURES + LAW_FIGURES)]
-    names += [] if config["observations"] else ["costs"]
-    return jobs + [planned(name, what) for name in names]
+    names = ["observations", *(["costs"] if EXPERIMENT.is_trained else [])]
+    names += ["figures_sweep"]
+    jobs = []
+    if HELD_OUT is not None:
+        jobs = [describe_job(fit_rule(law), what, {"law": law}) for law in LAWS]
+        names += ["anchors", "law_tables", "cross_validation", "anchor_sweep"]
+        names += ["plan_regret", "plan", "planner_page", "figures_laws", "figures_plan"]
+    return jobs + [describe_job(name, what) for name in [*names, "report"]]
 
 
 def sweep_jobs(wildcards):

@@ -18,18 +18,18 @@ def source_files(*languages):
 
 
 def tokenizer_specs():
-    """The text a tokenizer is trained on: none where one is given."""
-    if given_tokenizer(config):
+    """The text a tokenizer is trained on; none where one is taken over."""
+    if EXPERIMENT.external_tokenizer():
         return {}
     return {language: text_source(language) for language in LANGUAGES}
 
 
 def tokenizer_sources():
     """Files that the tokenizer is made from; one of the Hub has none here."""
-    given = given_tokenizer(config)
-    if given is None:
+    external = EXPERIMENT.external_tokenizer()
+    if external is None:
         return source_files(*LANGUAGES)
-    return tokenizer_files(given["model"]) if Path(given["model"]).is_dir() else []
+    return tokenizer_files(external["model"]) if Path(external["model"]).is_dir() else []
 
 
 def corpus_spec(wildcards):

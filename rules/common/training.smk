@@ -4,7 +4,7 @@
 def model_spec(wildcards):
     """Who is trained, in plain values that Snakemake can compare between runs."""
     size, seed = MODELS[wildcards.model]
-    shape = ("n_params",) if is_given(SIZES[size]) else ("width", "depth", "heads")
+    shape = ("n_params",) if is_external(SIZES[size]) else ("width", "depth", "heads")
     return {
         "size": {key: SIZES[size][key] for key in ("name", *shape, "batch_tokens")},
         "seed": seed,
@@ -23,7 +23,7 @@ def adaptation_optimiser(wildcards):
     """CPT starts from the pre-training peak rate times `rewarm`; a given model has its own."""
     section, before = config["adaptation"], config["pretraining"]
     size = SIZES[MODELS[wildcards.model][0]]
-    rate = size["learning_rate"] if is_given(size) else before["learning_rate"]
+    rate = size["learning_rate"] if is_external(size) else before["learning_rate"]
     keys = ("schedule", "decay_fraction", "warmup", "weight_decay", "betas", "clip")
     return {key: section[key] for key in keys} | {
         "base_width": before["base_width"],
@@ -67,7 +67,7 @@ def pretraining_priority(wildcards):
 
 def adaptation_priority(wildcards):
     """Large ones first, so that small ones fill the gaps at the end."""
-    return n_params_of(SIZES[MODELS[wildcards.model][0]], config)
+    return EXPERIMENT.n_params(EXPERIMENT.size(MODELS[wildcards.model][0]))
 
 
 def previous_trunk(wildcards):
@@ -92,7 +92,7 @@ def cost_tables():
         f"{RESULTS}/costs/{model}.ptpp{ptpp}.{what}.csv"
         for model, ptpp in CHECKPOINTS
         for what in [
-            "adopt" if model in GIVEN else "pretrain",
+            "adopt" if model in EXTERNAL else "pretrain",
             *(f"replay{group}" for group in replay_groups()),
         ]
     ]

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from laws_grid import HELD_OUT, observations
 
 from ptpp.cli.main import main
-from ptpp.laws import Fit, early_to_late, fit, predict_loss, score
-from ptpp.table.observations import target_rows, write_observations
+from ptpp.laws import FittedLaw, early_to_late, fit
+from ptpp.table.kinds import target_rows
+from ptpp.table.observations import write_observations
 
 TABLE = observations(noise=0.01)
 CHINCHILLA = """
@@ -52,15 +53,15 @@ def run(capsys, *arguments):
 
 
 def test_fit_writes_the_same_fit_as_the_package_and_draws_beside_it(folder):
-    record = Fit.from_json(folder / "all.json")
+    record = FittedLaw.load(folder / "all.json").record
     rows = target_rows(TABLE, "fr")
-    assert record.params == pytest.approx(fit("gated", rows).params, rel=1e-4)
+    assert record.params == pytest.approx(fit("gated", rows).record.params, rel=1e-4)
     assert (record.protocol, record.domain, record.n_rows) == ("all_rows", "fr", len(rows))
     assert (folder / "all.npz").exists()
 
 
 def test_a_held_out_stage_is_not_fitted_but_scored(folder, capsys, tmp_path):
-    record = Fit.from_json(folder / "early.json")
+    record = FittedLaw.load(folder / "early.json").record
     parts = early_to_late(target_rows(TABLE, "fr"), HELD_OUT)
     assert record.n_rows == len(parts.fit)
     code, out, _ = run(
@@ -68,7 +69,7 @@ def test_a_held_out_stage_is_not_fitted_but_scored(folder, capsys, tmp_path):
         "--target", "fr", "--where", "ptpp > 100",
     )  # fmt: skip
     assert code == 0
-    expected = score(parts.held_out["loss"], predict_loss(record, parts.held_out))["mae_rel"]
+    expected = FittedLaw.load(folder / "early.json").score(parts.held_out)["mae_rel"]
     assert f"mae_rel = {expected:.4g} (90%:" in out
     assert "coverage of 90% intervals" in out
     assert "noise floor" in out
@@ -78,9 +79,9 @@ def test_predict_gives_the_loss_its_interval_and_what_is_extrapolated(folder, ca
     point = ["--n-params", "8.1e9", "--ptpp", "279", "--replay", "0.1", "--atpp", "5"]
     code, out, _ = run(capsys, "predict", folder / "all.json", *point)
     assert code == 0
-    record = Fit.from_json(folder / "all.json")
+    fitted = FittedLaw.load(folder / "all.json")
     row = {"n_params": [8.1e9], "ptpp": [279], "replay": [0.1], "adapt_tokens": [5 * 8.1e9]}
-    (loss,) = predict_loss(record, {name: np.array(v) for name, v in row.items()})
+    (loss,) = fitted.loss({name: np.array(v) for name, v in row.items()})
     assert f"loss: {loss:.6g} nats/token" in out
     low, high = map(float, re.search(r"interval .*: (\S+) to (\S+) nats", out).groups())
     assert low < loss < high
@@ -122,11 +123,11 @@ def test_a_declared_law_fits_a_foreign_table_of_n_d_and_loss(tmp_path, capsys):
 POINT = ("--n-params", "1e5", "--ptpp", "15", "--replay", "0.1", "--atpp", "5")
 WRONG = [
     (["fit", "{table}", "--law", "gatd", "--out", "{out}"], "'gatd' is not known"),
-    (["fit", "{table}", "--law", "gated", "--out", "{out}"], "3 domains (ar, en, fr); choose one"),
+    (["fit", "{table}", "--law", "gated", "--out", "{out}"], "3 domains (ar, en, fr); choose the"),
     (["fit", "{table}", "--law", "gated", "--out", "{out}", "--target", "de"], "'de'"),
     (["fit", "none.csv", "--law", "gated", "--out", "{out}"], "none.csv: no such file"),
     (["fit", "{table}", "--law", "no.yaml", "--out", "{out}"], "no.yaml"),
-    (["fit", "{table}", "--out", "{out}"], "required: --law"),
+    (["fit", "{table}", "--out", "{out}"], "Missing option '--law'"),
     (["fit", "{table}", "--law", "gated", "--out", "{out}", "--target", "fr", "--where", "ptpp <"],
      "where"),
     (["fit", "{table}", "--law", "gated", "--out", "{out}", "--rename", "N"], "THEIRS=OURS"),
@@ -134,7 +135,7 @@ WRONG = [
      "no rows to score with held-out stage 99"),
     (["fit", "{table}", "--law", "gated", "--out", "{out}", "--target", "fr", "--where",
       "ptpp == 15"], "all rows are of PTPP 15"),
-    (["fit", "{table}", "--law", "gated", "--out", "{out}", "--bootstrap", "0"], "1 or more"),
+    (["fit", "{table}", "--law", "gated", "--out", "{out}", "--bootstrap", "0"], "the range"),
     (["predict", "{fit}", *POINT[:4], "--replay", "10", "--atpp", "5"], "0 to 1, not percent"),
     (["predict", "{fit}", *POINT[:4], "--atpp", "5"], "law gated needs --replay"),
     (["predict", "{fit}", *POINT[:4], "--replay", "1", "--atpp", "5"], "share is 0"),
@@ -142,8 +143,8 @@ WRONG = [
     (["predict", "{fit}", "--n-params", "nan", *POINT[2:]], "accepted is a finite number"),
     (["predict", "{table}", *POINT], "not valid JSON"),
     (["score", "{fit}", "none.csv"], "none.csv: no such file"),
-    ([], "required: fit | predict | score | plan"),
-    (["guess"], "invalid choice"),
+    ([], "Missing command"),
+    (["guess"], "No such command 'guess'"),
 ]  # fmt: skip
 
 

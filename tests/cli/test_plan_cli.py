@@ -116,12 +116,11 @@ WRONG = [
     ([*NEEDED, "--target", "fr", "--limit", "en"], "accepted is DOMAIN=NATS, such as en=0.5"),
     ([*NEEDED, "--target", "fr", "--limit", "en=x"], "accepted is a finite number"),
     ([*NEEDED, "--target", "fr", "--law", "none"], "law: 'none' is not known"),
-    ([*NEEDED, "--target", "fr", "--law", "checkpoint_informed"], "needs --base-loss"),
     ([*NEEDED, "--target", "fr", "--held-out", "62"], "the held-out stage 62 has no sweep rows"),
     ([*NEEDED, "--target", "fr", "--max-flops", "1"], "max_atpp and max_flops allow"),
     ([*NEEDED, "--target", "fr", "--target-loss", "3", "--target-within", "1"], "not allowed with"),
-    ([*NEEDED, "--target", "fr", "--goal", "fastest"], "invalid choice"),
-    (["--ptpp", "279"], "required: --n-params"),
+    ([*NEEDED, "--target", "fr", "--goal", "fastest"], "'fastest' is not one of"),
+    (["--ptpp", "279"], "Missing option '--n-params'"),
 ]
 
 

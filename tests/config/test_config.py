@@ -1,20 +1,15 @@
 """A wrong configuration is told in one line, before anything runs."""
 
 import copy
+import json
+import subprocess
+import sys
 
 import pytest
 import yaml
 from snakemake.utils import update_config
 
-from ptpp.config.checks import (
-    anchor_sizes,
-    check_config,
-    check_files,
-    given_tokenizer,
-    n_params_of,
-    stages_of,
-    without_nulls,
-)
+from ptpp.config import Config, check_files, read_command_line, read_config
 from ptpp.errors import InputError
 from ptpp.laws import LAWS, PROTOCOLS
 
@@ -36,8 +31,7 @@ def changed(config, key, value):
 
 
 def test_the_default_configuration_is_accepted(config):
-    check_config(config)
-    assert anchor_sizes(config) == ["w16", "w32"]
+    assert read_config(config).anchor_sizes() == ["w16", "w32"]
 
 
 WRONG = [
@@ -64,8 +58,14 @@ WRONG = [
     ("plan.n_params", "8.1e9", "plan.n_params: found '8.1e9'; expected number (YAML reads 1e9 as"),
     ("plan.law", "chinchilla", "plan.law: found 'chinchilla'; accepted: dcpt, floor"),
     ("laws.target", ["gatd"], "laws.target.0: found 'gatd'; accepted: dcpt, floor"),
+    ("laws.target", ["dcpt", "dcpt"], "laws.target: found ['dcpt', 'dcpt']; holds an entry twice"),
+    ("corpora", None, "config: corpora: found None; expected mapping"),
     ("laws.protocols", [], "laws.protocols: found []; needs 1 entries or more"),
-    ("models.sizes", [{"name": "a"}], "models.sizes.0: key 'width' is missing"),
+    (
+        "models.sizes",
+        [{"name": "a", "batch_tokens": 128, "seeds": [0]}],
+        "models.sizes.0: key 'width' is missing",
+    ),
     ("pretraining.decay_fraction", 0, "pretraining.decay_fraction: found 0; must be above 0"),
 ]
 
@@ -73,7 +73,7 @@ WRONG = [
 @pytest.mark.parametrize("key,value,message", WRONG)
 def test_a_wrong_value_names_its_key_and_what_is_accepted(config, key, value, message):
     with pytest.raises(InputError) as caught:
-        check_config(changed(config, key, value))
+        read_config(changed(config, key, value))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -81,20 +81,24 @@ def test_a_wrong_value_names_its_key_and_what_is_accepted(config, key, value, me
 def test_shapes_that_cannot_be_built_are_refused(config):
     size = dict(config["models"]["sizes"][0])
     with pytest.raises(InputError, match="w16: width 16 is not a multiple of heads 3"):
-        check_config(changed(config, "models.sizes", [size | {"heads": 3}]))
+        read_config(changed(config, "models.sizes", [size | {"heads": 3}]))
     with pytest.raises(InputError, match="batch_tokens 1000 is not a multiple"):
-        check_config(changed(config, "models.sizes", [size | {"batch_tokens": 1000}]))
+        read_config(changed(config, "models.sizes", [size | {"batch_tokens": 1000}]))
     with pytest.raises(InputError, match="name 'w16' stands there twice"):
-        check_config(changed(config, "models.sizes", [size, size]))
+        read_config(changed(config, "models.sizes", [size, size]))
 
 
-ASKED = {"threads": 2, "mem": "64GB", "runtime": {"pretrain": "23h", "adapt": 90}, "gpu": 2}
+RESOURCES = {"threads": 2, "mem": "64GB", "runtime": {"pretrain": "23h", "adapt": 90}, "gpu": 2}
 
 
 def test_a_size_may_ask_for_devices_and_resources(config):
     size = config["models"]["sizes"][0] | {"batch_tokens": 4096}
-    more = {"devices": 4, "micro_batch_tokens": 512, "resources": ASKED | {"slurm_partition": "a"}}
-    check_config(changed(config, "models.sizes", [size, size | {"name": "big"} | more]))
+    more = {
+        "devices": 4,
+        "micro_batch_tokens": 512,
+        "resources": RESOURCES | {"slurm_partition": "a"},
+    }
+    read_config(changed(config, "models.sizes", [size, size | {"name": "big"} | more]))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,11 @@ def test_a_size_may_ask_for_devices_and_resources(config):
         ("micro_batch_tokens", 384, "512 is not a multiple of devices 1 times micro_batch_tokens"),
         ("resources", {"runtime": {"fit": 1}}, "unknown key 'fit'; accepted: pretrain, adapt"),
         ("resources", {"pretrain": {"gpu": 1}}, "unknown key 'gpu'; accepted: pretrain, adapt"),
-        ("resources", {"mem_mb": "64GB"}, "mem_mb: found '64GB'; expected integer or object"),
+        (
+            "resources",
+            {"mem_mb": "64GB"},
+            "mem_mb: found '64GB'; expected integer, or a mapping of",
+        ),
         ("resources", {"gpu": -1}, "resources.gpu: found -1; must be at least 0"),
         ("resources", {"threads": 0}, "resources.threads: found 0; must be at least 1"),
         ("resources", {"devices": 2}, "w16: resources: found 'devices'; accepted: threads, mem_mb"),
@@ -119,7 +127,7 @@ def test_a_size_may_ask_for_devices_and_resources(config):
 def test_what_a_size_cannot_ask_for_is_named(config, key, value, message):
     size = config["models"]["sizes"][0] | {key: value}
     with pytest.raises(InputError) as caught:
-        check_config(changed(config, "models.sizes", [size]))
+        read_config(changed(config, "models.sizes", [size]))
     assert message in str(caught.value)
 
 
@@ -128,30 +136,38 @@ def test_every_source_rejects_keys_it_does_not_know(config, source):
     language = {"name": "en", "source": source, "colour": 1, "train_tokens": 1, "valid_tokens": 1}
     languages = [language, *config["corpora"]["languages"][1:]]
     with pytest.raises(InputError, match="colour"):
-        check_config(changed(config, "corpora.languages", languages))
+        read_config(changed(config, "corpora.languages", languages))
+
+
+def test_an_unknown_source_is_named(config):
+    language = {"name": "en", "source": "csv", "train_tokens": 1, "valid_tokens": 1}
+    languages = [language, *config["corpora"]["languages"][1:]]
+    accepted = "source: found 'csv'; accepted: synthetic, jsonl, text, huggingface"
+    with pytest.raises(InputError, match=r"config: corpora\.languages\.0\." + accepted):
+        read_config(changed(config, "corpora.languages", languages))
 
 
 def test_a_missing_key_is_named(config):
     del config["models"]["context"]
     with pytest.raises(InputError, match="config: models: key 'context' is missing"):
-        check_config(config)
+        read_config(config)
 
 
 def test_a_model_name_stands_for_one_model_only(config):
     size = dict(config["models"]["sizes"][0]) | {"seeds": [0, 1]}
     twin = size | {"name": "w16-seed1", "seeds": [0]}
     with pytest.raises(InputError, match="name 'w16-seed1' stands there twice"):
-        check_config(changed(config, "models.sizes", [size, twin]))
+        read_config(changed(config, "models.sizes", [size, twin]))
 
 
 def test_anchors_must_leave_cells_to_score(config):
     sizes = ["w16", "w32", "w48"]
     every = changed(config, "held_out.anchors", {"count": 75, "sizes": sizes, "seed": 0})
     with pytest.raises(InputError, match="75 anchors leave no cell of the held-out stage"):
-        check_config(every)
+        read_config(every)
     alone = changed(config, "models.sizes", config["models"]["sizes"][:1])
     with pytest.raises(InputError, match="only one size has the held-out stage; name it there"):
-        check_config(alone)
+        read_config(alone)
 
 
 def given(**changes):
@@ -166,15 +182,15 @@ def given(**changes):
 
 def test_sizes_of_one_s_own_stand_beside_those_that_are_trained(config):
     mixed = changed(config, "models.sizes", [*config["models"]["sizes"], given()])
-    check_config(mixed)
-    check_files(mixed)  # the Hub is not asked
-    assert anchor_sizes(mixed) == ["w16", "w32", "w48"]
-    assert n_params_of(given(), mixed) == 1_000_000
-    assert n_params_of(mixed["models"]["sizes"][0], mixed) == 16_832
-    assert given_tokenizer(config) is None
-    assert given_tokenizer(mixed) == {"model": "org/name15", "revision": "a" * 40}
-    named = changed(mixed, "tokenizer.model", "org/t")
-    assert given_tokenizer(named) == {"model": "org/t", "revision": None}
+    checked = read_config(mixed)
+    check_files(checked)  # the Hub is not asked
+    assert checked.anchor_sizes() == ["w16", "w32", "w48"]
+    assert checked.n_params(checked.size("mine")) == 1_000_000
+    assert checked.n_params(checked.size("w16")) == 16_832
+    assert read_config(config).external_tokenizer() is None
+    assert checked.external_tokenizer() == {"model": "org/name15", "revision": "a" * 40}
+    named = read_config(changed(mixed, "tokenizer.model", "org/t"))
+    assert named.external_tokenizer() == {"model": "org/t", "revision": None}
 
 
 def test_a_size_of_one_s_own_may_lack_stages(config):
@@ -182,14 +198,15 @@ def test_a_size_of_one_s_own_may_lack_stages(config):
     early = given(name="early", checkpoints=given()["checkpoints"][:2])
     both = changed(config, "models.sizes", [late, early])
     both["held_out"]["anchors"] = {"count": 3, "sizes": ["mine"], "seed": 0}
-    check_config(both)
-    assert stages_of(late, both) == [31, 279] and stages_of(early, both) == [15, 31]
+    checked = read_config(both)
+    assert checked.stages(checked.size("mine")) == [31, 279]
+    assert checked.stages(checked.size("early")) == [15, 31]
     with pytest.raises(InputError, match="only one size has the held-out stage"):
-        check_config(changed(both, "held_out.anchors.sizes", None))
+        read_config(changed(both, "held_out.anchors.sizes", None))
     with pytest.raises(InputError, match="'early' has no checkpoint at the held-out stage"):
-        check_config(changed(both, "held_out.anchors.sizes", ["early"]))
+        read_config(changed(both, "held_out.anchors.sizes", ["early"]))
     with pytest.raises(InputError, match="no size has a checkpoint at 15"):
-        check_config(changed(both, "models.sizes", [late]))
+        read_config(changed(both, "models.sizes", [late]))
 
 
 def test_checkpoints_must_be_what_their_stage_says(config):
@@ -198,7 +215,7 @@ def test_checkpoints_must_be_what_their_stage_says(config):
     def told(**changes):
         one = given(checkpoints=[first | changes, *others])
         with pytest.raises(InputError) as caught:
-            check_config(changed(config, "models.sizes", [one]))
+            read_config(changed(config, "models.sizes", [one]))
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -211,16 +228,18 @@ def test_checkpoints_must_be_what_their_stage_says(config):
     size = given()
     del size["n_params"]
     with pytest.raises(InputError, match=r"sizes\.0: key 'n_params' is missing"):
-        check_config(changed(config, "models.sizes", [size]))
+        read_config(changed(config, "models.sizes", [size]))
     with pytest.raises(InputError, match=r"sizes\.0: unknown key 'width'"):
-        check_config(changed(config, "models.sizes", [given(width=3)]))
+        read_config(changed(config, "models.sizes", [given(width=3)]))
 
 
 def test_models_of_one_s_own_are_directories_or_pinned_hub_ids(config, tmp_path):
     def told(**changes):
         one = given(checkpoints=[given()["checkpoints"][0] | changes])
+        alone = changed(config, "models.sizes", [one])
+        alone["pretraining"]["ptpp"], alone["held_out"]["ptpp"] = [15], None
         with pytest.raises(InputError) as caught:
-            check_files(changed(config, "models.sizes", [one]))
+            check_files(read_config(alone))
         return str(caught.value)
 
     assert "models.sizes: mine: ptpp 15: modles/llama: no such directory" in told(
@@ -250,16 +269,15 @@ def test_models_of_one_s_own_are_directories_or_pinned_hub_ids(config, tmp_path)
 def test_without_a_held_out_stage_it_is_measured_only(config):
     measured = changed(config, "held_out.ptpp", None)
     measured["pretraining"]["ptpp"] = [15]
-    check_config(measured)
+    read_config(measured)
     with pytest.raises(InputError, match="null measures only, but a finished table is given"):
-        check_config(changed(measured, "observations", "mine.csv"))
+        read_config(changed(measured, "observations", "mine.csv"))
 
 
 def test_null_takes_an_entry_out(config):
     config = changed(config, "corpora.base", {"en": 1.0, "ar": None})
     config["plan"]["forgetting"] = {"en": 0.2, "ar": None}
-    without_nulls(config)
-    check_config(config)
+    read_config(config)
     assert config["corpora"]["base"] == {"en": 1.0}
     assert config["plan"]["forgetting"] == {"en": 0.2}
 
@@ -269,15 +287,19 @@ def test_a_finished_table_brings_its_own_stages_and_domains(config):
     config["held_out"]["ptpp"] = 100
     config["corpora"] |= {"target": "code", "base": {"prose": 1.0}}
     config["plan"]["forgetting"] = {}
-    check_config(config)
+    read_config(config)
 
 
 def test_a_missing_file_is_named_even_when_results_exist(config, tmp_path):
     with pytest.raises(InputError, match=r"observations: .*typo\.csv: no such file"):
-        check_files(changed(config, "observations", str(tmp_path / "typo.csv")))
-    language = {"name": "en", "source": "text", "train": [str(tmp_path / "x.txt")], "valid": []}
+        check_files(read_config(changed(config, "observations", str(tmp_path / "typo.csv"))))
+    language = {"name": "en", "source": "text", "train": [str(tmp_path / "x.txt")], "valid": ["y"]}
+    languages = [
+        language | {"train_tokens": 10_000, "valid_tokens": 10_000},
+        *config["corpora"]["languages"][1:],
+    ]
     with pytest.raises(InputError, match=r"corpora\.languages: en: train: .*no such file"):
-        check_files(changed(config, "corpora.languages", [language]))
+        check_files(read_config(changed(config, "corpora.languages", languages)))
 
 
 def test_every_scale_is_a_valid_overlay(config, root):
@@ -293,22 +315,88 @@ def test_every_scale_is_a_valid_overlay(config, root):
     for path in scales:
         overlay = yaml.safe_load(path.read_text())
         both = merged(config, overlay)
-        without_nulls(both)
-        check_config(both)
+        read_config(both)
         assert overlay["scale"] == path.stem
 
 
 def test_the_example_of_the_page_on_models_of_one_s_own_is_accepted(config, root):
     page = (root / "docs" / "own-models.md").read_text()
     update_config(config, yaml.safe_load(page.split("```yaml\n")[1].split("```")[0]))
-    without_nulls(config)
-    check_config(config)
-    assert anchor_sizes(config) == ["small"]
+    assert read_config(config).anchor_sizes() == ["small"]
 
 
-def test_the_schema_accepts_exactly_the_laws_and_protocols_there_are(root):
-    schema = yaml.safe_load((root / "schemas" / "config.schema.yaml").read_text())
-    laws = schema["properties"]["laws"]["properties"]
+def test_the_schema_accepts_exactly_the_laws_and_protocols_there_are():
+    schema = Config.model_json_schema()
+    laws = schema["$defs"]["Laws"]["properties"]
     about_target = {name for name, law in LAWS.items() if not law.offset} - {"chinchilla"}
     assert set(laws["target"]["items"]["enum"]) == about_target
     assert set(laws["protocols"]["items"]["enum"]) == set(PROTOCOLS)
+
+
+def test_the_schema_documents_every_section_and_is_printed_as_json(root):
+    command = [sys.executable, "-m", "ptpp.config"]
+    printed = json.loads(subprocess.run(command, cwd=root, capture_output=True).stdout)
+    assert printed == Config.model_json_schema()
+    assert all(section["description"] for section in printed["$defs"].values())
+    assert (
+        "mean base-domain loss"
+        in printed["$defs"]["Plan"]["properties"]["base_loss"]["description"]
+    )
+
+
+def test_what_a_file_leaves_out_has_a_default(config):
+    for key in ("columns", "where", "tensorboard", "jobs_per_gpu"):
+        config.pop(key, None)
+    config["plan"].pop("base_loss", None)
+    read_config(config)
+    assert (config["columns"], config["where"], config["tensorboard"]) == ({}, None, False)
+    assert config["plan"]["base_loss"] is None
+    assert config["pretraining"]["ptpp"] == [15, 31, 279]
+
+
+READ = [
+    ({"tensorboard": "true"}, {"tensorboard": True}),
+    ({"plan": {"law": "gated", "n_params": "1e9"}}, {"plan": {"law": "gated", "n_params": 10**9}}),
+    (
+        {"plan": {"forgetting": {"en": "0.2", "ar": "null"}}},
+        {"plan": {"forgetting": {"en": 0.2, "ar": None}}},
+    ),
+    ({"laws": {"target": ["dcpt"], "starts": "4"}}, {"laws": {"target": ["dcpt"], "starts": 4}}),
+    ({"pretraining": {"ptpp": ["2", "4.5"]}}, {"pretraining": {"ptpp": [2, 4.5]}}),
+    (
+        {"replays_per_job": "null", "observations": "null"},
+        {"replays_per_job": None, "observations": None},
+    ),
+    ({"scale": 7}, {"scale": "7"}),
+    ({"where": "ptpp < 100"}, {"where": "ptpp < 100"}),
+    ({"columns": {"D": "adapt_tokens*1e9"}}, {"columns": {"D": "adapt_tokens*1e9"}}),
+    ({"laws": "{starts: 4, target: [dcpt]}"}, {"laws": {"starts": 4, "target": ["dcpt"]}}),
+    ({"save_every": 2, "device": "cpu"}, {"save_every": 2, "device": "cpu"}),
+    ({"jobs_per_gpu": "many", "bogus": "1"}, {"jobs_per_gpu": "many", "bogus": "1"}),
+]
+
+
+@pytest.mark.parametrize("text,value", READ)
+def test_the_command_line_is_read_by_the_type_of_the_key(text, value):
+    read = read_command_line(text)
+    assert read == value
+    for key in value:
+        assert type(read[key]) is type(value[key])
+
+
+def test_what_the_command_line_sets_is_checked_as_anything_else(config):
+    update_config(config, read_command_line({"plan": {"law": "gatd"}, "tensorboard": "true"}))
+    with pytest.raises(InputError, match=r"config: plan\.law: found 'gatd'; accepted: dcpt"):
+        read_config(config)
+    update_config(config, read_command_line({"plan": {"law": "gated"}, "jobs_per_gpu": "many"}))
+    with pytest.raises(InputError, match="config: jobs_per_gpu: found 'many'; expected integer"):
+        read_config(config)
+
+
+def test_keys_about_a_finished_table_need_one(config):
+    with pytest.raises(InputError, match="config: where: is about a finished table"):
+        read_config(changed(config, "where", "ptpp < 100"))
+    mapping = changed(config, "columns", {"D": "adapt_tokens"})
+    with pytest.raises(InputError, match="config: columns: is about a finished table"):
+        read_config(mapping)
+    read_config(changed(mapping, "observations", "mine.csv"))

@@ -35,7 +35,7 @@ def dry_run(folder):
 def asked(tmp_path_factory):
     """A function: the lines of a dry run under a device that tell what a job asks for."""
     folder = tmp_path_factory.mktemp("asked")
-    for name in ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "ptpp", "scales"):
+    for name in ("Snakefile", "config.yaml", "rules", "scripts", "ptpp", "scales"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "report").symlink_to(ROOT / "report")
     sizes = [{"name": name} | SIZE | more for name, more in SIZES.items()]

@@ -1,23 +1,14 @@
-"""How far a sweep is: from records alone, and as `snakemake status` prints it."""
+"""How far a sweep is, from records alone; tests/workflow/test_interrupted.py runs the command."""
 
-import json
-import os
-import re
-import signal
-import subprocess
-import sys
 import time
 
-import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
 from snakemake.utils import update_config
-from test_workflow import KILLED, SMOKE, workflow_copy
 
 from ptpp.cost.estimate import cost_estimate
-from ptpp.jobs.heartbeat import is_live
-from ptpp.jobs.status import STATES, Planned, found, status_text, sweep_status
+from ptpp.jobs.status import STATES, PlannedJob, find_existing, status_text, sweep_status
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 update_config(CONFIG, yaml.safe_load((ROOT / "scales" / "smoke.yaml").read_text()))
@@ -28,16 +19,16 @@ NOW = 1_800_000_000.0
 def pretraining(ptpp, model="w8", size="w8"):
     name = f"{model}.ptpp{ptpp}"
     outputs = (f"trunks/{name}", f"runs/{name}.csv")
-    return Planned(f"pretrain/{name}", "pre-training", outputs, str(ptpp), model, size, 1)
+    return PlannedJob(f"pretrain/{name}", "pre-training", outputs, str(ptpp), model, size, 1)
 
 
 def adaptation(ptpp, model="w8", size="w8", runs=3):
     name = f"{model}.ptpp{ptpp}.replay0+0.5+1"
-    return Planned(f"adapt/{name}", "adaptation", (f"{name}.csv",), str(ptpp), model, size, runs)
+    return PlannedJob(f"adapt/{name}", "adaptation", (f"{name}.csv",), str(ptpp), model, size, runs)
 
 
-TEXT = Planned("tokenizer", "text", ("tokenizer",))
-SCORES = Planned("scores", "laws and tables", ("scores.csv",))
+TEXT = PlannedJob("tokenizer", "text", ("tokenizer",))
+SCORES = PlannedJob("scores", "laws and tables", ("scores.csv",))
 JOBS = [TEXT, *map(pretraining, (2, 4, 8)), *map(adaptation, (2, 4, 8)), SCORES]
 
 
@@ -145,7 +136,7 @@ def test_time_left_follows_what_was_measured_and_how_many_jobs_run():
     assert told.measured
     alone = sum(10 * seconds(job) for job in JOBS[2:7])
     assert told.seconds_left == pytest.approx(alone, abs=0.1)
-    half = mark(JOBS[1], tokens=tokens / 2, share=0.5, told=NOW - 60 + 5 * seconds(JOBS[1]))
+    half = mark(JOBS[1], tokens=tokens / 2, share=0.5, updated=NOW - 60 + 5 * seconds(JOBS[1]))
     assert status(done=[TEXT], marks=[half]).seconds_left == pytest.approx(
         alone + 5 * seconds(JOBS[1]), rel=0.01
     ), "a job at work tells how fast it is, too"
@@ -193,7 +184,9 @@ def test_files_are_found_by_folder(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b.csv").touch()
     there = [str(tmp_path / "a" / "b.csv"), str(tmp_path / "a")]
-    assert found([*there, str(tmp_path / "a" / "c.csv"), str(tmp_path / "d" / "e")]) == set(there)
+    assert find_existing([*there, str(tmp_path / "a" / "c.csv"), str(tmp_path / "d" / "e")]) == set(
+        there
+    )
 
 
 def test_two_thousand_jobs_take_well_under_a_second(tmp_path):
@@ -204,119 +197,8 @@ def test_two_thousand_jobs_take_well_under_a_second(tmp_path):
         open(path, "w").close()
     began = time.process_time()
     told = sweep_status(
-        jobs, found(outputs), [line(job, tokens=100) for job in jobs], [], COSTS, NOW
+        jobs, find_existing(outputs), [line(job, tokens=100) for job in jobs], [], COSTS, NOW
     )
     status_text(told, "logs")
     assert told.table.iloc[-1]["jobs"] == 2001
     assert time.process_time() - began < 1
-
-
-LONG = KILLED | {"scale": "long", "held_out": KILLED["held_out"] | {"ptpp": 900}}
-LONG |= {"pretraining": {"ptpp": [1, 2, 900]}, "tensorboard": True}  # the last takes minutes
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A workflow with one long stage and no results yet."""
-    folder = workflow_copy(tmp_path_factory.mktemp("status") / "ptpp")
-    (folder / "change.yaml").write_text(yaml.safe_dump(LONG))
-    return folder
-
-
-ARGUMENTS = [*SMOKE, "change.yaml"]
-
-
-def told_by(folder, snakemake, *arguments, target="status"):
-    """Printed text of `snakemake status`, as typed, and what it left for programs."""
-    command = [sys.executable, "-m", "snakemake", target, *(arguments or ARGUMENTS)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads((folder / "results/long/status.json").read_text())
-
-
-def test_every_job_that_a_complete_run_has_is_counted(folder, snakemake):
-    done = snakemake(folder, "--dry-run", *ARGUMENTS)
-    rules = re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
-    planned = {rule: int(count) for rule, count in rules}
-    _, told = told_by(folder, snakemake)
-    table = pd.DataFrame(told["table"])
-    assert table.iloc[-1]["jobs"] == planned["total"] - planned["all"]
-    jobs = table.groupby("what")["jobs"].sum()
-    assert jobs["pre-training"] == planned["pretrain"]
-    assert jobs["adaptation"] == planned["adapt"]
-    assert jobs["text"] == planned["tokenizer"] + planned["tokens"]
-
-
-def test_a_table_of_one_s_own_has_laws_and_tables_alone(folder, snakemake):
-    (folder / "mine.csv").write_text("n_params,ptpp,replay,loss,atpp\n")
-    own = ["--config", "observations=mine.csv"]
-    done = snakemake(folder, "--dry-run", *ARGUMENTS, *own)
-    rules = re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
-    planned = {rule: int(count) for rule, count in rules}
-    text, told = told_by(folder, snakemake, *ARGUMENTS, *own)
-    assert [row["what"] for row in told["table"]] == ["laws and tables", "all"]
-    assert told["table"][-1]["jobs"] == planned["total"] - planned["all"]
-    assert "Time left is not estimated." in text
-
-
-def test_status_of_a_sweep_that_runs_is_killed_and_fails(folder, snakemake):
-    target = "results/long/trunks/w16.ptpp900.safetensors"
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", target, *ARGUMENTS]
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    marks = folder / "results" / "long" / ".running" / "pretrain.w16.ptpp900.json"
-    deadline = time.monotonic() + 120
-    while not (marks.exists() and '"share": 0' in marks.read_text()):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    locks = {path: path.read_text() for path in (folder / ".snakemake/locks").iterdir()}
-    assert locks, "the workflow at work holds its lock"
-    text, told = told_by(folder, snakemake)
-    (running,) = told["running"]
-    assert (running["job"], running["what"]) == (
-        "pretrain/w16.ptpp900",
-        "w16 pre-training to PTPP 900",
-    )
-    assert told["table"][0]["done"] == 6, "all text but French to train on"
-    assert "\nrunning\n  w16 pre-training to PTPP 900, " in text
-    assert "by what was measured so far" in text
-    assert {path: path.read_text() for path in locks} == locks, "looking on leaves the lock alone"
-    assert snakemake(folder, "cost", *ARGUMENTS).returncode == 0
-    assert {path: path.read_text() for path in locks} == locks
-    assert process.poll() is None
-
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    mark = json.loads(marks.read_text())
-    while is_live(mark, mark["at"]):  # on a busy machine it takes a while to die
-        assert time.monotonic() < deadline + 60
-        time.sleep(0.05)
-    assert list(folder.glob("results/long/tensorboard/w16.ptpp900/events.*"))
-    assert list(folder.glob("results/long/.state/pretrain.w16.ptpp900/state.safetensors"))
-    text, told = told_by(folder, snakemake)
-    assert [one["job"] for one in told["interrupted"]] == ["pretrain/w16.ptpp900"], told
-    assert not told["running"]
-    assert "interrupted; the same command as before goes on\n  pretrain/w16.ptpp900: " in text
-
-    assert snakemake(folder, target, *ARGUMENTS, "--unlock").returncode == 0
-    wrong = {"pretraining": {"learning_rate": 1e9}}
-    (folder / "wrong.yaml").write_text(yaml.safe_dump(wrong))
-    first = "results/long/trunks/w16.ptpp1.safetensors"
-    assert snakemake(folder, first, *ARGUMENTS, "wrong.yaml").returncode != 0
-    lines = [
-        json.loads(line)
-        for path in folder.glob("results/long/logs/jobs.*.jsonl")
-        for line in path.read_text().splitlines()
-    ]
-    assert (lines[-1]["job"], lines[-1]["status"]) == ("pretrain/w16.ptpp1", "failed")
-    assert "lower" in lines[-1]["reason"]
-    text, told = told_by(folder, snakemake, *ARGUMENTS, "wrong.yaml")
-    assert told["failed"] == [{"job": "pretrain/w16.ptpp1", "reason": lines[-1]["reason"]}]
-    log = "results/long/logs/pretrain/w16.ptpp1.log"
-    assert f"pretrain/w16.ptpp1: {lines[-1]['reason']} ({log})" in text
-    assert lines[-1]["reason"] in (folder / log).read_text()

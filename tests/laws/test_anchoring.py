@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
 
+from ptpp.config import Config
 from ptpp.errors import InputError
-from ptpp.laws import FitSettings, early_to_late, fit, predict_loss
+from ptpp.laws import Experiment, FitSettings, early_to_late, fit
 from ptpp.laws.anchoring import (
     CHOICES,
     SWEEP_COLUMNS,
@@ -17,9 +17,8 @@ from ptpp.laws.anchoring import (
     random_cells,
     v_optimal_cells,
 )
-from ptpp.laws.uncertainty import Rows
 from ptpp.table.anchors import choose_anchors
-from ptpp.table.observations import is_stage, target_rows
+from ptpp.table.kinds import is_stage, target_rows
 from ptpp.table.protocols import CROSS_VALIDATIONS
 
 GRID = {"sizes": ["xs", "s"], "replay": list(REPLAYS), "atpp": list(ATPPS)}
@@ -30,11 +29,13 @@ CANDIDATES = ROWS[is_stage(ROWS, HELD_OUT) & (ROWS["size"] != "m")].reset_index(
 TARGETS = pd.DataFrame({"n_params": [1e9], "ptpp": [HELD_OUT], "replay": [0.25], "atpp": [16.0]})
 TARGETS["adapt_tokens"] = TARGETS["n_params"] * TARGETS["atpp"]
 SETTINGS = FitSettings(starts=2)
+FITTED = fit("gated_floor", EARLY)
 
 
 def sweep(table=TABLE, laws=("dcpt", "gated_floor"), grid=GRID, targets=TARGETS, **request):
-    request = SweepRequest(**{"counts": (0, 1, 5), "repeats": 2, **request})
-    return anchor_sweep(table, laws, "fr", HELD_OUT, grid, targets, request, SETTINGS)
+    usual = {"counts": (0, 5), "repeats": 2, "settings": SETTINGS}
+    request = SweepRequest(grid, targets, **{**usual, **request})
+    return anchor_sweep(Experiment(table, HELD_OUT), laws, "fr", request)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def swept():
 
 def test_every_law_count_and_choice_is_scored_on_the_same_rows(swept):
     assert list(swept.columns) == list(SWEEP_COLUMNS)
-    assert len(swept) == 2 * 3 * (1 + 2 + 1)  # laws x counts x (spread, random twice, v-optimal)
+    assert len(swept) == 2 * 2 * (1 + 2 + 1)  # laws x counts x (spread, random twice, v-optimal)
     assert swept["n_held_out"].nunique() == 1
     assert (swept["n_fit"] - swept["count"]).nunique() == 1
 
@@ -63,30 +64,29 @@ def test_losses_of_the_held_out_stage_decide_no_choice():
     spoilt = TABLE.assign(
         loss=np.where(is_stage(TABLE, HELD_OUT), TABLE["loss"] * 2, TABLE["loss"])
     )  # fmt: skip
-    record = fit("gated_floor", EARLY)
-    cells = v_optimal_cells(record, EARLY, CANDIDATES, TARGETS, 5)
+    cells = v_optimal_cells(FITTED, CANDIDATES, TARGETS, 5)
     late = target_rows(spoilt, "fr")
     late = late[is_stage(late, HELD_OUT) & (late["size"] != "m")].reset_index(drop=True)
-    assert v_optimal_cells(record, EARLY, late, TARGETS, 5) == cells
+    assert v_optimal_cells(FITTED, late, TARGETS, 5) == cells
     assert random_cells(GRID, 5, 0) == random_cells(GRID, 20, 0)[:5]
 
 
-def forecast_variance(record, cells):
+def forecast_variance(cells):
     """Variance of the log forecast at the target, by the normal equations of all rows at once."""
     chosen = [
         CANDIDATES[(CANDIDATES["size"] == c.size) & (CANDIDATES["replay"] == c.replay)
                    & (CANDIDATES["atpp"] == c.atpp)]
         for c in cells
     ]  # fmt: skip
-    rows = Rows.of(record, EARLY)
-    noise = np.sqrt(np.mean(rows.log_residuals(rows.best) ** 2))
+    rows = FITTED.problem
+    noise = np.sqrt(np.mean(rows.log_residuals(rows.theta) ** 2))
     law = rows.law
 
     def slopes(frame):
         inputs = {n: 1 - frame["replay"] if n == "share" else frame[n] for n in law.inputs}
         inputs = {name: values.to_numpy(float) for name, values in inputs.items()}
-        value = predict_loss(record, frame)
-        return (law.jacobian(rows.best, inputs, record.reference) / value[:, None])[:, rows.free]
+        value = FITTED.loss(frame)
+        return (law.jacobian(rows.theta, inputs, rows.reference) / value[:, None])[:, rows.free]
 
     design = np.concatenate([slopes(EARLY), *(slopes(c) for c in chosen)])
     width = np.array([p.to_solver(p.high) - p.to_solver(p.low) for p in law.parameters])[rows.free]
@@ -96,24 +96,24 @@ def forecast_variance(record, cells):
 
 
 def test_v_optimal_anchors_leave_less_variance_than_others():
-    record = fit("gated_floor", EARLY)
-    best = forecast_variance(record, v_optimal_cells(record, EARLY, CANDIDATES, TARGETS, 5))
-    assert best < forecast_variance(record, [])
-    assert best < forecast_variance(record, choose_anchors(["xs", "s"], REPLAYS, ATPPS, 5))
+    best = forecast_variance(v_optimal_cells(FITTED, CANDIDATES, TARGETS, 5))
+    assert best < forecast_variance([])
+    assert best < forecast_variance(choose_anchors(["xs", "s"], REPLAYS, ATPPS, 5))
     for seed in range(5):
-        assert best < forecast_variance(record, random_cells(GRID, 5, seed))
+        assert best < forecast_variance(random_cells(GRID, 5, seed))
     # The first one is the best of all single cells.
-    first = v_optimal_cells(record, EARLY, CANDIDATES, TARGETS, 1)
-    alone = [forecast_variance(record, [c]) for c in random_cells(GRID, 40, 0)]
-    assert forecast_variance(record, first) == pytest.approx(min(alone))
+    first = v_optimal_cells(FITTED, CANDIDATES, TARGETS, 1)
+    alone = [forecast_variance([c]) for c in random_cells(GRID, 40, 0)]
+    assert forecast_variance(first) == pytest.approx(min(alone))
 
 
-def test_the_schema_accepts_exactly_the_choices_and_cross_validations_there_are(root):
-    schema = yaml.safe_load((root / "schemas" / "config.schema.yaml").read_text())
-    laws = schema["properties"]["laws"]["properties"]
-    choices = laws["anchor_sweep"]["properties"]["choices"]["items"]["enum"]
-    assert tuple(choices) == CHOICES
-    assert tuple(laws["cross_validation"]["items"]["enum"]) == CROSS_VALIDATIONS
+def test_the_schema_accepts_exactly_the_choices_and_cross_validations_there_are():
+    schema = Config.model_json_schema()["$defs"]
+    assert tuple(schema["AnchorSweep"]["properties"]["choices"]["items"]["enum"]) == CHOICES
+    assert (
+        tuple(schema["Laws"]["properties"]["cross_validation"]["items"]["enum"])
+        == CROSS_VALIDATIONS
+    )
 
 
 def test_the_plan_s_targets_are_its_model_on_the_measured_grid():
@@ -134,4 +134,11 @@ def test_a_sweep_must_leave_something_to_score_and_know_its_choices():
     with pytest.raises(InputError, match="take every cell at the held-out stage 279"):
         sweep(laws=["gated"], grid=everything, counts=(60,), choices=("spread",))
     with pytest.raises(InputError, match="'best' is not known; accepted are spread, random"):
-        SweepRequest(counts=(1,), choices=("best",))
+        SweepRequest(GRID, TARGETS, counts=(1,), choices=("best",))
+
+
+def test_a_law_that_reads_the_base_loss_is_swept_with_v_optimal_anchors_too():
+    targets = plan_targets(GRID, n_params=8.1e9, ptpp=279, max_atpp=8, base_loss=2.9)
+    assert (targets["base_loss"] == 2.9).all()
+    table = sweep(laws=["checkpoint_informed"], targets=targets, counts=(3,), repeats=1)
+    assert set(table["choice"]) == set(CHOICES) and table["mae_rel"].notna().all()

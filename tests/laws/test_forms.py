@@ -13,7 +13,7 @@ TARGET_LAWS = [name for name, law in LAWS.items() if law.offset is None]
 SHARE_LAWS = [name for name in TARGET_LAWS if "S" in get_law(name).names]
 
 unit = st.floats(min_value=0, max_value=1)
-few = settings(max_examples=30)  # per law; every example draws a batch of rows
+few = settings(max_examples=12)  # per law; every example draws a batch of rows
 
 
 @st.composite
@@ -353,8 +353,6 @@ def test_replay_protects_and_adaptation_damages(data):
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 def test_each_law_documents_itself(law):
     assert law.equation and law.source and law.title
-    assert set(law.limits) == {"A -> 0", "D -> inf", "P -> inf", "r -> 0", "r -> 1"}
-    assert law.monotone and set(law.monotone) <= set(law.inputs)
     assert len(set(law.names)) == len(law.names)
     for parameter in law.parameters:
         assert parameter.low < parameter.high

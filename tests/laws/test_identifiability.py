@@ -5,21 +5,20 @@ import pandas as pd
 import pytest
 from laws_grid import ATPPS, HELD_OUT, REPLAYS, TARGET_PARAMS, observations
 
-from ptpp.laws import early_to_late, fit, split
+from ptpp.laws import FitSettings, bootstrap, early_to_late, fit, split
 from ptpp.laws.identifiability import (
     PROFILE_COLUMNS,
     THRESHOLD,
     cure,
+    describe_band,
     design_effect,
     deviance,
     kappa_band,
     profile,
-    reason,
     verdicts,
 )
-from ptpp.laws.uncertainty import BANDS, Rows, bootstrap
 from ptpp.table.anchors import choose_anchors
-from ptpp.table.observations import target_rows
+from ptpp.table.kinds import target_rows
 
 OBSERVATIONS = observations(noise=0.01)
 ROWS = target_rows(OBSERVATIONS, "fr")
@@ -33,29 +32,27 @@ INFORMED = fit("gated_floor", ANCHORED.fit)
 
 @pytest.fixture(scope="module")
 def early_profile():
-    return profile(FLOOR, EARLY.fit)
+    return profile(FLOOR)
 
 
 @pytest.fixture(scope="module")
 def early(early_profile):
-    return {v.parameter: v for v in verdicts(FLOOR, early_profile, EARLY.fit)}
+    return {v.parameter: v for v in verdicts(FLOOR, early_profile)}
 
 
 @pytest.fixture(scope="module")
 def anchored():
-    return {
-        v.parameter: v for v in verdicts(INFORMED, profile(INFORMED, ANCHORED.fit), ANCHORED.fit)
-    }
+    return {v.parameter: v for v in verdicts(INFORMED, profile(INFORMED))}
 
 
 def test_every_fitted_parameter_has_a_profile_that_is_zero_at_the_fit(early_profile):
     assert list(early_profile.columns) == list(PROFILE_COLUMNS)
-    fitted = set(FLOOR.params) - set(FLOOR.fixed)
+    fitted = set(FLOOR.record.params) - set(FLOOR.record.fixed)
     assert set(early_profile["parameter"]) == fitted
     for name, line in early_profile.groupby("parameter"):
-        at_fit = (line["value"] - FLOOR.params[name]).abs().idxmin()
+        at_fit = (line["value"] - FLOOR.record.params[name]).abs().idxmin()
         assert line.loc[at_fit, "deviance"] == pytest.approx(0, abs=1e-3)
-        assert (line["objective"] >= FLOOR.objective * (1 - 1e-6)).all()
+        assert (line["objective"] >= FLOOR.record.objective * (1 - 1e-6)).all()
         assert line["value"].is_monotonic_increasing
 
 
@@ -77,8 +74,8 @@ def test_intervals_of_identified_parameters_hold_the_truth(early):
 def test_a_term_that_the_data_lack_is_not_called_identified():
     rows = EARLY.fit
     rows = rows.assign(loss=5 - 0.1 * rows["replay"] - 0.2 * np.log(rows["atpp"]))  # no size in it
-    record = fit("dcpt", rows)
-    found = {v.parameter: v for v in verdicts(record, profile(record, rows), rows)}
+    fitted = fit("chinchilla", rows, FitSettings(starts=8))
+    found = {v.parameter: v for v in verdicts(fitted, profile(fitted))}
     assert "identified" not in {found["A"].verdict, found["alpha"].verdict}
     assert all(v.words.startswith(v.parameter) for v in found.values())
 
@@ -96,7 +93,7 @@ def test_rows_that_repeat_each_other_count_for_less():
 @pytest.mark.parametrize("spread", ["laplace", "normal"])
 def test_deviance_is_the_likelihood_ratio_of_the_errors(spread):
     # Residuals far above delta are Laplace errors, far below it normal ones.
-    rows = Rows.of(FLOOR, EARLY.fit)
+    rows = FLOOR.problem
     n, times = len(rows.loss), 2 if spread == "laplace" else 1
     least = n * 1e-3 * 1e-1 if spread == "laplace" else n * 1e-6 * 1e-4
     (found,) = deviance(np.array([1.05 * least]), least, rows, 1.0)
@@ -105,21 +102,24 @@ def test_deviance_is_the_likelihood_ratio_of_the_errors(spread):
 
 
 def test_the_forecast_over_the_band_differs_where_the_fit_does_not():
-    draws = bootstrap(FLOOR, EARLY.fit, 1)
-    table = kappa_band(FLOOR, draws, EARLY.fit, EARLY.held_out.drop(columns="loss"))
+    fitted = bootstrap(FLOOR, 1)
+    table = kappa_band(fitted, EARLY.held_out.drop(columns="loss"))
     assert set(table["parameter"]) == {"kappa"}
-    assert (table["value"].min(), table["value"].max()) == BANDS["kappa"]
+    assert (table["value"].min(), table["value"].max()) == fitted.law.parameters[-1].band
     assert np.ptp(table["objective"]) < 0.02 * table["objective"].min()
     assert np.ptp(table["mean_loss"]) > 0.05
 
 
-def test_the_reason_and_the_cure_are_told():
-    assert reason([15, 31]).startswith("2 PTPP stages (15, 31) cannot identify kappa")
-    told = cure(OBSERVATIONS, "fr", HELD_OUT)
-    assert "a third stage at PTPP 62" in told
-    assert "anchors at PTPP 279" in told
+def test_the_reason_and_the_cure_are_described():
+    assert describe_band(bootstrap(FLOOR, 1)) == (
+        "2 PTPP stages (15, 31) cannot identify kappa, the curvature of the floor: the forecast is "
+        "the band over kappa from 0.15 to 0.7"
+    )
+    words = cure(OBSERVATIONS, "fr", HELD_OUT)
+    assert "a third stage at PTPP 62" in words
+    assert "anchors at PTPP 279" in words
     # 6 N tokens: 248 N of pre-training and 16 N of adaptation, N = 16832.
-    assert f"{6 * 16832**2 * (248 + 16):.2g} FLOPs" in told
+    assert f"{6 * 16832**2 * (248 + 16):.2g} FLOPs" in words
 
 
 def test_the_threshold_is_that_of_a_90_percent_interval():
@@ -128,7 +128,7 @@ def test_the_threshold_is_that_of_a_90_percent_interval():
 
 def test_without_noise_every_parameter_is_identified_tightly():
     rows = target_rows(observations("gated"), "fr")
-    record = fit("gated", rows)
-    for verdict in verdicts(record, profile(record, rows), rows):
+    fitted = fit("gated", rows, FitSettings(starts=8))
+    for verdict in verdicts(fitted, profile(fitted)):
         assert verdict.verdict == "identified"
         assert pd.notna([verdict.low, verdict.high]).all()

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from laws_grid import HELD_OUT, observations
 
 from ptpp.errors import InputError
-from ptpp.laws import early_to_late, fit, score, score_fit, scores_frame
-from ptpp.table.observations import seed_noise, target_rows
+from ptpp.laws import Experiment, FitSettings, score
+from ptpp.laws.experiment import score_table
+from ptpp.table.noise import seed_noise
 
 losses = st.lists(st.floats(min_value=0.5, max_value=10), min_size=3, max_size=20)
 
@@ -59,14 +60,12 @@ def test_unequal_or_no_rows_are_refused(observed, predicted):
 
 def test_the_score_table_stands_beside_the_noise_floor():
     table = observations("gated", noise=0.004)
-    parts = early_to_late(target_rows(table, "fr"), HELD_OUT)
-    noise = seed_noise(table[table["domain"] == "fr"])
-    rows = [
-        score_fit(fit(law, parts.fit, None, "early_to_late", "fr"), parts.held_out, noise)
-        for law in ("gated", "dcpt")
-    ]
-    frame = scores_frame(rows)
+    experiment = Experiment(table, HELD_OUT)
+    few = FitSettings(starts=4)
+    fits = [experiment.fit(law, "early_to_late", "fr", few) for law in ("gated", "dcpt")]
+    frame = score_table(fits, experiment)
     assert frame.columns[:5].tolist() == ["law", "protocol", "domain", "n_fit", "n_held_out"]
     assert frame["law"].tolist() == ["dcpt", "gated"]  # in the order of the zoo
     assert (frame["n_held_out"] == 60).all() and (frame["n_fit"] == 120).all()
-    assert (frame["noise_floor"] == noise).all()
+    late = table[(table["domain"] == "fr") & (table["ptpp"] == HELD_OUT)]
+    assert (frame["noise_floor"] == seed_noise(late)).all()

@@ -1,5 +1,7 @@
 """Bootstrap and prediction intervals: what is resampled, what is certain, what is covered."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,38 +10,29 @@ from hypothesis import strategies as st
 from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
 
 from ptpp.errors import InputError
-from ptpp.laws import early_to_late, fit, predict_loss, split
-from ptpp.laws.uncertainty import (
-    BANDS,
-    Draws,
-    Rows,
-    band,
-    bootstrap,
-    coverage,
-    predict_loss_draws,
-    prediction_interval,
-    resample_counts,
-    run_numbers,
-)
+from ptpp.laws import Draws, FitSettings, bootstrap, early_to_late, fit, get_law, split
+from ptpp.laws.solver import huber
+from ptpp.laws.uncertainty import coverage, refits, resample_counts, run_numbers
 from ptpp.table.anchors import choose_anchors
-from ptpp.table.observations import forgetting_rows, target_rows
+from ptpp.table.kinds import forgetting_rows, target_rows
 
 ANCHORS = choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20)
 ROWS = target_rows(observations(noise=0.01), "fr")
 EARLY = early_to_late(ROWS, HELD_OUT)
 ANCHORED = split("with_anchors", ROWS, HELD_OUT, ANCHORS)
 FLOOR = fit("gated_floor", EARLY.fit)
+BAND = get_law("gated_floor").parameters[-1].band
 INFORMED = fit("gated_floor", ANCHORED.fit)
 
 
 @pytest.fixture(scope="module")
 def banded():
-    return bootstrap(FLOOR, EARLY.fit, 60)
+    return bootstrap(FLOOR, 60)
 
 
 @pytest.fixture(scope="module")
 def informed():
-    return bootstrap(INFORMED, ANCHORED.fit, 60)
+    return bootstrap(INFORMED, 60)
 
 
 def test_all_rows_of_a_run_are_drawn_together_and_each_stage_keeps_its_weight():
@@ -86,23 +79,21 @@ def test_every_draw_can_be_fitted(sizes, stages, replays, seed):
 def test_without_noise_every_draw_finds_the_law():
     rows = target_rows(observations("gated"), "fr")
     parts = early_to_late(rows, HELD_OUT)
-    record = fit("gated", parts.fit)
-    draws = bootstrap(record, parts.fit, 10)
-    low, high = prediction_interval(record, draws, parts.held_out)
+    low, high = bootstrap(fit("gated", parts.fit), 10).interval(parts.held_out)
     np.testing.assert_allclose(low, parts.held_out["loss"], rtol=1e-4)
     np.testing.assert_allclose(high, parts.held_out["loss"], rtol=1e-4)
 
 
 def test_intervals_of_the_true_law_cover_held_out_losses_about_as_often_as_they_say(informed):
-    low, high = prediction_interval(INFORMED, informed, ANCHORED.held_out, level=0.9)
+    low, high = informed.interval(ANCHORED.held_out, level=0.9)
     assert 0.75 <= coverage(ANCHORED.held_out["loss"], low, high) <= 1
-    predicted = predict_loss(INFORMED, ANCHORED.held_out)
+    predicted = informed.loss(ANCHORED.held_out)
     assert ((low < predicted) & (predicted < high)).all()
 
 
 def test_intervals_without_noise_and_of_a_lower_level_are_narrower(informed):
     def width(**how):
-        low, high = prediction_interval(INFORMED, informed, ANCHORED.held_out, **how)
+        low, high = informed.interval(ANCHORED.held_out, **how)
         return high - low
 
     assert (width(noise=False) < width()).all()
@@ -110,33 +101,39 @@ def test_intervals_without_noise_and_of_a_lower_level_are_narrower(informed):
 
 
 def test_a_curvature_that_two_stages_cannot_tell_is_drawn_from_its_whole_band(banded):
-    assert banded.drawn == ("kappa",)
-    kappa = banded.params[:, banded.names.index("kappa")]
-    low, high = BANDS["kappa"]
+    draws, law, problem = banded.draws, banded.law, banded.problem
+    assert draws.drawn == ("kappa",)
+    kappa = draws.params[:, draws.names.index("kappa")]
+    low, high = BAND
     assert low <= kappa.min() < low + 0.1
     assert high - 0.1 < kappa.max() <= high
     # The band fits the rows equally well and yet forecasts differently.
-    rows = Rows.of(FLOOR, EARLY.fit)
-    law = rows.law
     objectives = [
-        rows.objective(law.to_solver(dict(zip(law.names, p, strict=True))))
-        for p in banded.band_params
+        problem.objective(law.to_solver(dict(zip(law.names, p, strict=True))))
+        for p in draws.band_params
     ]
-    assert max(objectives) < 1.02 * FLOOR.objective
-    least, most = band(FLOOR, banded, EARLY.held_out)
+    assert max(objectives) < 1.02 * FLOOR.record.objective
+    least, most = banded.band(EARLY.held_out)
     assert ((most - least) / least).mean() > 0.02
 
 
 def test_with_anchors_there_is_no_band(informed):
-    assert informed.drawn == ()
-    assert band(INFORMED, informed, ANCHORED.held_out) is None
+    assert informed.draws.drawn == ()
+    assert informed.band(ANCHORED.held_out) is None
+
+
+def test_a_band_belongs_to_the_floor_s_curvature_and_not_to_a_name():
+    """`saturating_gate` has a kappa too: how fast its gate saturates, which has no band."""
+    fitted = bootstrap(fit("saturating_gate", EARLY.fit, FitSettings(starts=4)), 60)
+    assert fitted.draws.drawn == ("kappa",)
+    kappa = fitted.draws.params[:, fitted.draws.names.index("kappa")]
+    assert kappa.max() > 1.2  # anywhere within its bounds
+    assert fitted.draws.band_name == "" and fitted.band(EARLY.held_out) is None
 
 
 def test_forgetting_draws_predict_losses_not_changes():
     parts = early_to_late(forgetting_rows(observations(noise=0.01), "en"), HELD_OUT)
-    record = fit("forgetting", parts.fit)
-    draws = bootstrap(record, parts.fit, 5)
-    predicted = predict_loss_draws(record, draws.params, parts.held_out)
+    predicted = bootstrap(fit("forgetting", parts.fit), 5).loss_draws(parts.held_out)
     assert predicted.shape == (5, len(parts.held_out))
     np.testing.assert_allclose(
         predicted, np.tile(parts.held_out["loss"], (5, 1)), rtol=0.2
@@ -144,7 +141,8 @@ def test_forgetting_draws_predict_losses_not_changes():
 
 
 def test_equal_seeds_give_equal_draws_and_the_file_gives_them_back(tmp_path, banded):
-    again = bootstrap(FLOOR, EARLY.fit, 60)
+    again = bootstrap(FLOOR, 60).draws
+    banded = banded.draws
     again.to_npz(tmp_path / "a.b.npz")
     banded.to_npz(tmp_path / "c.npz")
     assert (tmp_path / "a.b.npz").read_bytes() == (tmp_path / "c.npz").read_bytes()
@@ -171,6 +169,44 @@ def test_a_damaged_or_absent_file_is_refused_in_one_line(tmp_path):
 
 def test_other_rows_than_the_fit_s_are_refused():
     with pytest.raises(InputError, match="60 rows, but its fit was made on 120"):
-        bootstrap(FLOOR, EARLY.held_out)
+        bootstrap(replace(FLOOR, rows=EARLY.held_out))
     with pytest.raises(InputError, match="0 draws; accepted is 1 or more"):
         resample_counts(EARLY.fit, 0)
+
+
+def refit(fitted, weights):
+    """Params as the solver's vectors and objectives of refits to weighted rows."""
+    starts = np.tile(fitted.theta, (len(weights), 1))
+    return refits(fitted.problem, starts, fitted.problem.free, weights.astype(float))
+
+
+@pytest.mark.parametrize("law", ["gated_floor", "transfer_offset"])
+def test_refits_equal_fits_of_the_resampled_rows(law):
+    fitted = fit(law, ROWS, FitSettings(starts=8))
+    counts = np.random.default_rng(0).multinomial(len(ROWS), np.full(len(ROWS), 1 / 180), size=2)
+    for count, theta, objective in zip(counts, *refit(fitted, counts), strict=True):
+        copies = ROWS.loc[ROWS.index.repeat(count)]
+        # The drawn fit may find a better minimum elsewhere, but never a better one nearby.
+        drawn = fit(law, copies, FitSettings(starts=4)).record
+        assert drawn.objective * (1 - 1e-6) <= objective <= drawn.objective * 1.05
+        there = replace(fitted.record, params=fitted.law.from_solver(theta))
+        residuals = np.log(replace(fitted, record=there).loss(copies) / copies["loss"])
+        assert objective == pytest.approx(huber(residuals, 1e-3).sum(), rel=1e-7)
+
+
+def test_equal_weights_give_the_fit_itself():
+    fitted = INFORMED
+    thetas, objectives = refit(fitted, np.ones((2, len(fitted.rows))))
+    np.testing.assert_allclose(objectives, fitted.record.objective, rtol=1e-6)
+    np.testing.assert_allclose(thetas[0], thetas[1])
+
+
+def test_a_bootstrap_spreads_as_refitting_fresh_noise_does():
+    few = FitSettings(starts=8)
+    rows = [target_rows(observations("gated", 0.01, seed), "fr") for seed in range(7)]
+    fits = [fit("gated", each, few) for each in rows]
+    spread = bootstrap(fits[0], 60).loss_draws(ROWS).std(axis=0).mean()
+    fresh = [one.loss(ROWS) for one in fits[1:]]
+    assert 0.5 < spread / np.std(fresh, axis=0).mean() < 2
+    truth = target_rows(observations("gated"), "fr")["loss"]
+    assert np.abs(fits[0].loss(ROWS) - truth).mean() < 3 * spread

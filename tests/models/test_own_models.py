@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 from own_models import save_gpt2, save_llama, save_llama_tokenizer
-from test_workflow import workflow_copy
 from training_driver import fresh, start_server
+from workflow import copy_workflow
 
 from ptpp.errors import InputError, Interrupted
 from ptpp.models import external as given_module
@@ -23,7 +23,7 @@ from ptpp.models.sizes import Shape
 from ptpp.table.observations import read_observations
 from ptpp.text.store import open_store, write_store
 from ptpp.text.synthetic.documents import generate
-from ptpp.text.tokenizer import load_tokenizer, take_tokenizer
+from ptpp.text.tokenizer import adopt_tokenizer, load_tokenizer
 from ptpp.training.adoption import count_parameters, take_checkpoint
 from ptpp.training.launch import train_job
 from ptpp.training.text import Text
@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
     """A tokenizer, token stores and one model of each type."""
     path = tmp_path_factory.mktemp("own")
     brought = save_llama_tokenizer(path / "brought")
-    take_tokenizer(str(brought), None, 600, path / "tokenizer")
+    adopt_tokenizer(str(brought), None, 600, path / "tokenizer")
     tokenizer = load_tokenizer(path / "tokenizer")
     for name, language in LANGUAGES.items():
         for split, tokens in (("train", 20_000), ("valid", 2_000)):
@@ -424,7 +424,7 @@ def finished(tmp_path_factory):
     import subprocess
     import sys
 
-    folder = workflow_copy(tmp_path_factory.mktemp("experiment") / "ptpp")
+    folder = copy_workflow(tmp_path_factory.mktemp("experiment") / "ptpp")
     (folder / "own.yaml").write_text(yaml.safe_dump(experiment(folder)))
     command = [sys.executable, "-m", "snakemake", "--cores", "2", FIT, *OWN]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
@@ -466,8 +466,8 @@ def test_models_of_one_s_own_run_from_their_files_to_a_fit(finished, snakemake):
 
 def test_the_whole_report_is_planned_without_any_pre_training(finished, snakemake):
     jobs = planned(finished, snakemake, "all")
-    assert {"scores", "plan", "costs", "figure_adaptation"} <= set(jobs)
-    assert not {"pretrain", "adopt", "adapt", "figure_pretraining"} & set(jobs)
+    assert {"law_tables", "plan", "costs", "figures_sweep"} <= set(jobs)
+    assert not {"pretrain", "adopt", "adapt"} & set(jobs)
 
 
 def test_status_counts_models_of_one_s_own(finished, snakemake):
@@ -502,7 +502,7 @@ def test_sizes_of_both_kinds_share_the_given_tokenizer(finished, snakemake):
 def test_without_a_held_out_stage_it_ends_with_the_measurements(finished, snakemake):
     change = {"held_out": {"ptpp": None}}
     jobs = planned(finished, snakemake, "all", change)
-    measured = {"observations", "costs", "seed_noise", "figure_adaptation", "figure_forgetting"}
+    measured = {"observations", "costs", "figures_sweep", "report"}
     assert set(jobs) == measured
     done = snakemake(finished, *OWN, "change.yaml")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -510,7 +510,7 @@ def test_without_a_held_out_stage_it_ends_with_the_measurements(finished, snakem
     costs = pd.read_csv(own / "tables" / "costs.csv")
     assert set(costs.kind) == {"adoption", "adaptation", "all"}
     assert (own / "report.html").stat().st_size
-    done = snakemake(finished, "--dry-run", "scores", *OWN, "change.yaml")
+    done = snakemake(finished, "--dry-run", "law_tables", *OWN, "change.yaml")
     assert done.returncode != 0
     assert "held_out.ptpp: null measures only" in done.stdout + done.stderr
 

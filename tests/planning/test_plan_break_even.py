@@ -1,20 +1,22 @@
 """Break-even against training from scratch, and the next measurement worth buying."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from laws_grid import HELD_OUT, REFERENCE, TARGET_PARAMS, observations
-from plan_fits import FORGETTING, SIMPLE, N, record, request, with_draws
+from plan_fits import FORGETTING, SIMPLE, N, fit_by, request, with_draws, with_record
 
 from ptpp.errors import InputError
-from ptpp.laws.experiment import split_rows
-from ptpp.laws.fitting import FitSettings, fit, predict
-from ptpp.laws.uncertainty import bootstrap
+from ptpp.laws import Experiment, FitSettings, bootstrap, fit
+from ptpp.laws.base_loss import BaseLosses
 from ptpp.planning import (
-    Fitted,
+    Supplement,
     candidate_cells,
-    fitted_scratch,
-    fitted_transfer,
+    find_base_loss,
+    fit_scratch,
+    fit_transfer,
     make_plan,
     next_measurements,
     plan_table,
@@ -22,9 +24,10 @@ from ptpp.planning import (
     supplements,
 )
 from ptpp.planning.break_even import break_even_table, by_measurement, by_transfer
-from ptpp.planning.measurement import Seen, variance_cut
+from ptpp.planning.measurement import variance_cut
 
-TRANSFER = record("transfer_offset", TARGET_PARAMS)
+EXPERIMENT = Experiment(observations(noise=0.01), HELD_OUT)
+TRANSFER = fit_by("transfer_offset", TARGET_PARAMS)
 PLAN = plan_table([make_plan(request(forgetting_limits={}, target_loss=3.8), SIMPLE, {})])
 ROW = PLAN.to_dict("records")[0]
 
@@ -36,11 +39,11 @@ def chinchilla_loss(n_params, tokens):
 
 
 def test_by_transfer_a_run_without_pretraining_reaches_the_same_loss_of_the_law():
-    found = by_transfer(ROW, Fitted(TRANSFER))
+    found = by_transfer(ROW, TRANSFER)
     here = {k: np.array([float(ROW[k])]) for k in ("n_params", "ptpp", "replay", "adapt_tokens")}
-    bare = record("transfer_offset", {**TARGET_PARAMS, "tau": 1e-12})
+    bare = fit_by("transfer_offset", {**TARGET_PARAMS, "tau": 1e-12})
     there = {**here, "adapt_tokens": np.array([found.scratch_tokens])}
-    assert predict(bare, there) == pytest.approx(predict(TRANSFER, here), rel=1e-9)
+    assert bare.value(there) == pytest.approx(TRANSFER.value(here), rel=1e-9)
     assert found.scratch_tokens > found.adapt_tokens
     assert found.ratio == pytest.approx(found.scratch_flops / found.adapt_flops)
     assert found.break_even_atpp == pytest.approx(found.scratch_tokens / N)
@@ -50,7 +53,7 @@ def test_by_transfer_a_run_without_pretraining_reaches_the_same_loss_of_the_law(
 
 
 def test_by_measurement_the_tokens_at_which_the_measured_law_has_the_plans_loss():
-    scratch = Fitted(record("chinchilla", TARGET_PARAMS))
+    scratch = fit_by("chinchilla", TARGET_PARAMS)
     found = by_measurement(ROW, scratch)
     assert chinchilla_loss(N, found.scratch_tokens) == pytest.approx(ROW["target_loss"], rel=1e-9)
     assert found.reached == 1
@@ -58,15 +61,15 @@ def test_by_measurement_the_tokens_at_which_the_measured_law_has_the_plans_loss(
 
 
 def test_a_loss_that_no_run_from_scratch_reaches_is_said_to_be_out_of_reach():
-    hopeless = record("chinchilla", {**TARGET_PARAMS, "E": 10.0})
-    found = by_measurement(ROW, Fitted(hopeless))
+    hopeless = fit_by("chinchilla", {**TARGET_PARAMS, "E": 10.0})
+    found = by_measurement(ROW, hopeless)
     assert np.isinf(found.scratch_tokens) and np.isinf(found.ratio)
     assert found.reached == 0
 
 
 def test_draws_give_an_interval_and_the_share_that_gets_there():
     shifts = np.append(np.linspace(-0.1, 0.1, 19), [10.0])  # one draw of 20 never gets there
-    scratch = with_draws(record("chinchilla", TARGET_PARAMS), {"E": shifts})
+    scratch = with_draws(fit_by("chinchilla", TARGET_PARAMS), {"E": shifts})
     found = by_measurement(ROW, scratch)
     assert found.scratch_tokens_low < found.scratch_tokens < found.scratch_tokens_high
     assert found.reached == pytest.approx(0.95)
@@ -80,24 +83,24 @@ def test_a_table_of_runs_from_scratch_is_read_and_fitted(tmp_path):
     table = pd.DataFrame(rows, columns=["n_params", "adapt_tokens"])
     table["loss"] = chinchilla_loss(table["n_params"], table["adapt_tokens"])
     table.to_csv(tmp_path / "scratch.csv", index=False)
-    fitted = fitted_scratch(tmp_path / "scratch.csv", "fr", FitSettings(starts=8))
+    fitted = fit_scratch(tmp_path / "scratch.csv", "fr", FitSettings(starts=8))
     found = by_measurement(ROW, fitted)
-    expected = by_measurement(ROW, Fitted(record("chinchilla", TARGET_PARAMS)))
+    expected = by_measurement(ROW, fit_by("chinchilla", TARGET_PARAMS))
     assert found.scratch_tokens == pytest.approx(expected.scratch_tokens, rel=0.02)
     assert np.isnan(found.scratch_tokens_low)
 
 
 def test_only_laws_that_know_no_pretraining_speak_of_runs_from_scratch():
     with pytest.raises(InputError, match="law gated_floor reads ptpp, which no run from scratch"):
-        by_measurement(ROW, Fitted(record("gated_floor", TARGET_PARAMS)))
+        by_measurement(ROW, fit_by("gated_floor", TARGET_PARAMS))
     with pytest.raises(InputError, match="a fit of dcpt; accepted is transfer_offset"):
-        by_transfer(ROW, Fitted(SIMPLE))
+        by_transfer(ROW, SIMPLE)
 
 
 def test_where_no_transfer_can_be_fitted_the_table_says_why():
-    rows = split_rows(observations(), "dcpt", "early_to_late", "fr", HELD_OUT).fit
+    rows = Experiment(observations(), HELD_OUT).split("dcpt", "early_to_late", "fr").fit
     one_stage = rows[rows.ptpp == 15]
-    reason = fitted_transfer(one_stage, "early_to_late", FitSettings(starts=2), 5)
+    reason = fit_transfer(one_stage, "early_to_late", FitSettings(starts=2), 5)
     assert "a law of PTPP needs at least 2 stages" in reason
     table = break_even_table(PLAN, {"with_anchors": reason})
     assert table.note.tolist() == [reason]
@@ -116,10 +119,7 @@ def test_the_variance_that_a_measurement_settles_is_the_textbook_one():
 
 @pytest.fixture(scope="module")
 def seen():
-    table = observations(noise=0.01)
-    rows = split_rows(table, "gated", "early_to_late", "fr", HELD_OUT).fit
-    fitted = fit("gated", rows, FitSettings(starts=4), "early_to_late", "fr")
-    return Seen(Fitted(fitted, bootstrap(fitted, rows, 60)), rows)
+    return bootstrap(EXPERIMENT.fit("gated", "early_to_late", "fr", FitSettings(starts=4)), 60)
 
 
 def test_candidates_are_cells_that_were_not_seen_and_cost_their_checkpoint(seen):
@@ -149,8 +149,7 @@ def test_next_measurements_are_ranked_by_what_they_settle_per_flop(seen):
 def test_measuring_the_best_cell_does_narrow_the_forecast(seen):
     """The cut that was promised, against a refit with that cell in the table."""
     plan = dict(ROW, law="gated", protocol="early_to_late")
-    table = observations(noise=0.01)
-    late = split_rows(table, "gated", "early_to_late", "fr", HELD_OUT).held_out
+    late = EXPERIMENT.split_of(seen).held_out
     keys = ["n_params", "ptpp", "replay", "atpp"]
     cells = candidate_cells(seen.rows, plan, [HELD_OUT])
     found = next_measurements(plan, seen, {}, cells).merge(late[keys], on=keys)
@@ -158,33 +157,24 @@ def test_measuring_the_best_cell_does_narrow_the_forecast(seen):
     # Anchors at one replay ratio: the whole run up to the best cell, as one would measure it.
     run = late[(late.n_params == best.n_params) & (late.replay == best.replay)]
     rows = pd.concat([seen.rows, run], ignore_index=True)
-    fitted = fit("gated", rows, FitSettings(starts=4), "early_to_late", "fr")
-    draws = bootstrap(fitted, rows, 60)
+    more = bootstrap(fit("gated", rows, FitSettings(starts=4), "early_to_late", "fr"), 60)
     point = pd.DataFrame([plan])
 
-    def spread(record, draws):
-        from ptpp.laws.fitting import predict_draws
+    def spread(fitted):
+        return np.subtract(*np.quantile(fitted.loss_draws(point)[:, 0], [0.95, 0.05]))
 
-        values = predict_draws(record, draws.params, point)[:, 0]
-        return np.subtract(*np.quantile(values, [0.95, 0.05]))
-
-    assert spread(fitted, draws) < spread(seen.fitted.record, seen.fitted.draws)
+    assert spread(more) < spread(seen)
 
 
 def test_every_table_of_a_plan_is_made(seen):
     forgetting = with_draws(FORGETTING, {"F": np.linspace(-0.05, 0.05, 60)})
-    fields = vars(forgetting.record) | {"protocol": "early_to_late", "domain": "en"}
-    other = Fitted(type(forgetting.record)(**fields), forgetting.draws)
+    forgetting = with_record(forgetting, protocol="early_to_late", domain="en")
+    forgetting = replace(forgetting, rows=seen.rows.head(2))
     wanted = request(forgetting_limits={"en": 0.5})
-    fitted = [seen.fitted, other]
-    tables = plan_tables(wanted, fitted)
-    rows = {
-        ("gated", "early_to_late", "fr"): seen.rows,
-        ("forgetting", "early_to_late", "en"): seen.rows.head(2),
-    }
-    tables |= supplements(
-        wanted, tables["plan"], fitted, rows, [15, 31, HELD_OUT], FitSettings(starts=2), best=3
-    )
+    fits = [seen, forgetting]
+    tables = plan_tables(wanted, fits)
+    supplement = Supplement([15, 31, HELD_OUT], FitSettings(starts=2), best=3)
+    tables |= supplements(wanted, tables["plan"], fits, supplement)
     assert set(tables) == {
         *("plan", "robust", "least_loss", "relaxations"),
         *("front", "break_even", "next_measurement"),
@@ -193,3 +183,23 @@ def test_every_table_of_a_plan_is_made(seen):
     assert {"cut_target_loss", "cut_forgetting_en"} <= set(tables["next_measurement"].columns)
     assert tables["break_even"].basis.tolist() == ["transfer"]
     assert tables["least_loss"].kind.tolist() == ["point", "robust"]
+    assert "base_loss" not in tables["plan"]
+
+
+def test_every_table_is_made_for_a_law_that_reads_the_base_loss():
+    few = FitSettings(starts=4)
+    fits = [EXPERIMENT.fit("checkpoint_informed", "early_to_late", "fr", few)]
+    fits.append(EXPERIMENT.fit("forgetting", "early_to_late", "en", few))
+    fits = [bootstrap(one, 12) for one in fits]
+    base_losses = BaseLosses.of(EXPERIMENT.observations, "fr")
+    wanted = find_base_loss(request(forgetting_limits={"en": 0.5}), fits, base_losses)
+    assert wanted.base_loss_source == "measured"
+    tables = plan_tables(wanted, fits)
+    supplement = Supplement([15, 31, HELD_OUT], few, base_losses)
+    tables |= supplements(wanted, tables["plan"], fits, supplement)
+    for name in ("plan", "robust", "least_loss"):
+        assert set(tables[name].base_loss) == {wanted.base_loss}
+        assert set(tables[name].base_loss_source) == {"measured"}
+    cells = tables["next_measurement"]
+    assert len(cells) == 10 and cells.base_loss.nunique() > 1
+    assert len(tables["front"])

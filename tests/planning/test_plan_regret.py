@@ -1,24 +1,21 @@
 """Plans checked against measured cells: the true law has no regret, wrong ones are told apart."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from laws_grid import FORGETTING_PARAMS, HELD_OUT, TARGET_PARAMS, observations
-from plan_fits import record, with_draws
+from plan_fits import fit_by, with_draws, with_record
 
 from ptpp.errors import InputError
-from ptpp.planning import Fitted, regret_cases, regret_table
-from ptpp.planning.regret import LATEST_STAGE, measured
+from ptpp.laws import Experiment
+from ptpp.planning import regret_cases, regret_table
+from ptpp.planning.regret import LATEST_STAGE, true_cells
 from ptpp.table.anchors import Cell
-from ptpp.table.observations import is_stage
+from ptpp.table.kinds import is_stage
 
 TABLE = observations()
-TRUE = Fitted(replace(record("gated_floor", TARGET_PARAMS), domain="fr"))
-FORGETTING = [
-    Fitted(replace(record("forgetting", FORGETTING_PARAMS), domain=domain))
-    for domain in ("en", "ar")
-]
+EXPERIMENT = Experiment(TABLE, HELD_OUT)
+TRUE = fit_by("gated_floor", TARGET_PARAMS, "fr")
+FORGETTING = [fit_by("forgetting", FORGETTING_PARAMS, domain) for domain in ("en", "ar")]
 
 
 def summary(cases, goal, law, kind="point"):
@@ -32,10 +29,9 @@ def summary(cases, goal, law, kind="point"):
 @pytest.fixture(scope="module")
 def cases():
     blind = {**TARGET_PARAMS, "delta": 0.0, "G": 1e-9, "E": TARGET_PARAMS["E"] + 0.3}
-    wrong = Fitted(replace(record("gated_floor", blind), domain="fr", law="gated_floor"))
-    wrong = Fitted(replace(wrong.record, protocol="early_to_late"))
-    others = [Fitted(replace(one.record, protocol="early_to_late")) for one in FORGETTING]
-    return regret_cases(TABLE, [TRUE, wrong, *FORGETTING, *others], HELD_OUT)
+    wrong = with_record(fit_by("gated_floor", blind, "fr"), protocol="early_to_late")
+    others = [with_record(one, protocol="early_to_late") for one in FORGETTING]
+    return regret_cases([TRUE, wrong, *FORGETTING, *others], EXPERIMENT)
 
 
 def test_the_true_law_has_no_regret(cases):
@@ -72,7 +68,7 @@ def test_every_law_is_asked_the_same(cases):
 
 
 def test_the_excess_is_what_the_table_says_of_the_chosen_cell(cases):
-    truth = measured(TABLE, "fr", ["ar", "en"], HELD_OUT).set_index(["size", "replay", "atpp"])
+    truth = true_cells(TABLE, "fr", ["ar", "en"], HELD_OUT).set_index(["size", "replay", "atpp"])
     broken = cases[~cases.met]
     assert len(broken)
     for row in broken.to_dict("records")[:20]:
@@ -85,7 +81,7 @@ def test_the_excess_is_what_the_table_says_of_the_chosen_cell(cases):
 
 
 def test_the_best_cell_meets_all_limits(cases):
-    truth = measured(TABLE, "fr", ["ar", "en"], HELD_OUT).set_index(["size", "replay", "atpp"])
+    truth = true_cells(TABLE, "fr", ["ar", "en"], HELD_OUT).set_index(["size", "replay", "atpp"])
     for row in cases.to_dict("records"):
         cell = truth.loc[(row["size"], row["best_replay"], row["best_atpp"])]
         assert cell["target_loss"] <= row["target_loss_limit"] + 1e-6
@@ -95,7 +91,7 @@ def test_the_best_cell_meets_all_limits(cases):
 
 def test_anchors_are_no_candidates():
     anchors = [Cell("xs", replay, atpp) for replay in (0.0, 0.05) for atpp in (1.0, 2.0, 4.0)]
-    cases = regret_cases(TABLE, [TRUE, *FORGETTING], HELD_OUT, anchors)
+    cases = regret_cases([TRUE, *FORGETTING], Experiment(TABLE, HELD_OUT, tuple(anchors)))
     small = cases[cases["size"] == "xs"]
     chosen = {Cell("xs", *pair) for pair in zip(small.replay, small.atpp, strict=True)}
     assert chosen and not chosen & set(anchors)
@@ -105,11 +101,11 @@ def test_anchors_are_no_candidates():
 def test_robust_choices_break_fewer_limits_than_point_choices_of_an_uncertain_law():
     # The law promises 0.1 nats too much; its draws know that it may.
     shift = np.linspace(0.0, 0.4, 41) - 0.1
-    target = with_draws(TRUE.record, {"E": shift})
+    target = with_draws(TRUE, {"E": shift})
     hopeful = dict(target.record.params, E=target.record.params["E"] - 0.1)
-    target = Fitted(replace(target.record, params=hopeful), target.draws)
-    others = [with_draws(one.record, {"F": np.zeros(41)}, "b") for one in FORGETTING]
-    cases = regret_cases(TABLE, [target, *others], HELD_OUT)
+    target = with_record(target, params=hopeful)
+    others = [with_draws(one, {"F": np.zeros(41)}, "b") for one in FORGETTING]
+    cases = regret_cases([target, *others], EXPERIMENT)
     point = summary(cases, "least_compute", "gated_floor")
     robust = summary(cases, "least_compute", "gated_floor", "robust")
     assert robust["met"] > point["met"]
@@ -117,20 +113,21 @@ def test_robust_choices_break_fewer_limits_than_point_choices_of_an_uncertain_la
 
 
 def test_a_table_of_target_losses_alone_is_checked_too():
-    cases = regret_cases(TABLE[TABLE.domain == "fr"], [TRUE], HELD_OUT)
+    cases = regret_cases([TRUE], Experiment(TABLE[TABLE.domain == "fr"], HELD_OUT))
     assert cases.met[cases.law == "gated_floor"].all()
     assert set(cases.goal) == {"least_compute", "least_loss"}
 
 
 def test_without_an_earlier_stage_only_laws_are_asked():
-    cases = regret_cases(TABLE[is_stage(TABLE, HELD_OUT)], [TRUE, *FORGETTING], HELD_OUT)
+    late = Experiment(TABLE[is_stage(TABLE, HELD_OUT)], HELD_OUT)
+    cases = regret_cases([TRUE, *FORGETTING], late)
     assert set(cases.law) == {"gated_floor"}
 
 
-def test_nothing_to_choose_from_is_told():
+def test_nothing_to_choose_from_is_refused():
     sizes = {"xs": 0, "s": 0, "m": 0}
     every = [Cell(s, r, a) for s in sizes for r in (0, 0.05, 0.25, 0.5) for a in (1, 2, 4, 8, 16)]
     with pytest.raises(InputError, match="no cells at PTPP 279 beside the anchors"):
-        regret_cases(TABLE, [TRUE, *FORGETTING], HELD_OUT, every)
-    with pytest.raises(InputError, match="no target fit is given"):
-        regret_cases(TABLE, FORGETTING, HELD_OUT)
+        regret_cases([TRUE, *FORGETTING], Experiment(TABLE, HELD_OUT, tuple(every)))
+    with pytest.raises(InputError, match="no target fit to check"):
+        regret_cases(FORGETTING, EXPERIMENT)

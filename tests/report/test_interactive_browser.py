@@ -7,6 +7,7 @@ import base64
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from browser import CHROMIUM, DRIVER, MISSING, chromium, look, open_page, settle
 from pages import REQUEST, every_law
@@ -14,19 +15,24 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from ptpp.laws import predict, predict_draws
-from ptpp.laws.declared import law_of
-from ptpp.planning import Fitted, make_plan, make_robust_plan
-from ptpp.planning.forecast import paired_rows
+from ptpp.laws.base_loss import BaseLosses
+from ptpp.planning import find_base_loss, make_plan, make_robust_plan
+from ptpp.planning.forecast import pair_rows
 from ptpp.report.planner import planner_page
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=MISSING)
 
 FITS = every_law()
-TARGETS = [record for record, _ in FITS if not law_of(record).offset]
-FORGETTING = {record.domain: record for record, _ in FITS if law_of(record).offset}
-TARGETS_BY_NAME = {record.law: record for record in TARGETS}
-MEMBER = {r.domain if law_of(r).offset else r.law: draws for r, draws in FITS}
+N_PARAMS, PTPPS = (16832, 45952, 87360), (15, 31, 279)
+NAMES = [f"{one.record.law}-{one.record.domain}" for one in FITS]
+TARGETS = {one.record.law: one for one in FITS if not one.law.offset}
+FORGETTING = {one.record.domain: one for one in FITS if one.law.offset}
+BASE_LOSSES = BaseLosses(
+    pd.DataFrame(
+        [(n, p, 1.5 + 30 * n**-0.3 + 10 * (n * p) ** -0.2) for n in N_PARAMS for p in PTPPS],
+        columns=["n_params", "ptpp", "base_loss"],
+    )
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,50 +80,105 @@ def random_rows(count):
     return rows(n_params, ptpp, replay, atpp)
 
 
-@pytest.mark.parametrize("number", range(len(FITS)), ids=[f"{f.law}-{f.domain}" for f, _ in FITS])
-def test_law_values_are_those_of_python(page, number):
-    record, draws = FITS[number]
+@pytest.mark.parametrize("number", range(len(FITS)), ids=NAMES)
+def test_law_values_are_those_of_python(driver, number):
+    fitted = FITS[number]
     table = random_rows(200)
     points = np.column_stack([table[c] for c in ("n_params", "ptpp", "replay", "atpp")])
     ask = """const [fit, draw, points] = arguments;
         return points.map(([n_params, ptpp, replay, atpp]) =>
           planner.value(fit, draw, {n_params, ptpp, base_loss: 3.4}, replay, atpp))"""
-    for draw in (None, 0, 17):
-        params = None if draw is None else draws.params[[draw]]
-        python = predict(record, table) if draw is None else predict_draws(record, params, table)[0]
-        shown = page.execute_script(ask, number, draw, points.tolist())
+    for draw in (None, 0, 15):
+        params = fitted.params if draw is None else fitted.draws.params[[draw]]
+        python = fitted.value_draws(table, params)[0]
+        shown = driver.execute_script(ask, number, draw, points.tolist())
         np.testing.assert_allclose(shown, python, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("law", ["gated_floor", "exponent_gate", "transfer_offset", "mine"])
+REQUESTS = {
+    "feasible": {},
+    "easy": {"target_loss": 5.0},
+    "cannot be met": {"target_loss": 2.2},
+    "contradictory": {"target_loss": 3.0, "forgetting_limits": {"en": 0.1, "ar": 0.1}},
+    "forgetting alone cannot be met": {"forgetting_limits": {"en": -0.4, "ar": 0.6}},
+    "at the greatest replay": {"forgetting_limits": {"en": 0.11, "ar": 0.6}},
+    "a compute limit": {"target_loss": 2.9, "max_flops": 2e11},
+    "no forgetting limit": {"forgetting_limits": {}, "target_within": 0.01},
+}
+
+
+@pytest.mark.parametrize("change", REQUESTS.values(), ids=REQUESTS)
+def test_page_and_python_make_the_same_plan_and_name_the_same_limits(page, change):
+    request = replace(REQUEST, **change)
+    asked = {"mode": "within" if request.target_loss is None else "target"}
+    asked |= {"within": request.target_within, "target": request.target_loss or 2}
+    asked |= {"forgetting": {d: request.forgetting_limits.get(d) for d in ("en", "ar")}}
+    asked |= {"max_flops": request.max_flops}
+    page.execute_script("planner.set(arguments[0])", asked)
+    shown, plan = found(page, "point"), make_plan(request, TARGETS["gated_floor"], FORGETTING)
+    assert shown["feasible"] is plan.feasible
+    assert tuple(shown["binding"]) == plan.binding
+    assert shown["replay"] == pytest.approx(plan.replay, abs=2e-4)
+    assert shown["atpp"] == pytest.approx(plan.atpp, rel=2e-4)
+    assert shown["shortfall"] == pytest.approx(plan.shortfall, abs=1e-6)
+    if not plan.feasible:
+        assert "No point keeps" in text(page, "verdict")
+
+
+@pytest.mark.parametrize("law", ["exponent_gate", "transfer_offset", "checkpoint_informed", "mine"])
 def test_a_plan_is_that_of_python(page, law):
     page.execute_script("planner.set({law: arguments[0]})", f"{law}.with_anchors")
-    shown, plan = found(page, "point"), make_plan(REQUEST, TARGETS_BY_NAME[law], FORGETTING)
+    shown, plan = found(page, "point"), make_plan(REQUEST, TARGETS[law], FORGETTING)
     assert shown["feasible"] is plan.feasible is True
     assert shown["limit"] == pytest.approx(plan.target_loss_limit, abs=1e-6)
     assert shown["atpp"] == pytest.approx(plan.atpp, rel=1e-4)
+    assert tuple(shown["binding"]) == plan.binding
 
 
-def test_a_request_that_cannot_be_met_misses_by_as_much_as_in_python(page):
-    page.execute_script("planner.set({mode: 'target', target: 2.2})")
-    shown = found(page, "point")
-    request = replace(REQUEST, target_loss=2.2, target_within=None)
-    plan = make_plan(request, TARGETS_BY_NAME["gated_floor"], FORGETTING)
-    assert not plan.feasible and not shown["feasible"]
-    assert shown["shortfall"] == pytest.approx(plan.shortfall, abs=1e-4)
-    assert "No point keeps every limit" in text(page, "verdict")
+@pytest.mark.parametrize(
+    ("n_params", "ptpp", "source"), [(87000, 279, "measured"), (3e5, 100, "forecast")]
+)
+def test_a_base_loss_is_found_as_by_python_and_its_source_is_named(
+    driver, tmp_path, n_params, ptpp, source
+):
+    laws = (TARGETS["checkpoint_informed"], *FORGETTING.values())
+    unstated = replace(REQUEST, base_loss=None, n_params=n_params, ptpp=ptpp)
+    request = find_base_loss(unstated, laws, BASE_LOSSES)
+    assert request.base_loss_source == source
+    path = tmp_path / "planner.html"
+    headline = ("checkpoint_informed", "with_anchors")
+    path.write_text(planner_page(unstated, laws, headline, BASE_LOSSES), "utf-8")
+    before = driver.current_url
+    try:
+        open_page(driver, path)
+        shown, plan = found(driver, "point"), make_plan(request, laws[0], FORGETTING)
+        assert shown["atpp"] == pytest.approx(plan.atpp, rel=1e-4)
+        stated = f"Base loss before adaptation: {request.base_loss:.4g} nats/token ({source})."
+        assert stated in text(driver, "law-note")
+    finally:
+        driver.get(before)
+        settle(driver)
+
+
+def member(name):
+    return TARGETS.get(name) or FORGETTING[name]
+
+
+def at_draw(fitted, draw):
+    """The fit that has a draw's parameters."""
+    params = dict(zip(fitted.law.names, fitted.draws.params[draw].tolist(), strict=True))
+    return replace(fitted, record=replace(fitted.record, params=params))
 
 
 def share_kept(limits, replay, atpp):
     """In how many of the paired draws all limits hold, by Python, at points of one shape."""
     table = rows(REQUEST.n_params, REQUEST.ptpp, np.ravel(replay), np.ravel(atpp))
     names = ["gated_floor", *REQUEST.forgetting_limits]
-    order = dict(zip(names, paired_rows([MEMBER[name] for name in names]), strict=True))
-    target = TARGETS_BY_NAME["gated_floor"]
-    kept = predict_draws(target, MEMBER["gated_floor"].params, table) <= limits[:, None] + 1e-7
+    order = dict(zip(names, pair_rows([member(name).draws for name in names]), strict=True))
+    kept = TARGETS["gated_floor"].value_draws(table) <= limits[:, None] + 1e-7
     for domain, most in REQUEST.forgetting_limits.items():
-        params = MEMBER[domain].params[order[domain]]
-        kept &= predict_draws(FORGETTING[domain], params, table) <= most + 1e-7
+        params = FORGETTING[domain].draws.params[order[domain]]
+        kept &= FORGETTING[domain].value_draws(table, params) <= most + 1e-7
     return kept.mean(axis=0).reshape(np.shape(atpp))
 
 
@@ -140,11 +201,7 @@ def test_the_robust_plan_holds_in_enough_draws_and_nothing_cheaper_does(page, mo
 @pytest.mark.parametrize("law", ["gated_floor", "floor", "mine"])
 def test_a_robust_plan_is_that_of_python(page, law):
     page.execute_script("planner.set({law: arguments[0]})", f"{law}.with_anchors")
-    target, en, ar = (
-        Fitted(next(r for r, _ in FITS if name in (r.law, r.domain)), MEMBER[name])
-        for name in (law, "en", "ar")
-    )
-    plan, shown = make_robust_plan(REQUEST, target, {"en": en, "ar": ar}), found(page, "robust")
+    plan, shown = make_robust_plan(REQUEST, TARGETS[law], FORGETTING), found(page, "robust")
     assert shown["feasible"] is plan.feasible is True
     assert shown["atpp"] == pytest.approx(plan.atpp, rel=0.01)
 
@@ -152,15 +209,10 @@ def test_a_robust_plan_is_that_of_python(page, law):
 def test_near_the_best_means_near_each_draws_own_best(page):
     limits = found(page, "draws.map((draw) => draw.limit)")
     names = ["gated_floor", *REQUEST.forgetting_limits]
-    order = paired_rows([MEMBER[name] for name in names])
+    order = pair_rows([member(name).draws for name in names])
     for draw in (0, 11):
-        values = [
-            MEMBER[name].params[place[draw]] for name, place in zip(names, order, strict=True)
-        ]
-        records = [TARGETS_BY_NAME["gated_floor"], *(FORGETTING[name] for name in names[1:])]
         target, en, ar = (
-            replace(r, params=dict(zip(r.params, v.tolist(), strict=True)))
-            for r, v in zip(records, values, strict=True)
+            at_draw(member(name), place[draw]) for name, place in zip(names, order, strict=True)
         )
         plan = make_plan(REQUEST, target, {"en": en, "ar": ar}, resolution=60)
         assert limits[draw] == pytest.approx(plan.target_loss_limit, abs=1e-4)
@@ -188,14 +240,14 @@ def test_numbers_can_be_typed_and_nonsense_changes_nothing(page):
     assert page.execute_script("return planner.state.n_params") == 8.1e9
 
 
-def test_a_click_on_the_map_tells_what_is_there(page):
+def test_a_click_on_the_map_shows_what_is_there(page):
     place = page.find_element("css selector", "#map .pointer")
     ActionChains(page).move_to_element(place).click().perform()
     settle(page)
     replay, atpp = page.execute_script("return [planner.state.replay, planner.state.atpp]")
     assert replay == pytest.approx(0.475, abs=0.02)
     table = rows(REQUEST.n_params, REQUEST.ptpp, np.array([replay]), np.array([atpp]))
-    loss = predict(TARGETS_BY_NAME["gated_floor"], table)[0]
+    loss = TARGETS["gated_floor"].value(table)[0]
     assert "Your point" in text(page, "numbers")
     assert f"{loss:.4g}" in text(page, "numbers")
 
@@ -208,7 +260,7 @@ def test_a_limit_is_lifted_with_its_box_and_the_plan_gets_no_dearer(page):
     assert not page.find_element("id", "forgetting_en").is_enabled()
 
 
-def test_a_budget_below_the_least_tokens_is_told(page):
+def test_a_budget_below_the_least_tokens_is_named(page):
     field = page.find_element("id", "max_atpp-number")
     field.clear()
     field.send_keys("0.1\n")

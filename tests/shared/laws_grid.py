@@ -1,6 +1,6 @@
 """A simulated experiment of the default shape, whose laws are known; shared by the law tests."""
 
-from ptpp.laws.simulation import Design, Truth, simulate
+from simulation import Design, Truth, simulate
 
 SIZES = {"xs": 16832, "s": 45952, "m": 87360}
 REPLAYS = (0.0, 0.05, 0.25, 0.5)

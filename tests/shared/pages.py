@@ -3,8 +3,7 @@
 import numpy as np
 from laws_grid import FORGETTING_PARAMS, REFERENCE, TARGET_PARAMS
 
-from ptpp.laws import LAWS, Fit, declared_law
-from ptpp.laws.uncertainty import Draws
+from ptpp.laws import LAWS, Draws, Fit, FittedLaw, declared_law
 from ptpp.planning import PlanRequest
 
 REQUEST = PlanRequest(
@@ -39,7 +38,7 @@ DECLARED = {
 DECLARED_PARAMS = {"a": 1.8, "b": -0.2, "c": 0.9, "k": -0.05}
 
 
-def fitted(law, params, domain, protocol="with_anchors", draws=24, seed=0, spread=0.04):
+def fit_by(law, params, domain, protocol="with_anchors", draws=16, seed=0, spread=0.04):
     """One fit, and draws that scatter about it by a relative `spread`."""
     values = np.array([params[name] for name in law.names])
     scatter = np.random.default_rng(seed).normal(1, spread, (draws, len(values)))
@@ -63,7 +62,7 @@ def fitted(law, params, domain, protocol="with_anchors", draws=24, seed=0, sprea
         versions={},
         declaration=law.declaration,
     )
-    return record, Draws(
+    drawn = Draws(
         names=law.names,
         params=values * scatter,
         objectives=np.ones(draws),
@@ -75,16 +74,17 @@ def fitted(law, params, domain, protocol="with_anchors", draws=24, seed=0, sprea
         resamples="with controls" if law.offset else "without",
         seed=seed,
     )
+    return FittedLaw(record, draws=drawn)
 
 
-def forgetting(domain, seed, draws=24, **changed):
+def forgetting(domain, seed, draws=16, **changed):
     params = {**FORGETTING_PARAMS, **changed}
-    return fitted(LAWS["forgetting"], params, domain, draws=draws, seed=seed)
+    return fit_by(LAWS["forgetting"], params, domain, draws=draws, seed=seed)
 
 
 def every_law():
     """A target fit by each law of the zoo and by a declared one, and two forgetting fits."""
     zoo = [law for law in LAWS.values() if not law.offset]
-    targets = [fitted(law, TARGET_PARAMS, "fr", seed=i) for i, law in enumerate(zoo)]
-    mine = fitted(declared_law(DECLARED, "mine"), DECLARED_PARAMS, "fr", seed=50)
+    targets = [fit_by(law, TARGET_PARAMS, "fr", seed=i) for i, law in enumerate(zoo)]
+    mine = fit_by(declared_law(DECLARED, "mine"), DECLARED_PARAMS, "fr", seed=50)
     return [*targets, mine, forgetting("en", 60), forgetting("ar", 61, F=0.3, mu=0.6)]

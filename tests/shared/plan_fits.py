@@ -1,12 +1,12 @@
 """Fits and draws that were not fitted: the planner reads laws, parameters and ranges alone."""
 
+from dataclasses import replace
+
 import numpy as np
 from laws_grid import FORGETTING_PARAMS, REFERENCE, TARGET_PARAMS
 
-from ptpp.laws.forms import get_law
-from ptpp.laws.record import Fit
-from ptpp.laws.uncertainty import Draws
-from ptpp.planning import Fitted, PlanRequest
+from ptpp.laws import Draws, Fit, FittedLaw, get_law
+from ptpp.planning import PlanRequest
 
 N = 87360.0
 RANGES = {
@@ -19,8 +19,9 @@ RANGES = {
 }
 
 
-def record(law, params, domain=""):
-    return Fit(
+def fit_by(law, params, domain=""):
+    """A point fit with known parameters."""
+    record = Fit(
         law=law,
         protocol="with_anchors",
         domain=domain,
@@ -39,18 +40,24 @@ def record(law, params, domain=""):
         data_sha256="0" * 64,
         versions={},
     )
+    return FittedLaw(record)
+
+
+def with_record(fitted, **changes):
+    """A fit whose record differs in some fields."""
+    return replace(fitted, record=replace(fitted.record, **changes))
 
 
 def with_draws(fit, shifts, resamples="a", residuals=(0.01, -0.01)):
     """Draws that add `shifts`, parameter -> (m,), to the fit's parameters."""
-    names = get_law(fit.law).names
+    names = fit.law.names
     count = len(next(iter(shifts.values())))
-    params = np.array([[fit.params[name] for name in names]] * count)
+    params = np.repeat(fit.params, count, axis=0)
     for name, values in shifts.items():
         params[:, names.index(name)] += values
-    return Fitted(
+    return replace(
         fit,
-        Draws(
+        draws=Draws(
             names=names,
             params=params,
             objectives=np.zeros(count),
@@ -65,13 +72,13 @@ def with_draws(fit, shifts, resamples="a", residuals=(0.01, -0.01)):
     )
 
 
-TARGET = record("gated_floor", TARGET_PARAMS)
-FORGETTING = record("forgetting", FORGETTING_PARAMS)
+TARGET = fit_by("gated_floor", TARGET_PARAMS)
+FORGETTING = fit_by("forgetting", FORGETTING_PARAMS)
 # Damage k A/A0 (1 - r), and nothing else: no protection by K, no re-warming, no gain.
-LINEAR = record("forgetting", {**FORGETTING_PARAMS, "mu": -1, "W": 0, "K": 1e-12, "V": 1e-12})
+LINEAR = fit_by("forgetting", {**FORGETTING_PARAMS, "mu": -1, "W": 0, "K": 1e-12, "V": 1e-12})
 # Loss E + A' + B (s/s0)^eta (D/D0)^-beta.
 SIMPLE_PARAMS = {**TARGET_PARAMS, "S": 1e-12, "eta": -0.1}
-SIMPLE = record("dcpt", SIMPLE_PARAMS)
+SIMPLE = fit_by("dcpt", SIMPLE_PARAMS)
 
 
 def request(**changes):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
 
-from ptpp.jobs import job as jobs
+from ptpp.jobs.job import catch_stop, run_job
 from ptpp.text.sources import SPLITS
 from ptpp.text.store import document_hashes, write_store
 from ptpp.text.tokenizer import load_tokenizer, train_tokenizer
@@ -211,7 +211,7 @@ class Jobs:
 
 
 class Child:
-    """`Jobs` in a process of its own, under `jobs.logged` and `jobs.stoppable` like a script's.
+    """`Jobs` in a process of its own, under `run_job` and `catch_stop` like a script's.
 
     what: "all", "adapt" or a stage. Conditions: `limits`, pairs for `_limit`; `dies_at`, arguments
     of `_die`; `halts_at`, "trunk" or "branch", in whose third step it waits until `go`.
@@ -261,7 +261,7 @@ class Child:
 
 def _child(work: Jobs, what: str, log: Path, place, conditions: dict) -> None:
     os.close(2), os.open(os.devnull, os.O_WRONLY)  # the log file has it all
-    with jobs.logged(log), jobs.stoppable() as stopping:
+    with run_job(log), catch_stop() as stopping:
         prepare(1)
         _tell(place, conditions.get("halts_at"))
         if "dies_at" in conditions:

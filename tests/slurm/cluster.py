@@ -89,7 +89,7 @@ def cluster(folder: Path, nodes: int = 2, cpus: int = 2, gpus: int = 2) -> Itera
     }
 
     def succeeds(*command: str, said: str = "") -> bool:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
         return done.returncode == 0 and said in done.stdout
 
     with ExitStack() as stack:
@@ -187,7 +187,7 @@ def free_ports(count: int) -> int:
 
 
 def wait_for(done: Callable[[], bool], process: subprocess.Popen, folder: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline and process.poll() is None:
         if done():
             return

@@ -1,8 +1,6 @@
 """The SLURM profile as it stands, and with every option it offers; neither needs a cluster."""
 
 import re
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +8,7 @@ import yaml
 from conftest import ROOT
 from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 from snakemake_executor_plugin_slurm.utils import set_gres_string
+from workflow import SMOKE, link_workflow
 
 PROFILE = (ROOT / "profiles" / "slurm" / "config.yaml").read_text()
 OPTION = re.compile(r"^#  (?=\w+: )", re.MULTILINE)
@@ -29,15 +28,12 @@ def test_a_member_s_runtime_counts_seven_times_in_the_group_of_text_jobs():
 
 
 @pytest.mark.parametrize("profile", [PROFILE, OPTION.sub("  ", PROFILE)], ids=["plain", "all on"])
-def test_snakemake_knows_every_line(profile, tmp_path):
-    for name in ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "ptpp", "scales"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "report").symlink_to(ROOT / "report")
+def test_snakemake_knows_every_line(profile, tmp_path, snakemake):
+    link_workflow(tmp_path, "profiles")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "config.yaml").write_text(profile)
-    command = [sys.executable, "-m", "snakemake", "--workflow-profile", "mine", "--dry-run"]
-    command += ["--quiet", "host", "--configfile", "scales/smoke.yaml", "--", "observations"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    arguments = ["--workflow-profile", "mine", "--dry-run", "--quiet", "host", *SMOKE]
+    done = snakemake(tmp_path, *arguments, "--", "observations", cores=None)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-3000:]
     pretrain = re.search(r"rule pretrain:(?:\n .*)+", said).group()

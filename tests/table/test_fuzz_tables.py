@@ -3,6 +3,7 @@
 import io
 import math
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,21 +13,12 @@ from hypothesis import strategies as st
 
 from ptpp.cli.main import main
 from ptpp.errors import InputError
-from ptpp.laws import (
-    LAWS,
-    FitSettings,
-    declared_law,
-    extrapolated_inputs,
-    fit,
-    law_of,
-    predict,
-    predict_loss,
-    refit,
-)
+from ptpp.laws import LAWS, FitSettings, declared_law, fit
 from ptpp.laws.rows import law_rows
 from ptpp.laws.solver import huber
+from ptpp.laws.uncertainty import refits
 from ptpp.table.observations import read_observations
-from ptpp.table.where import selected
+from ptpp.table.where import choose_rows
 
 GRID = pd.DataFrame(
     [
@@ -73,7 +65,7 @@ def test_a_table_of_n_d_and_loss_is_enough_for_a_law_of_n_and_d(tmp_path):
     assert len(rows) == 9
     assert not {"ptpp", "replay", "TPP"} & set(rows.columns)
     assert not rows[["n_params", "adapt_tokens", "atpp", "loss"]].isna().any().any()
-    assert fit(law, law_rows(rows, law, "target")).n_rows == 9
+    assert fit(law, law_rows(rows, law, "target")).record.n_rows == 9
 
 
 def test_tokens_are_filled_for_a_law_that_needs_them(tmp_path):
@@ -103,14 +95,14 @@ def test_a_base_loss_of_ones_own_is_kept(tmp_path):
     observations = read_observations(tmp_path / "losses.csv")
     rows = law_rows(observations, "checkpoint_informed", "target")
     assert rows["base_loss"].nunique() == 3
-    assert fit("checkpoint_informed", rows, FitSettings(starts=2)).n_rows == 81
+    assert fit("checkpoint_informed", rows, FitSettings(starts=2)).record.n_rows == 81
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "no column 'n_params'"),
-        ({"needs": ("n_params",)}, "no column 'n_params'"),
+        ({}, "no column 'ptpp'; is 'TPP' meant for it?"),
+        ({"needs": ("n_params",)}, "no column 'loss'"),
         ({"rename": {"M": "n_params"}}, "rename: column 'M' is not known; known are N, D, TPP"),
         ({"rename": {"note": "set"}}, "rename: there would be 2 columns 'set'; rename the others"),
         ({"rename": {"N": "x", "D": "x"}}, "rename: there would be 2 columns 'x'"),
@@ -135,7 +127,7 @@ def test_a_wrong_rename_or_where_is_refused_in_one_line(tmp_path, arguments, mes
 
 def test_where_names_the_row_of_a_field_that_cannot_be_compared(tmp_path):
     text = FOREIGN.replace("3000,12000", "3000,many", 1)
-    expected = "row 6, column D: 'many' is not a number, and where compares it with one"
+    expected = "row 6, column D: 'many' is not a number, and where needs one"
     assert refusal(write(tmp_path, text), where="D > 10") == expected
 
 
@@ -157,7 +149,7 @@ def test_where_names_the_row_of_a_field_that_cannot_be_compared(tmp_path):
 def test_where_chooses_rows_and_an_empty_field_satisfies_nothing(where, expected):
     frame = pd.DataFrame({"x": ["1", "2", "3", ""], "y": ["a", "b", "c", ""]})
     expected = [bool(e) for e in expected]
-    assert selected(frame, where, "t").tolist() == expected
+    assert choose_rows(frame, where, "t").tolist() == expected
 
 
 def test_rows_left_out_are_not_checked(tmp_path):
@@ -258,14 +250,14 @@ def through_every_entrance(path, law, arguments):
     kept = [column for column in observations if column in numbers]
     assert np.isfinite(observations[kept].to_numpy(float)).all()
     rows = law_rows(observations, law, "target")
-    record = fit(law, rows, FitSettings(starts=2, max_evaluations=60), source=str(path))
-    assert all(math.isfinite(v) for v in record.params.values())
-    assert math.isfinite(record.objective) and record.objective >= 0
-    assert np.isfinite(predict(record, rows)).all()
-    assert extrapolated_inputs(record, rows) == ()
-    refits = refit(record, rows, np.ones((1, len(rows))))
-    assert np.isfinite(refits.params).all()
-    return record, rows
+    fitted = fit(law, rows, FitSettings(starts=2, max_evaluations=60), source=str(path))
+    assert all(math.isfinite(v) for v in fitted.record.params.values())
+    assert math.isfinite(fitted.record.objective) and fitted.record.objective >= 0
+    assert np.isfinite(fitted.value(rows)).all()
+    assert fitted.extrapolated(rows) == ()
+    thetas, _ = refits(fitted.problem, fitted.theta[None], fitted.problem.free)
+    assert np.isfinite(thetas).all()
+    return fitted, rows
 
 
 @settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -275,12 +267,12 @@ def test_a_corrupted_table_is_refused_in_one_line_or_fitted_soundly(tmp_path, te
     path.write_bytes(text.encode("utf-8"))
     arguments = {"needs": law.columns} if partial else {}
     try:
-        record, rows = through_every_entrance(path, law, arguments)
+        fitted, rows = through_every_entrance(path, law, arguments)
     except InputError as error:
         assert "\n" not in str(error) and str(error)
         return
-    if record.converged:
-        assert_minimum(record, rows)
+    if fitted.record.converged:
+        assert_minimum(fitted, rows)
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -300,26 +292,26 @@ def test_the_command_line_fits_a_corrupted_table_or_refuses_it_in_one_line(tmp_p
         assert complaint.getvalue().count("\n") == 1
 
 
-def assert_minimum(record, rows):
+def assert_minimum(fitted, rows):
     """No small step of a parameter lowers the objective of a fit that is called converged."""
-    law = law_of(record)
-    at = law.to_solver(record.params)
+    law = fitted.law
+    at = law.to_solver(fitted.record.params)
     loss = rows["loss"].to_numpy()
 
     def objective(theta):
         params = law.from_solver(theta)
         inside = {p.name: min(max(params[p.name], p.low), p.high) for p in law.parameters}
-        changed = type(record)(**{**vars(record), "params": inside})
-        predicted = np.maximum(predict_loss(changed, rows), 1e-3 * loss)
-        return huber(np.log(predicted / loss), record.settings["delta"]).sum()
+        changed = replace(fitted, record=replace(fitted.record, params=inside))
+        predicted = np.maximum(changed.loss(rows), 1e-3 * loss)
+        return huber(np.log(predicted / loss), fitted.record.settings["delta"]).sum()
 
     for j, name in enumerate(law.names):
-        if name in record.fixed:
+        if name in fitted.record.fixed:
             continue
         for step in (-1e-4, 1e-4):
             theta = at.copy()
             theta[j] += step
-            assert objective(theta) >= record.objective * (1 - 1e-6) - 1e-18
+            assert objective(theta) >= fitted.record.objective * (1 - 1e-6) - 1e-18
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -348,7 +340,7 @@ def test_bytes_that_are_no_table_are_refused_in_one_line(tmp_path, data):
 def test_no_where_brings_more_than_one_clear_line(where):
     frame = pd.DataFrame({"x": ["1", "2", ""], "y": ["a", "b", "c"], "z": [1.0, np.nan, 3.0]})
     try:
-        mask = selected(frame, where, "t")
+        mask = choose_rows(frame, where, "t")
     except InputError as error:
         assert "\n" not in str(error)
     else:
@@ -368,7 +360,7 @@ def test_a_fit_called_converged_is_a_minimum_on_any_losses(noise, seed, law):
         base_loss=5 - 0.2 * np.log(GRID["ptpp"]),
         loss=GRID["loss"] * np.exp(noise * random.standard_normal(len(GRID))),
     )
-    record = fit(law, rows, FitSettings(starts=4))
-    if record.converged:
-        assert_minimum(record, rows)
-    assert np.isfinite(predict(record, rows)).all()
+    fitted = fit(law, rows, FitSettings(starts=4))
+    if fitted.record.converged:
+        assert_minimum(fitted, rows)
+    assert np.isfinite(fitted.value(rows)).all()

@@ -7,21 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptpp.errors import InputError
-from ptpp.table.observations import (
+from ptpp.table.checks import check_observations
+from ptpp.table.columns import COLUMNS
+from ptpp.table.kinds import (
     CELL,
-    COLUMNS,
     cell_means,
-    check_observations,
     forgetting_rows,
     is_control,
     is_sweep,
     is_zero_shot,
-    read_observations,
-    seed_noise,
-    seed_noise_by_cell,
     target_rows,
-    write_observations,
 )
+from ptpp.table.noise import seed_noise, seed_noise_by_cell
+from ptpp.table.observations import read_observations, write_observations
 
 SMALL = """\
 n_params,ptpp,replay,atpp,loss

@@ -7,7 +7,8 @@ import pytest
 from conftest import ROOT
 
 from ptpp.jobs.files import sha256
-from ptpp.table.observations import CELL, is_sweep, read_observations
+from ptpp.table.kinds import CELL, is_sweep
+from ptpp.table.observations import read_observations
 
 FOLDER = ROOT / "resources" / "observations"
 

@@ -15,10 +15,10 @@ from ptpp.text.synthetic.documents import generate
 from ptpp.text.tokenizer import (
     SEPARATOR,
     SEPARATOR_ID,
+    adopt_tokenizer,
     check_same_tokenizer,
     load_tokenizer,
     separator_id,
-    take_tokenizer,
     tokenizer_digest,
     tokenizer_threads,
     train_tokenizer,
@@ -148,7 +148,7 @@ def test_a_given_tokenizer_is_taken_over_as_transformers_reads_it(llama_director
     from transformers import AutoTokenizer
 
     text = "Un été </s> où 中文, et puis  rien."
-    digest = take_tokenizer(str(llama_directory), None, 600, tmp_path / "t")
+    digest = adopt_tokenizer(str(llama_directory), None, 600, tmp_path / "t")
     assert digest == tokenizer_digest(tmp_path / "t")
     assert sorted(os.listdir(tmp_path / "t")) == ["tokenizer.json", "tokenizer_config.json"]
     theirs, again = (AutoTokenizer.from_pretrained(d) for d in (llama_directory, tmp_path / "t"))
@@ -160,7 +160,7 @@ def test_a_given_tokenizer_is_taken_over_as_transformers_reads_it(llama_director
 
 
 def test_another_tokenizer_in_a_checkpoint_is_refused(llama_directory, directory, tmp_path):
-    take_tokenizer(str(directory), None, 400, tmp_path / "t")
+    adopt_tokenizer(str(directory), None, 400, tmp_path / "t")
     check_same_tokenizer(directory, tmp_path / "t")
     check_same_tokenizer(tmp_path, tmp_path / "t")  # it brings none
     with pytest.raises(InputError, match=r"its model is not that of the experiment's tokenizer"):
@@ -174,7 +174,7 @@ def test_given_tokenizers_that_cannot_serve_are_told_in_one_line(llama_directory
         shutil.copytree(llama_directory, folder)
         change(folder)
         with pytest.raises(InputError, match=told) as caught:
-            take_tokenizer(str(folder), None, vocab_size, tmp_path / "t")
+            adopt_tokenizer(str(folder), None, vocab_size, tmp_path / "t")
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "t").exists()
 
@@ -205,7 +205,7 @@ def test_a_tokenizer_that_reads_its_separator_in_text_is_refused(tmp_path):
         tokenizer_object=given, eos_token="</s>", unk_token="<unk>"
     ).save_pretrained(tmp_path / "given")
     with pytest.raises(InputError, match="takes '</s>' in a text for the end of a document"):
-        take_tokenizer(str(tmp_path / "given"), None, 20, tmp_path / "t")
+        adopt_tokenizer(str(tmp_path / "given"), None, 20, tmp_path / "t")
 
 
 def test_thread_settings_hold_inside_the_block_only(monkeypatch):

@@ -9,7 +9,7 @@ import torch
 from conftest import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ptpp.jobs.progress import UNWATCHED, Watch
+from ptpp.jobs.progress import NO_WATCH, Watch
 from ptpp.models.backend import backend_for
 from ptpp.models.sizes import Shape
 from ptpp.models.weights import Weights, initialise
@@ -52,7 +52,7 @@ def run(folder, events, stop_after=None):
         return batch(start, stop)
 
     mixture.batch = counted
-    watch = Watch(events=events).of("w8.ptpp2", 0.0) if events else UNWATCHED
+    watch = Watch(events=events).for_run("w8.ptpp2", 0.0) if events else NO_WATCH
     try:
         records, _ = train(
             backend,

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from training_driver import BASE, OPTIMISER, SIZE, SPEC, Child, Jobs, build_stores
 
 from ptpp.errors import InputError, Interrupted, Unwritable
-from ptpp.jobs.files import remove_leftovers, replacing, replacing_directory
+from ptpp.jobs.files import atomic_directory, atomic_file, remove_leftovers
 from ptpp.models.checkpoint import load_checkpoint
 from ptpp.models.cpu import HandWritten
 from ptpp.text.store import open_store
@@ -212,13 +212,13 @@ def test_what_stood_at_a_place_stands_there_still_when_the_disk_refuses(tmp_path
 
     path = tmp_path / "table.csv"
     path.write_text("before")
-    with pytest.raises(Unwritable, match=r"table\.csv: cannot be written"), replacing(path):
+    with pytest.raises(Unwritable, match=r"table\.csv: cannot be written"), atomic_file(path):
         full()
     assert path.read_text() == "before"
     folder = tmp_path / "checkpoint"
     folder.mkdir()
     (folder / "a").write_text("before")
-    with pytest.raises(Unwritable, match="checkpoint"), replacing_directory(folder):
+    with pytest.raises(Unwritable, match="checkpoint"), atomic_directory(folder):
         full()
     assert (folder / "a").read_text() == "before"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint", "table.csv"]

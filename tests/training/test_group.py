@@ -17,7 +17,7 @@ from training_driver import ALPHABETS, BASE, OPTIMISER, SPEC, Jobs
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from ptpp.errors import InputError, Interrupted
-from ptpp.jobs.heartbeat import Mark
+from ptpp.jobs.heartbeat import Heartbeat
 from ptpp.jobs.job import Job
 from ptpp.models.backend import started
 from ptpp.models.checkpoint import load_checkpoint
@@ -165,7 +165,7 @@ def test_two_processes_measure_what_one_does_and_leave_the_same_checkpoint(work,
     for jobs, processes in ((work, 1), (both, 2)):
         events = {"events": str(jobs.folder / "tensorboard")}
         for asked in (pretraining(jobs, 1.0), adaptation(jobs, 1.0)):
-            job = Job(jobs.folder, Mark(jobs.folder, "job"))
+            job = Job(jobs.folder, Heartbeat(jobs.folder, "job"))
             train_job(asked | events, processes, threads=1, job=job)
             told.append((job.tokens, job.flops))
     assert told[:2] == told[2:], "the job's own process learns what was trained, and on what"

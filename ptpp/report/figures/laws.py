@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,22 +14,23 @@ from ptpp.errors import InputError
 from ptpp.laws.scoring import PREDICTION_COLUMNS, score
 from ptpp.report.figures.style import (
     MARKERS,
+    PALETTE,
     WIDTH,
     add_legend,
-    cycled,
+    assign_looks,
+    check_columns,
     draw_points,
-    known,
-    laid_out,
+    is_known,
+    lay_out,
     legend_key,
     name_columns,
     name_rows,
-    need,
     new_panels,
-    padded,
-    plain,
+    pad_range,
+    plain_name,
     replay_label,
     replay_looks,
-    rows_of_domain,
+    select_domain,
     short_number,
     size_label,
     size_names,
@@ -38,9 +38,11 @@ from ptpp.report.figures.style import (
 )
 
 ROLES = {"fit": "fit rows", "held_out": "held-out rows"}
+_ROLE_LOOKS = {"fit": PALETTE[0], "held_out": PALETTE[1]}, {"fit": "o", "held_out": "^"}
 INPUTS = {"n_params": "parameters", "ptpp": "PTPP", "replay": "replay ratio", "atpp": "ATPP"}
 
 
+@style()
 def calibration(predictions: pd.DataFrame, noise_floor: float | None, domain: str) -> Figure:
     """Observed against predicted loss of held-out rows: columns = laws, rows = protocols.
 
@@ -57,91 +59,68 @@ def calibration(predictions: pd.DataFrame, noise_floor: float | None, domain: st
     laws, protocols = list(rows["law"].unique()), list(rows["protocol"].unique())
     sizes = size_names(rows)
     colours, _ = replay_looks(rows["replay"])
-    markers = dict(zip(sizes, cycled(MARKERS, len(sizes)), strict=True))
-    ends = padded(rows[["observed", "predicted"]].to_numpy(), 0.04)
-    with style():
-        side = max(1.35, min(2.8, (WIDTH - 0.7) / len(laws)))  # of a square panel, inches
-        width = max(4.2, min(WIDTH, side * len(laws) + 0.7))
-        figure, axes = new_panels(
-            len(protocols), len(laws), height=side + 0.1, width=width, sharex=True, sharey=True
-        )
-        for i, protocol in enumerate(protocols):
-            for j, law in enumerate(laws):
-                axis = axes[i, j]
-                panel = rows[(rows["protocol"] == protocol) & (rows["law"] == law)]
-                axis.plot(ends, ends, color="0.2", linewidth=0.8, zorder=1)
-                if known(noise_floor):
-                    low, high = ends * (1 - noise_floor), ends * (1 + noise_floor)
-                    axis.fill_between(ends, low, high, color="0.75", linewidth=0, zorder=0)
-                _calibration_points(axis, panel, colours, markers)
-                axis.set(xlim=ends, ylim=ends)
-                axis.set_box_aspect(1)
-        for line in (axes[0, 0].xaxis, axes[0, 0].yaxis):
-            line.set_major_locator(MaxNLocator(4))
-        name_columns(axes, [plain(law) for law in laws])
-        name_rows(axes, [plain(protocol) for protocol in protocols])
-        handles = [legend_key("0.3", markers[s], size_label(rows, s), line=False) for s in sizes]
-        handles += [
-            legend_key(colours[r], "o", f"replay {replay_label(r)}", line=False) for r in colours
-        ]
-        handles.append(Line2D([], [], color="0.2", linewidth=0.8, label="identity"))
-        if known(noise_floor):
-            handles.append(Patch(color="0.75", label="seed noise"))
-        add_legend(figure, handles, "outside upper center", columns=3 if width < WIDTH else 5)
-        figure.supxlabel(f"predicted {domain} loss (nats/token)")
-        figure.supylabel(f"observed {domain} loss (nats/token)")
-        return laid_out(figure)
+    markers = assign_looks(sizes, MARKERS)
+    ends = pad_range(rows[["observed", "predicted"]].to_numpy(), 0.04)
+    side = max(1.35, min(2.8, (WIDTH - 0.7) / len(laws)))  # of a square panel, inches
+    width = max(4.2, min(WIDTH, side * len(laws) + 0.7))
+    figure, axes = new_panels(
+        len(protocols), len(laws), height=side + 0.1, width=width, sharex=True, sharey=True
+    )
+    for i, protocol in enumerate(protocols):
+        for j, law in enumerate(laws):
+            axis = axes[i, j]
+            panel = rows[(rows["protocol"] == protocol) & (rows["law"] == law)]
+            axis.plot(ends, ends, color="0.2", linewidth=0.8, zorder=1)
+            if is_known(noise_floor):
+                low, high = ends * (1 - noise_floor), ends * (1 + noise_floor)
+                axis.fill_between(ends, low, high, color="0.75", linewidth=0, zorder=0)
+            _calibration_points(axis, panel, colours, markers)
+            axis.set(xlim=ends, ylim=ends)
+            axis.set_box_aspect(1)
+    for line in (axes[0, 0].xaxis, axes[0, 0].yaxis):
+        line.set_major_locator(MaxNLocator(4))
+    name_columns(axes, [plain_name(law) for law in laws])
+    name_rows(axes, [plain_name(protocol) for protocol in protocols])
+    handles = [legend_key("0.3", markers[s], size_label(rows, s), line=False) for s in sizes]
+    handles += [
+        legend_key(colours[r], "o", f"replay {replay_label(r)}", line=False) for r in colours
+    ]
+    handles.append(Line2D([], [], color="0.2", linewidth=0.8, label="identity"))
+    handles += _noise_key(noise_floor, "0.75")
+    add_legend(figure, handles, "outside upper center", columns=3 if width < WIDTH else 5)
+    figure.supxlabel(f"predicted {domain} loss (nats/token)")
+    figure.supylabel(f"observed {domain} loss (nats/token)")
+    return lay_out(figure)
 
 
+@style()
 def residuals(predictions: pd.DataFrame, noise_floor: float | None, domain: str) -> Figure:
     """Relative residuals (observed / predicted - 1, percent) by stage, per law and protocol.
 
-    `predictions` and `noise_floor` as for `calibration`. Within a stage rows stand from left to
-    right by log ATPP, so that a law's misfit along ATPP shows as a slope. Raises InputError when
-    the domain has no rows.
+    `predictions` and `noise_floor` as for `calibration`. Within a stage the rows stand from left to
+    right by log ATPP, so that a misfit along ATPP shows as a slope. Raises InputError when the
+    domain has no rows.
     """
     rows = _predictions(predictions, domain, "residuals")
     laws, protocols = list(rows["law"].unique()), list(rows["protocol"].unique())
     stages = sorted(rows["ptpp"].unique())
-    rows = rows.assign(
-        residual=100 * (rows["observed"] / rows["predicted"] - 1),
-        position=rows["ptpp"].map(stages.index) + _spread(rows["atpp"], 0.7),
-    )
-    blue, orange = seaborn.color_palette("colorblind")[:2]
-    colours, markers = {"fit": blue, "held_out": orange}, {"fit": "o", "held_out": "^"}
-    with style():
-        figure, axes = new_panels(len(protocols), len(laws), height=1.7, sharex=True, sharey=True)
-        for i, protocol in enumerate(protocols):
-            for j, law in enumerate(laws):
-                axis = axes[i, j]
-                axis.axhline(0, color="0.2", linewidth=0.8, zorder=1)
-                if known(noise_floor):
-                    axis.axhspan(
-                        -100 * noise_floor, 100 * noise_floor, color="0.85", linewidth=0, zorder=0
-                    )
-                panel = rows[(rows["protocol"] == protocol) & (rows["law"] == law)]
-                draw_points(
-                    axis, panel, "position", "residual", "role", "role", colours, markers, 9
-                )
-                axis.grid(False, axis="x")
-        axes[0, 0].set_xlim(-0.5, len(stages) - 0.5)
-        axes[0, 0].set_xticks(range(len(stages)), [f"{stage:g}" for stage in stages])
-        name_columns(axes, [plain(law) for law in laws])
-        name_rows(axes, [plain(protocol) for protocol in protocols])
-        present = set(rows["role"])
-        handles = [
-            legend_key(colours[role], markers[role], name, line=False)
-            for role, name in ROLES.items()
-            if role in present
-        ]
-        if known(noise_floor):
-            handles.append(Patch(color="0.85", label="seed noise"))
-        add_legend(figure, handles)
-        figure.supxlabel("PTPP (within a stage: log ATPP, left to right)")
-        figure.supylabel(f"{domain} loss: observed / predicted - 1 (%)")
-        return laid_out(figure)
+    rows = rows.assign(position=rows["ptpp"].map(stages.index) + _spread(rows["atpp"], 0.7))
+    figure, axes = new_panels(len(protocols), len(laws), height=1.7, sharex=True, sharey=True)
+    for i, protocol in enumerate(protocols):
+        for j, law in enumerate(laws):
+            panel = rows[(rows["protocol"] == protocol) & (rows["law"] == law)]
+            _draw_residuals(axes[i, j], panel, "position", noise_floor, 9)
+    axes[0, 0].set_xlim(-0.5, len(stages) - 0.5)
+    axes[0, 0].set_xticks(range(len(stages)), [f"{stage:g}" for stage in stages])
+    name_columns(axes, [plain_name(law) for law in laws])
+    name_rows(axes, [plain_name(protocol) for protocol in protocols])
+    add_legend(figure, _role_keys(rows) + _noise_key(noise_floor, "0.85"))
+    figure.supxlabel("PTPP (within a stage: log ATPP, left to right)")
+    figure.supylabel(f"{domain} loss: observed / predicted - 1 (%)")
+    return lay_out(figure)
 
 
+@style()
 def residuals_by_input(
     predictions: pd.DataFrame, noise_floor: float | None, domain: str, protocol: str
 ) -> Figure:
@@ -155,47 +134,55 @@ def residuals_by_input(
     rows = rows[rows["protocol"] == protocol]
     if rows.empty:
         raise InputError(f"figure residuals_by_input: no rows under protocol {protocol!r}")
-    rows = rows.assign(residual=100 * (rows["observed"] / rows["predicted"] - 1))
     laws = list(rows["law"].unique())
-    blue, orange = seaborn.color_palette("colorblind")[:2]
-    colours, markers = {"fit": blue, "held_out": orange}, {"fit": "o", "held_out": "^"}
-    with style():
-        figure, axes = new_panels(len(laws), len(INPUTS), height=1.4, sharex="col", sharey="row")
-        for j, column in enumerate(INPUTS):
-            levels = sorted(rows[column].unique())
-            for i, law in enumerate(laws):
-                axis = axes[i, j]
-                axis.axhline(0, color="0.2", linewidth=0.8, zorder=1)
-                if known(noise_floor):
-                    band = -100 * noise_floor, 100 * noise_floor
-                    axis.axhspan(*band, color="0.85", linewidth=0, zorder=0)
-                panel = rows[rows["law"] == law]
-                # Held-out rows stand to the right of fitted ones, so that neither hides the other.
-                shift = panel["role"].map({"fit": -0.15, "held_out": 0.15})
-                place = panel[column].map(levels.index) + shift
-                panel = panel.assign(place=place)
-                draw_points(axis, panel, "place", "residual", "role", "role", colours, markers, 7)
-                scored = panel[panel["role"] == "held_out"]
-                for level, median in scored.groupby(column)["residual"].median().items():
-                    at = levels.index(level) + 0.15
-                    axis.plot([at - 0.2, at + 0.2], [median, median], color="0.1", linewidth=1.4)
-                axis.grid(False, axis="x")
-            axes[0, j].set_xticks(range(len(levels)), [_level_name(column, v) for v in levels])
-            axes[0, j].set_xlim(-0.5, len(levels) - 0.5)
-        name_columns(axes, INPUTS.values())
-        name_rows(axes, [plain(law) for law in laws])
-        present = set(rows["role"])
-        handles = [
-            legend_key(colours[role], markers[role], name, line=False)
-            for role, name in ROLES.items()
-            if role in present
-        ]
-        handles.append(Line2D([], [], color="0.1", label="median held-out"))
-        if known(noise_floor):
-            handles.append(Patch(color="0.85", label="seed noise"))
-        add_legend(figure, handles, "outside upper center", columns=4)
-        figure.supylabel(f"{domain} loss: observed / predicted - 1 (%)")
-        return laid_out(figure)
+    figure, axes = new_panels(len(laws), len(INPUTS), height=1.4, sharex="col", sharey="row")
+    for j, column in enumerate(INPUTS):
+        levels = sorted(rows[column].unique())
+        # Held-out rows stand to the right of fitted ones, so that neither hides the other.
+        shift = rows["role"].map({"fit": -0.15, "held_out": 0.15})
+        placed = rows.assign(place=rows[column].map(levels.index) + shift)
+        for i, law in enumerate(laws):
+            axis, panel = axes[i, j], placed[placed["law"] == law]
+            _draw_residuals(axis, panel, "place", noise_floor, 7)
+            scored = panel[panel["role"] == "held_out"]
+            for level, median in scored.groupby(column)["residual"].median().items():
+                at = levels.index(level) + 0.15
+                axis.plot([at - 0.2, at + 0.2], [median, median], color="0.1", linewidth=1.4)
+        axes[0, j].set_xticks(range(len(levels)), [_level_name(column, v) for v in levels])
+        axes[0, j].set_xlim(-0.5, len(levels) - 0.5)
+    name_columns(axes, INPUTS.values())
+    name_rows(axes, [plain_name(law) for law in laws])
+    handles = [*_role_keys(rows), Line2D([], [], color="0.1", label="median held-out")]
+    handles += _noise_key(noise_floor, "0.85")
+    add_legend(figure, handles, "outside upper center", columns=4)
+    figure.supylabel(f"{domain} loss: observed / predicted - 1 (%)")
+    return lay_out(figure)
+
+
+def _draw_residuals(
+    axis: Axes, panel: pd.DataFrame, x: str, noise_floor: float | None, area: float
+) -> None:
+    """The residuals of a panel about zero and the band of the seed noise."""
+    axis.axhline(0, color="0.2", linewidth=0.8, zorder=1)
+    if is_known(noise_floor):
+        band = -100 * noise_floor, 100 * noise_floor
+        axis.axhspan(*band, color="0.85", linewidth=0, zorder=0)
+    draw_points(axis, panel, x, "residual", ("role", "role"), _ROLE_LOOKS, area)
+    axis.grid(False, axis="x")
+
+
+def _role_keys(rows: pd.DataFrame) -> list[Line2D]:
+    colours, markers = _ROLE_LOOKS
+    present = set(rows["role"])
+    return [
+        legend_key(colours[role], markers[role], name, line=False)
+        for role, name in ROLES.items()
+        if role in present
+    ]
+
+
+def _noise_key(noise_floor: float | None, colour: str) -> list[Patch]:
+    return [Patch(color=colour, label="seed noise")] if is_known(noise_floor) else []
 
 
 def _level_name(column: str, value: float) -> str:
@@ -205,7 +192,7 @@ def _level_name(column: str, value: float) -> str:
 def _calibration_points(axis: Axes, panel: pd.DataFrame, colours: Mapping, markers: Mapping):
     if panel.empty:
         return
-    draw_points(axis, panel, "predicted", "observed", "replay", "size", colours, markers, 14)
+    draw_points(axis, panel, "predicted", "observed", ("replay", "size"), (colours, markers), 14)
     scores = score(panel["observed"].to_numpy(), panel["predicted"].to_numpy())
     lines = [
         f"MAErel {100 * scores['mae_rel']:.2f} %",
@@ -219,13 +206,14 @@ def _calibration_points(axis: Axes, panel: pd.DataFrame, colours: Mapping, marke
 
 
 def _predictions(frame: pd.DataFrame, domain: str, figure: str) -> pd.DataFrame:
-    need(frame, PREDICTION_COLUMNS, figure)
+    check_columns(frame, PREDICTION_COLUMNS, figure)
     unknown = sorted(set(frame["role"]) - set(ROLES))
     if unknown:
         raise InputError(
             f"figure {figure}: column role: found {unknown[0]!r}; accepted: {', '.join(ROLES)}"
         )
-    return rows_of_domain(frame, domain)
+    rows = select_domain(frame, domain)
+    return rows.assign(residual=100 * (rows["observed"] / rows["predicted"] - 1))
 
 
 def _spread(values: pd.Series, width: float) -> np.ndarray:

@@ -16,13 +16,13 @@ from ptpp.errors import InputError
 from ptpp.report.figures.style import (
     LINES,
     add_legend,
-    cycled,
-    known,
-    laid_out,
+    assign_looks,
+    check_columns,
+    is_known,
+    lay_out,
     log_ticks,
-    need,
     new_panels,
-    plain,
+    plain_name,
     round_steps,
     style,
 )
@@ -30,6 +30,7 @@ from ptpp.report.figures.style import (
 CONTOURS = ("#000000", "#d55e00", "#009e73", "#cc79a7")  # dark ones of the same palette
 
 
+@style()
 def plan(
     grid: pd.DataFrame,
     chosen: Mapping | None,
@@ -49,57 +50,56 @@ def plan(
     share is small.
     """
     forgotten = [c for c in grid.columns if str(c).startswith("forgetting_")]
-    limits = {column: limit for column, limit in limits.items() if known(limit)}
-    need(grid, ("replay", "atpp", "target_loss", *limits), "plan")
+    limits = {column: limit for column, limit in limits.items() if is_known(limit)}
+    check_columns(grid, ("replay", "atpp", "target_loss", *limits), "plan")
     columns = dict.fromkeys(["target_loss", *forgotten, *limits])
     surfaces = {column: _surface(grid, column) for column in columns}
     x, y = np.sort(grid["replay"].unique()), np.sort(grid["atpp"].unique())
     contoured = [c for c in columns if c in forgotten or c in limits]
-    colours = dict(zip(contoured, cycled(CONTOURS, len(contoured)), strict=True))
-    with style():
-        figure, axes = new_panels(1, 1, height=3.4, width=5.2)
-        axis = axes[0, 0]
-        axis.grid(False)
-        loss = surfaces["target_loss"]
-        top = np.quantile(loss, 0.9)
-        mesh = axis.pcolormesh(
-            x, y, loss, cmap=_pale_blues(), vmax=top, shading="gouraud", rasterized=True
-        )
-        axis.set(yscale="log", xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-        steps = MaxNLocator(8).tick_values(loss.min(), top)
-        isolines = axis.contour(x, y, loss, steps, colors="0.5", linewidths=0.4)
-        handles = []
-        if limits:
-            excess = np.max([surfaces[c] - limit for c, limit in limits.items()], axis=0)
-            if (excess > 0).any():
-                axis.contourf(x, y, excess, [0, np.inf], colors="none", hatches=["\\\\\\\\"])
-                handles.append(Patch(facecolor="none", hatch="\\\\\\\\", label="outside a limit"))
-        for column, line in zip(contoured, cycled(LINES, len(contoured)), strict=True):
-            levels = [limits[column]] if column in limits else _levels(surfaces[column])
-            label = _limit_name(column, limits.get(column), surfaces[column])
-            lines = axis.contour(
-                x, y, surfaces[column], levels, colors=[colours[column]], linestyles=[line],
-                linewidths=1.2,
-            )  # fmt: skip
-            if column not in limits:
-                axis.clabel(lines, fontsize=6, fmt="%.2g")
-            handles.append(Line2D([], [], color=colours[column], linestyle=line, label=label))
-        if chosen is not None:
-            handles.append(_mark_plan(axis, chosen, "plan", "*", "infeasible, least excess", "X"))
-        if robust is not None:
-            handles.append(_mark_plan(axis, robust, "robust plan", "D", "no robust plan", "P"))
-        axis.set(xlabel="replay ratio", ylabel="ATPP (adaptation tokens per parameter)")
-        log_ticks(axis, "y", round_steps(y[0], y[-1]))
-        bar = figure.colorbar(
-            mesh, ax=axis, label="predicted target loss (nats/token)", pad=0.02, extend="max"
-        )
-        bar.add_lines(isolines)
-        add_legend(figure, handles, "outside lower center", columns=2)
-        return laid_out(figure)
+    colours = assign_looks(contoured, CONTOURS)
+    figure, axes = new_panels(1, 1, height=3.4, width=5.2)
+    axis = axes[0, 0]
+    axis.grid(False)
+    loss = surfaces["target_loss"]
+    top = np.quantile(loss, 0.9)
+    mesh = axis.pcolormesh(
+        x, y, loss, cmap=_pale_blues(), vmax=top, shading="gouraud", rasterized=True
+    )
+    axis.set(yscale="log", xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
+    steps = MaxNLocator(8).tick_values(loss.min(), top)
+    isolines = axis.contour(x, y, loss, steps, colors="0.5", linewidths=0.4)
+    handles = []
+    if limits:
+        excess = np.max([surfaces[c] - limit for c, limit in limits.items()], axis=0)
+        if (excess > 0).any():
+            axis.contourf(x, y, excess, [0, np.inf], colors="none", hatches=["\\\\\\\\"])
+            handles.append(Patch(facecolor="none", hatch="\\\\\\\\", label="outside a limit"))
+    for column, line in assign_looks(contoured, LINES).items():
+        levels = [limits[column]] if column in limits else _levels(surfaces[column])
+        label = _limit_name(column, limits.get(column), surfaces[column])
+        lines = axis.contour(
+            x, y, surfaces[column], levels, colors=[colours[column]], linestyles=[line],
+            linewidths=1.2,
+        )  # fmt: skip
+        if column not in limits:
+            axis.clabel(lines, fontsize=6, fmt="%.2g")
+        handles.append(Line2D([], [], color=colours[column], linestyle=line, label=label))
+    if chosen is not None:
+        handles.append(_mark_plan(axis, chosen, "plan", "*", "infeasible, least excess", "X"))
+    if robust is not None:
+        handles.append(_mark_plan(axis, robust, "robust plan", "D", "no robust plan", "P"))
+    axis.set(xlabel="replay ratio", ylabel="ATPP (adaptation tokens per parameter)")
+    log_ticks(axis, "y", round_steps(y[0], y[-1]))
+    bar = figure.colorbar(
+        mesh, ax=axis, label="predicted target loss (nats/token)", pad=0.02, extend="max"
+    )
+    bar.add_lines(isolines)
+    add_legend(figure, handles, "outside lower center", columns=2)
+    return lay_out(figure)
 
 
 def _limit_name(column: str, limit: float | None, surface: np.ndarray) -> str:
-    name = plain(column)
+    name = plain_name(column)
     if limit is None:
         return name
     where = " (nowhere met)" if surface.min() > limit else ""

@@ -1,8 +1,9 @@
-"""The one style of all figures: type, colours, panels, legends and axes."""
+"""The style of all figures: type, colours, panels, legends and axes."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -10,24 +11,26 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ptpp.errors import InputError
-from ptpp.jobs.files import replacing
+from ptpp.jobs.files import atomic_file
 
 WIDTH = 7.0  # inches, the text width of a printed page
 DPI = 200
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 CONTROL_COLOUR = "0.55"
 LINES = ("-", "--", "-.", ":")
+PALETTE = tuple(seaborn.color_palette("colorblind"))
 PLAIN_NUMBERS = FuncFormatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
 
 
 def style() -> AbstractContextManager[None]:
-    """The one style, as a context: colour-blind safe, small sans type, embedded TrueType fonts."""
+    """The style, as a context or decorator: colour-blind safe, small sans type, TrueType fonts."""
     settings = {
         **seaborn.axes_style("ticks"),
         "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are the same everywhere
@@ -57,7 +60,7 @@ def style() -> AbstractContextManager[None]:
         "ytick.major.size": 2.5,
         "lines.linewidth": 1.2,
         "lines.markersize": 3.5,
-        "axes.prop_cycle": matplotlib.cycler(color=seaborn.color_palette("colorblind")),
+        "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
         "hatch.color": "0.45",
         "hatch.linewidth": 0.4,
         "pdf.fonttype": 42,
@@ -67,11 +70,11 @@ def style() -> AbstractContextManager[None]:
 
 
 def save(figure: Figure, stem: str | os.PathLike) -> None:
-    """Write `stem`.pdf and `stem`.png (200 dpi), each whole or absent, the same bytes each time."""
+    """Write `stem`.pdf and `stem`.png (200 dpi), whole or not at all, the same bytes each time."""
     metadata = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
     for kind, entries in metadata.items():
         # Not with_suffix: a stem such as "floor.early_to_late" has dots of its own.
-        with style(), replacing(Path(f"{os.fspath(stem)}.{kind}")) as temporary:
+        with style(), atomic_file(Path(f"{os.fspath(stem)}.{kind}")) as temporary:
             figure.savefig(temporary, format=kind, dpi=DPI, metadata=entries)
 
 
@@ -81,57 +84,31 @@ def draw_lines(
     """A line per value of `by`: means over seeds, with a band of one standard deviation."""
     if not rows.empty:
         seaborn.lineplot(
-            rows,
-            x=x,
-            y=y,
-            hue=by,
-            style=by,
-            palette=colours,
-            markers=markers,
-            dashes=False,
-            errorbar="sd",
-            err_kws={"linewidth": 0, "alpha": 0.25},
-            markeredgewidth=0,
-            legend=False,
-            ax=axis,
-        )
+            rows, x=x, y=y, hue=by, style=by, palette=colours, markers=markers, dashes=False,
+            errorbar="sd", err_kws={"linewidth": 0, "alpha": 0.25}, markeredgewidth=0,
+            legend=False, ax=axis,
+        )  # fmt: skip
     axis.set(xlabel="", ylabel="")
 
 
 def draw_points(
-    axis: Axes,
-    rows: pd.DataFrame,
-    x: str,
-    y: str,
-    hue: str,
-    style: str,
-    colours: Mapping,
-    markers: Mapping,
+    axis: Axes, rows: pd.DataFrame, x: str, y: str, by: tuple[str, str], looks: Sequence[Mapping],
     area: float,
-) -> None:
-    """A marker per row; `area` in square points."""
+) -> None:  # fmt: skip
+    """A marker per row. `by`: columns of the colour and the marker, which `looks` map; `area`: of a
+    marker, in square points."""
     if not rows.empty:
         seaborn.scatterplot(
-            rows,
-            x=x,
-            y=y,
-            hue=hue,
-            style=style,
-            palette=colours,
-            markers=markers,
-            s=area,
-            alpha=0.8,
-            linewidth=0,
-            legend=False,
-            ax=axis,
-        )
+            rows, x=x, y=y, hue=by[0], style=by[1], palette=looks[0], markers=looks[1], s=area,
+            alpha=0.8, linewidth=0, legend=False, ax=axis,
+        )  # fmt: skip
     axis.set(xlabel="", ylabel="")
 
 
 def new_panels(
     rows: int, columns: int, height: float, width: float = WIDTH, **shared
 ) -> tuple[Figure, np.ndarray]:
-    """A figure that pyplot does not know, and its axes (rows, columns); `height` is of one row."""
+    """A figure unknown to pyplot, and its axes (rows, columns); `height` is that of one row."""
     # A page holds about five panels side by side; more make the figure wider, not the panels small.
     figure = Figure(
         figsize=(max(width, 1.35 * columns + 1), height * rows + 0.7), layout="constrained"
@@ -140,8 +117,8 @@ def new_panels(
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
-def laid_out(figure: Figure) -> Figure:
-    """Lay out once and for all: each further pass would move things a little."""
+def lay_out(figure: Figure) -> Figure:
+    """Lay out once: each further pass would move things a little."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     # The layout centres shared labels on the page; they belong to the panels.
@@ -152,6 +129,15 @@ def laid_out(figure: Figure) -> Figure:
         across, up = text.get_position()
         text.set_position((x if across == 0.5 else across, y if up == 0.5 else up))
     return figure
+
+
+def new_panels_of(names: Sequence[str], height: float, **shared) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with a panel per name, at most four in a row."""
+    columns = min(4, len(names))
+    figure, axes = new_panels(-(-len(names) // columns), columns, height, **shared)
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    return figure, dict(zip(names, axes.flat, strict=False))
 
 
 def name_columns(axes: np.ndarray, names: Iterable[str]) -> None:
@@ -183,28 +169,29 @@ def legend_key(colour, marker: str, label: str, line: bool = True) -> Line2D:
 def replay_looks(replays: pd.Series) -> tuple[dict, dict]:
     """Colour and marker per replay ratio, ascending; the control (1) is grey, outside the ramp."""
     values = sorted(replays.unique())
-    colours = ordered_colours([r for r in values if r < 1], "viridis", 0.0, 0.85)
+    colours = colour_ramp([r for r in values if r < 1], "viridis", 0.0, 0.85)
     if 1 in values:
         colours[1.0] = CONTROL_COLOUR
-    return colours, dict(zip(values, cycled(MARKERS, len(values)), strict=True))
+    return colours, assign_looks(values, MARKERS)
 
 
-def ordered_colours(values: Sequence, name: str, low: float, high: float) -> dict:
+def colour_ramp(values: Sequence, name: str, low: float, high: float) -> dict:
     """Colours of a perceptually uniform ramp, without its palest end, which print loses."""
     ramp = matplotlib.colormaps[name]
     places = np.linspace(low, high, len(values)) if len(values) > 1 else [(low + high) / 2]
     return {value: ramp(place) for value, place in zip(values, places, strict=True)}
 
 
-def cycled(items: Sequence, count: int) -> list:
-    return [items[i % len(items)] for i in range(count)]
+def assign_looks(values: Sequence, looks: Sequence) -> dict:
+    """A colour, marker or dash per value; more values than looks repeat them in turn."""
+    return dict(zip(values, cycle(looks), strict=False))
 
 
 def replay_label(replay: float) -> str:
     return "1 (control)" if replay == 1 else f"{replay:g}"
 
 
-def plain(name: str) -> str:
+def plain_name(name: str) -> str:
     return str(name).replace("_", " ")
 
 
@@ -227,7 +214,7 @@ def short_number(number: float) -> str:
     return f"{number:.3g}"
 
 
-def rows_of_domain(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
+def select_domain(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
     rows = frame[frame["domain"] == domain]
     if rows.empty:
         found = ", ".join(map(repr, sorted(frame["domain"].unique()))) or "none"
@@ -235,7 +222,7 @@ def rows_of_domain(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
     return rows
 
 
-def need(frame: pd.DataFrame, columns: Iterable[str], figure: str) -> None:
+def check_columns(frame: pd.DataFrame, columns: Iterable[str], figure: str) -> None:
     for column in columns:
         if column not in frame:
             raise InputError(f"figure {figure}: no column {column!r} in the table")
@@ -244,7 +231,7 @@ def need(frame: pd.DataFrame, columns: Iterable[str], figure: str) -> None:
 
 
 def round_steps(low: float, high: float) -> list[float]:
-    """1, 2, 5 times powers of ten within [low, high]; none of them below 1e-3."""
+    """1, 2, 5 times powers of ten within [low, high], from 1e-3 on."""
     low = max(low, 1e-3)
     if high < low:
         return []
@@ -254,21 +241,27 @@ def round_steps(low: float, high: float) -> list[float]:
 
 
 def log_ticks(axis: Axes, which: str, values: Iterable[float]) -> None:
-    """A logarithmic axis, ticked at `values` where those are few."""
+    """A logarithmic axis, ticked at `values` if there are at most 8."""
     values = sorted(set(values))
     axis.set(**{f"{which}scale": "log"})
     line = axis.xaxis if which == "x" else axis.yaxis
     line.set_major_formatter(PLAIN_NUMBERS)
     if 0 < len(values) <= 8:
-        line.set_major_locator(FixedLocator(values))
-        line.set_minor_locator(NullLocator())
+        fix_ticks(line, values)
 
 
-def padded(values: np.ndarray, share: float) -> np.ndarray:
+def fix_ticks(line: XAxis | YAxis, values: Sequence[float]) -> None:
+    """Ticks at `values` alone, with plain numbers."""
+    line.set_major_locator(FixedLocator(values))
+    line.set_minor_locator(NullLocator())
+    line.set_major_formatter(PLAIN_NUMBERS)
+
+
+def pad_range(values: np.ndarray, share: float) -> np.ndarray:
     low, high = values.min(), values.max()
     margin = share * (high - low) or 0.05 * abs(high)
     return np.array([low - margin, high + margin])
 
 
-def known(number: float | None) -> bool:
+def is_known(number: float | None) -> bool:
     return number is not None and bool(np.isfinite(number))

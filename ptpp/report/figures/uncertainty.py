@@ -1,30 +1,34 @@
-"""Figures of what is certain: profiles, the anchor sweep, and laws compared with intervals."""
+"""Figures of uncertainty: profiles, the anchor sweep, and the laws' scores with intervals."""
 
 import numpy as np
 import pandas as pd
-import seaborn
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from ptpp.errors import InputError
 from ptpp.report.figures.style import (
     LINES,
     MARKERS,
+    PALETTE,
     PLAIN_NUMBERS,
     WIDTH,
     add_legend,
-    cycled,
-    known,
-    laid_out,
+    assign_looks,
+    check_columns,
+    fix_ticks,
+    is_known,
+    lay_out,
     legend_key,
     name_columns,
-    need,
     new_panels,
-    plain,
-    rows_of_domain,
+    new_panels_of,
+    plain_name,
+    round_steps,
+    select_domain,
     style,
 )
 
@@ -36,6 +40,7 @@ COMPARED = {"mae_rel": "MAErel (%)", "calibration_slope": "calibration slope"}
 _TOP = 3.0  # of a profile's axis, in thresholds
 
 
+@style()
 def profile(
     profiles: pd.DataFrame, verdicts: pd.DataFrame, law: str, domain: str, threshold: float
 ) -> Figure:
@@ -46,47 +51,43 @@ def profile(
     `threshold`: deviance at the ends of the interval, drawn dashed. Raises InputError when the law
     has no profile.
     """
-    need(profiles, _PROFILE, "profile")
-    need(verdicts, _VERDICT, "profile")
-    rows = rows_of_domain(profiles, domain)
+    check_columns(profiles, _PROFILE, "profile")
+    check_columns(verdicts, _VERDICT, "profile")
+    rows = select_domain(profiles, domain)
     rows = rows[rows["law"] == law]
     if rows.empty:
         raise InputError(f"figure profile: no profile of law {law!r} for domain {domain!r}")
     verdicts = verdicts[(verdicts["law"] == law) & (verdicts["domain"] == domain)]
-    words = verdicts.set_index(["protocol", "parameter"])
+    table = verdicts.set_index(["protocol", "parameter"])
     names, protocols = list(rows["parameter"].unique()), list(rows["protocol"].unique())
-    colours = dict(zip(protocols, seaborn.color_palette("colorblind"), strict=False))
-    dashes = dict(zip(protocols, cycled(LINES, len(protocols)), strict=True))
-    columns = min(4, len(names))
-    with style():
-        count = -(-len(names) // columns)
-        figure, axes = new_panels(count, columns, height=1.5, sharey=True)
-        for axis, name in zip(axes.flat, names, strict=False):
-            axis.axhline(threshold, color="0.3", linestyle=":", linewidth=0.9)
-            panel = rows[rows["parameter"] == name]
-            for protocol in protocols:
-                line = panel[panel["protocol"] == protocol].sort_values("value")
-                look = {"color": colours[protocol], "linestyle": dashes[protocol]}
-                axis.plot(line["value"], line["deviance"], **look)
-                if (protocol, name) in words.index:
-                    fitted = words.loc[(protocol, name), "value"]
-                    axis.plot([fitted], [0], "o", color=colours[protocol], clip_on=False)
-            _profile_axis(axis, panel, threshold)
-            told = [words.verdict.get((protocol, name), "") for protocol in protocols]
-            axis.set_title(f"{name}: {' / '.join(dict.fromkeys(filter(None, told)))}", fontsize=7)
-        for axis in axes.flat[len(names) :]:
-            axis.set_visible(False)
-        handles = [
-            Line2D([], [], color=colours[p], linestyle=dashes[p], marker="o", label=plain(p))
-            for p in protocols
-        ]
-        handles.append(Line2D([], [], color="0.3", linestyle=":", label="90 % interval ends here"))
-        add_legend(figure, handles, "outside upper center", columns=3)
-        figure.supxlabel(f"parameter of {plain(law)}, all others refitted")
-        figure.supylabel("profile deviance")
-        return laid_out(figure)
+    colours = assign_looks(protocols, PALETTE)
+    dashes = assign_looks(protocols, LINES)
+    figure, panels = new_panels_of(names, height=1.5, sharey=True)
+    for name, axis in panels.items():
+        axis.axhline(threshold, color="0.3", linestyle=":", linewidth=0.9)
+        panel = rows[rows["parameter"] == name]
+        for protocol in protocols:
+            line = panel[panel["protocol"] == protocol].sort_values("value")
+            look = {"color": colours[protocol], "linestyle": dashes[protocol]}
+            axis.plot(line["value"], line["deviance"], **look)
+            if (protocol, name) in table.index:
+                fitted = table.loc[(protocol, name), "value"]
+                axis.plot([fitted], [0], "o", color=colours[protocol], clip_on=False)
+        _profile_axis(axis, panel, threshold)
+        texts = [table.verdict.get((protocol, name), "") for protocol in protocols]
+        axis.set_title(f"{name}: {' / '.join(dict.fromkeys(filter(None, texts)))}", fontsize=7)
+    handles = [
+        Line2D([], [], color=colours[p], linestyle=dashes[p], marker="o", label=plain_name(p))
+        for p in protocols
+    ]
+    handles.append(Line2D([], [], color="0.3", linestyle=":", label="90 % interval ends here"))
+    add_legend(figure, handles, "outside upper center", columns=3)
+    figure.supxlabel(f"parameter of {plain_name(law)}, all others refitted")
+    figure.supylabel("profile deviance")
+    return lay_out(figure)
 
 
+@style()
 def anchor_sweep(sweep: pd.DataFrame, noise_floor: float | None, domain: str) -> Figure:
     """Held-out error against the number of anchors: a panel per law, a line per choice.
 
@@ -94,50 +95,44 @@ def anchor_sweep(sweep: pd.DataFrame, noise_floor: float | None, domain: str) ->
     the mean and the band goes from the least to the greatest. `noise_floor`: relative seed noise of
     one run; None or NaN draws none. Raises InputError when the domain has no rows.
     """
-    need(sweep, _SWEEP, "anchor_sweep")
-    rows = rows_of_domain(sweep, domain).dropna(subset="mae_rel")
+    check_columns(sweep, _SWEEP, "anchor_sweep")
+    rows = select_domain(sweep, domain).dropna(subset="mae_rel")
     if rows.empty:
         raise InputError(f"figure anchor_sweep: no scores of domain {domain!r}")
     laws, choices = list(rows["law"].unique()), list(rows["choice"].unique())
     counts = sorted(rows["count"].unique())
-    colours = dict(zip(choices, seaborn.color_palette("colorblind"), strict=False))
-    markers = dict(zip(choices, MARKERS, strict=False))
-    columns = min(4, len(laws))
-    with style():
-        figure, axes = new_panels(
-            -(-len(laws) // columns), columns, height=2.0, sharex=True, sharey=True
-        )
-        for axis, law in zip(axes.flat, laws, strict=False):
-            if known(noise_floor):
-                axis.axhline(100 * noise_floor, color="0.5", linestyle="--", linewidth=0.9)
-            for choice in choices:
-                part = rows[(rows["law"] == law) & (rows["choice"] == choice)]
-                errors = 100 * part.groupby("count")["mae_rel"].agg(["mean", "min", "max"])
-                places = [counts.index(count) for count in errors.index]
-                axis.plot(
-                    places, errors["mean"], marker=markers[choice], color=colours[choice],
-                    markeredgewidth=0,
-                )  # fmt: skip
-                axis.fill_between(
-                    places, errors["min"], errors["max"], color=colours[choice], alpha=0.2,
-                    linewidth=0,
-                )  # fmt: skip
-            axis.set_title(plain(law))
-        for axis in axes.flat[len(laws) :]:
-            axis.set_visible(False)
-        first = axes.flat[0]
-        first.set_yscale("log")
-        first.set_xticks(range(len(counts)), [f"{count:g}" for count in counts])
-        _percent_ticks(first)
-        handles = [legend_key(colours[c], markers[c], f"{plain(c)} choice") for c in choices]
-        if known(noise_floor):
-            handles.append(Line2D([], [], color="0.5", linestyle="--", label="seed noise"))
-        add_legend(figure, handles, "outside upper center", columns=4)
-        figure.supxlabel("anchors: measured cells of the held-out stage given to the fit")
-        figure.supylabel(f"{domain} MAErel on the rest (%)")
-        return laid_out(figure)
+    colours = assign_looks(choices, PALETTE)
+    markers = assign_looks(choices, MARKERS)
+    figure, panels = new_panels_of(laws, height=2.0, sharex=True, sharey=True)
+    for law, axis in panels.items():
+        if is_known(noise_floor):
+            axis.axhline(100 * noise_floor, color="0.5", linestyle="--", linewidth=0.9)
+        for choice in choices:
+            part = rows[(rows["law"] == law) & (rows["choice"] == choice)]
+            errors = 100 * part.groupby("count")["mae_rel"].agg(["mean", "min", "max"])
+            places = [counts.index(count) for count in errors.index]
+            axis.plot(
+                places, errors["mean"], marker=markers[choice], color=colours[choice],
+                markeredgewidth=0,
+            )  # fmt: skip
+            axis.fill_between(
+                places, errors["min"], errors["max"], color=colours[choice], alpha=0.2,
+                linewidth=0,
+            )  # fmt: skip
+        axis.set_title(plain_name(law))
+    first = panels[laws[0]]
+    first.set_yscale("log")
+    first.set_xticks(range(len(counts)), [f"{count:g}" for count in counts])
+    _percent_ticks(first.yaxis)
+    handles = [legend_key(colours[c], markers[c], f"{plain_name(c)} choice") for c in choices]
+    handles += _noise_key(noise_floor)
+    add_legend(figure, handles, "outside upper center", columns=4)
+    figure.supxlabel("anchors: measured cells of the held-out stage given to the fit")
+    figure.supylabel(f"{domain} MAErel on the rest (%)")
+    return lay_out(figure)
 
 
+@style()
 def law_comparison(intervals: pd.DataFrame, noise_floor: float | None, domain: str) -> Figure:
     """Scores of all laws with their 90 % bootstrap intervals: a panel per score of `COMPARED`.
 
@@ -145,45 +140,48 @@ def law_comparison(intervals: pd.DataFrame, noise_floor: float | None, domain: s
     top to bottom. `noise_floor`: relative seed noise of one run. Raises InputError when the domain
     has no rows.
     """
-    need(intervals, _INTERVALS, "law_comparison")
-    rows = rows_of_domain(intervals, domain)
+    check_columns(intervals, _INTERVALS, "law_comparison")
+    rows = select_domain(intervals, domain)
     laws, protocols = list(rows["law"].unique()), list(rows["protocol"].unique())
-    colours = dict(zip(protocols, seaborn.color_palette("colorblind"), strict=False))
-    markers = dict(zip(protocols, MARKERS, strict=False))
+    colours = assign_looks(protocols, PALETTE)
+    markers = assign_looks(protocols, MARKERS)
     shifts = dict(zip(protocols, 0.28 * _centred(len(protocols)), strict=True))
-    with style():
-        height = 0.5 * len(laws) + 0.6
-        figure, axes = new_panels(1, len(COMPARED), height=height, width=WIDTH, sharey=True)
-        for axis, score in zip(axes[0], COMPARED, strict=True):
-            factor = 100 if score == "mae_rel" else 1
-            for row in rows[rows["score"] == score].itertuples():
-                place = laws.index(row.law) + shifts[row.protocol]
-                axis.plot(
-                    [factor * row.low, factor * row.high], [place, place],
-                    color=colours[row.protocol],
-                )  # fmt: skip
-                axis.plot(
-                    [factor * row.value], [place], color=colours[row.protocol],
-                    marker=markers[row.protocol], markersize=4.5,
-                )  # fmt: skip
-            axis.grid(False, axis="y")
-        errors, slopes = axes[0]
-        errors.set_xscale("log")
-        _percent_ticks(errors, "x")
-        if known(noise_floor):
-            errors.axvline(100 * noise_floor, color="0.5", linestyle="--", linewidth=0.9)
-        slopes.axvline(1, color="0.2", linewidth=0.8, zorder=0)
-        slopes.xaxis.set_major_locator(MaxNLocator(5))
-        errors.set_yticks(range(len(laws)), [plain(law) for law in laws])
-        errors.set_ylim(len(laws) - 0.5, -0.5)
-        name_columns(axes, COMPARED.values())
-        handles = [legend_key(colours[p], markers[p], plain(p)) for p in protocols]
-        if known(noise_floor):
-            handles.append(Line2D([], [], color="0.5", linestyle="--", label="seed noise"))
-        handles.append(Patch(facecolor="none", label="lines: 90 % bootstrap interval"))
-        add_legend(figure, handles, "outside upper center", columns=4)
-        figure.supxlabel(f"score on held-out {domain} losses")
-        return laid_out(figure)
+    height = 0.5 * len(laws) + 0.6
+    figure, axes = new_panels(1, len(COMPARED), height=height, width=WIDTH, sharey=True)
+    for axis, score in zip(axes[0], COMPARED, strict=True):
+        factor = 100 if score == "mae_rel" else 1
+        for row in rows[rows["score"] == score].itertuples():
+            place = laws.index(row.law) + shifts[row.protocol]
+            axis.plot(
+                [factor * row.low, factor * row.high], [place, place],
+                color=colours[row.protocol],
+            )  # fmt: skip
+            axis.plot(
+                [factor * row.value], [place], color=colours[row.protocol],
+                marker=markers[row.protocol], markersize=4.5,
+            )  # fmt: skip
+        axis.grid(False, axis="y")
+    errors, slopes = axes[0]
+    errors.set_xscale("log")
+    _percent_ticks(errors.xaxis)
+    if is_known(noise_floor):
+        errors.axvline(100 * noise_floor, color="0.5", linestyle="--", linewidth=0.9)
+    slopes.axvline(1, color="0.2", linewidth=0.8, zorder=0)
+    slopes.xaxis.set_major_locator(MaxNLocator(5))
+    errors.set_yticks(range(len(laws)), [plain_name(law) for law in laws])
+    errors.set_ylim(len(laws) - 0.5, -0.5)
+    name_columns(axes, COMPARED.values())
+    handles = [legend_key(colours[p], markers[p], plain_name(p)) for p in protocols]
+    handles += _noise_key(noise_floor)
+    handles.append(Patch(facecolor="none", label="lines: 90 % bootstrap interval"))
+    add_legend(figure, handles, "outside upper center", columns=4)
+    figure.supxlabel(f"score on held-out {domain} losses")
+    return lay_out(figure)
+
+
+def _noise_key(noise_floor: float | None) -> list[Line2D]:
+    line = Line2D([], [], color="0.5", linestyle="--", label="seed noise")
+    return [line] if is_known(noise_floor) else []
 
 
 def _profile_axis(axis: Axes, panel: pd.DataFrame, threshold: float) -> None:
@@ -203,14 +201,9 @@ def _profile_axis(axis: Axes, panel: pd.DataFrame, threshold: float) -> None:
     axis.set(xlim=(low, high), ylim=(-0.04 * top, top))
 
 
-def _percent_ticks(axis: Axes, which: str = "y") -> None:
+def _percent_ticks(line: XAxis | YAxis) -> None:
     """Plain numbers at 1, 2, 5 times powers of ten on a logarithmic axis."""
-    line = axis.yaxis if which == "y" else axis.xaxis
-    low, high = line.get_view_interval()
-    steps = [m * 10.0**e for e in range(-3, 4) for m in (1, 2, 5)]
-    line.set_major_locator(FixedLocator([s for s in steps if low <= s <= high]))
-    line.set_minor_locator(NullLocator())
-    line.set_major_formatter(PLAIN_NUMBERS)
+    fix_ticks(line, round_steps(*line.get_view_interval()))
 
 
 def _centred(count: int) -> np.ndarray:

@@ -94,8 +94,22 @@ function predictor(fit, params, model) {
   return FORMULAS[fit.law](params, fit.reference, model);
 }
 
-function modelOf(values) {
-  return { n_params: values.n_params, ptpp: values.ptpp, base_loss: asked.base_loss };
+// The checkpoint's base loss {value, source} by Python's rule (ptpp/planning/request.py): stated for
+// this checkpoint, measured, or forecast. A value that was stated is all there is without a table.
+function baseLossOf({ n_params, ptpp }) {
+  const { given, measured, forecast, near } = data.base_loss;
+  const away = ([n, p]) => Math.max(Math.abs(Math.log(n / n_params)), Math.abs(Math.log(p / ptpp)));
+  const stated = given === null ? null : { value: given, source: "given" };
+  if (stated && (forecast === null || away([asked.n_params, asked.ptpp]) <= near)) return stated;
+  const [nearest] = [...measured].sort((a, b) => away(a) - away(b));
+  if (nearest && away(nearest) <= near) return { value: nearest[2], source: "measured" };
+  if (forecast === null) return { value: NaN, source: "unknown" };
+  const tokens = FORMULAS[forecast.law](forecast.params, forecast.reference, { n_params });
+  return { value: tokens(0, ptpp), source: "forecast" }; // of ptpp tokens per parameter
+}
+
+function modelOf({ n_params, ptpp }) {
+  return { n_params, ptpp, base_loss: data.base_loss && baseLossOf({ n_params, ptpp }).value };
 }
 
 // The search space at one set of parameters: pick(fit) is the fit's own or one of its draws.
@@ -105,13 +119,13 @@ function spaceOf(pick) {
   const most = Math.min(state.max_atpp, flops);
   const limited = forgettingFits().filter((fit) => state.forgetting[fit.domain] !== null);
   return {
-    low: Math.log(asked.min_atpp ?? most / 1000),
+    low: Math.log(asked.min_atpp ?? most / ATPP_RANGE),
     high: Math.log(most),
+    budget: most < state.max_atpp ? "max_flops" : "max_atpp",
     leastReplay: asked.min_replay,
     mostReplay: asked.max_replay,
     target: predictor(targetFit(), pick(targetFit()), model),
     forgetting: limited.map((fit) => ({
-      name: `forgetting of ${fit.domain}`,
       domain: fit.domain,
       limit: state.forgetting[fit.domain],
       value: predictor(fit, pick(fit), model),
@@ -186,12 +200,6 @@ function chooseRobust() {
 function finish(point) {
   if (point.logAtpp === undefined) return;
   point.atpp = Math.exp(point.logAtpp);
-  const edges = [];
-  if (point.logAtpp >= found.space.high - 1e-6)
-    edges.push(Math.exp(found.space.high) < state.max_atpp * (1 - 1e-9) ? "compute" : "ATPP at most");
-  if (point.replay >= found.space.mostReplay - 1e-6) edges.push("greatest replay");
-  if (point.feasible && point.logAtpp <= found.space.low + 1e-6) edges.push("least ATPP");
-  point.edges = edges;
 }
 
 // Laws' values at a point, with the band of the draws; forgetting of every domain, limited or not.
@@ -210,20 +218,20 @@ function valuesAt(replay, atpp) {
 
 // Inputs of the laws beyond what their fits were measured on, each in words.
 function beyond(point) {
-  const inputs = { n_params: state.n_params, ptpp: state.ptpp };
+  const inputs = modelOf(state);
   if (point.atpp !== undefined) {
     inputs.replay = point.replay;
     inputs.share = 1 - point.replay;
     inputs.atpp = point.atpp;
     inputs.adapt_tokens = point.atpp * state.n_params;
   }
-  const names = { n_params: "N", ptpp: "PTPP", replay: "replay", share: "replay", atpp: "ATPP", adapt_tokens: "tokens" };
+  const names = { n_params: "N", ptpp: "PTPP", replay: "replay", share: "replay", atpp: "ATPP", adapt_tokens: "tokens", base_loss: "base loss" };
   const words = new Map();
   for (const fit of [targetFit(), ...forgettingFits()])
     for (const [name, [low, high]] of Object.entries(fit.ranges)) {
       const value = inputs[name];
       const slack = 1e-9 * Math.max(Math.abs(low), Math.abs(high));
-      if (value === undefined || (value >= low - slack && value <= high + slack)) continue;
+      if (value === undefined || value === null || (value >= low - slack && value <= high + slack)) continue;
       const [from, to, at] = name === "share" ? [1 - high, 1 - low, 1 - value] : [low, high, value];
       words.set(names[name], `${names[name]} ${plain(at)} (measured ${plain(from)} to ${plain(to)})`);
     }
@@ -260,6 +268,12 @@ function describe(point) {
   );
 }
 
+const WORDS = { target_loss: "target loss", max_atpp: "ATPP at most", max_flops: "compute", max_replay: "greatest replay", min_atpp: "least ATPP" };
+
+function describeBinding(point) {
+  return point.binding.map((name) => WORDS[name] ?? name.replace("forgetting_", "forgetting of ")).join(", ");
+}
+
 function showVerdict() {
   const { point, robust } = found;
   const say = (id, title, text) => {
@@ -270,12 +284,12 @@ function showVerdict() {
   else if (point.refused)
     say("point-verdict", "No plan.", "By this law target loss rises with tokens here, and a plan needs a law whose loss falls.");
   else if (point.feasible) {
-    const bound = [...point.binding, ...point.edges].join(", ");
+    const bound = describeBinding(point);
     say("point-verdict", "Cheapest plan:", `${describe(point)}.${bound ? ` What binds: ${bound}.` : ""}`);
   } else if (Number.isNaN(point.limit))
-    say("point-verdict", "No point keeps the forgetting limits.", `The nearest misses by ${plain(point.shortfall, 3)} nats/token, at ${describe(point)}. In the way: ${point.binding.join(", ")}.`);
+    say("point-verdict", "No point keeps the forgetting limits.", `The nearest misses by ${plain(point.shortfall, 3)} nats/token, at ${describe(point)}. In the way: ${describeBinding(point)}.`);
   else
-    say("point-verdict", "No point keeps every limit.", `The nearest misses by ${plain(point.shortfall, 3)} nats/token, at ${describe(point)}. In the way: ${[...point.binding, ...point.edges].join(", ")}.`);
+    say("point-verdict", "No point keeps every limit.", `The nearest misses by ${plain(point.shortfall, 3)} nats/token, at ${describe(point)}. In the way: ${describeBinding(point)}.`);
   const title = `Robust plan (${percent(state.level)} of draws):`;
   if (point.refused) say("robust-verdict", title, "none.");
   else if (robust === null) say("robust-verdict", title, "counting draws …");
@@ -318,6 +332,10 @@ function showControls() {
   const notes = [];
   if (fit.drawn.length) notes.push(`${fit.drawn.join(", ")} cannot be told from the measured rows and is drawn at random in every draw.`);
   if (fit.at_bounds.length) notes.push(`At a bound of the fit: ${fit.at_bounds.join(", ")}.`);
+  if (fit.ranges.base_loss) {
+    const { value, source } = baseLossOf(state);
+    notes.push(`Base loss before adaptation: ${plain(value)} nats/token (${source}).`);
+  }
   byId("law-note").textContent = [`${fit.title}, ${fit.draws.length} draws.`, ...notes].join(" ");
   byId("equations").replaceChildren(
     ...[fit, ...forgettingFits().slice(0, 1)].map((each) =>

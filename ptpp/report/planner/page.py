@@ -1,8 +1,9 @@
 """The interactive planner: one HTML file that needs no server and no network.
 
 The page holds the fitted laws, their bootstrap draws and the formulas
-(`ptpp.report.planner.formula`), and evaluates them itself. Everything in it is embedded: its own style and scripts, which stand
-beside this module, and the plotting library, from the installed package.
+(`ptpp.report.planner.formula`), and evaluates them itself. Everything in it is embedded: its own
+style and scripts, which stand beside this module, and the plotting library, from the installed
+package.
 """
 
 import json
@@ -13,42 +14,57 @@ from jinja2 import Environment, StrictUndefined
 from mpld3.urls import D3_LOCAL
 
 from ptpp.errors import InputError
-from ptpp.laws.declared import law_of
-from ptpp.laws.law import Law
-from ptpp.laws.record import Fit
-from ptpp.laws.uncertainty import Draws
-from ptpp.planning import PlanRequest
-from ptpp.planning.forecast import paired_rows
+from ptpp.laws.base_loss import NEAR, BaseLosses
+from ptpp.laws.fitted import FittedLaw
+from ptpp.laws.forms import get_law
+from ptpp.planning import FLOPS_PER_PARAMETER_AND_TOKEN, PlanRequest, forgetting_fits, search
+from ptpp.planning.forecast import pair_rows
+from ptpp.planning.request import ATPP_RANGE
 from ptpp.report.planner.formula import javascript
 
 PARTS = Path(__file__).parent
 # Bytes. Snakemake's report shows a page by a data URL, of which Chromium opens 2 MiB in base64.
 REPORT_LIMIT = 1_500_000
-Fitted = tuple[Fit, Draws]
+# The definitions of Python's planner under the names that the page's scripts use. Its meshes are
+# smaller than Python's, so that a slider stays quick.
+CONSTANTS = {
+    "TOLERANCE": search.TOLERANCE,
+    "BINDING": search.BINDING,
+    "EDGE": search.EDGE,
+    "BROKEN": search.BROKEN,
+    "ATPP_RANGE": ATPP_RANGE,
+    "FLOPS_PER_PARAMETER_AND_TOKEN": FLOPS_PER_PARAMETER_AND_TOKEN,
+    "FINE": vars(search.Mesh(points=48, zoom=9, rounds=9)),
+    "COARSE": vars(search.Mesh(points=24, zoom=9, rounds=5)),
+}
 
 
-def planner_page(request: PlanRequest, fits: Sequence[Fitted], headline: tuple[str, str]) -> str:
-    """The page's HTML: what is asked for at first, and every law one may choose in it.
+def planner_page(
+    request: PlanRequest,
+    fits: Sequence[FittedLaw],
+    headline: tuple[str, str],
+    base_losses: BaseLosses | None = None,
+) -> str:
+    """The page's HTML: the configured request, and every law one may choose in it.
 
     `fits`: target fits and forgetting fits, of any protocols, each with its draws. `headline`: the
-    law and protocol shown first. Raises InputError where the headline is not among the fits, where
-    draws do not belong to their fit, or where a law needs a base loss that the request lacks.
+    law and protocol shown first. `base_losses`: for laws that read the checkpoint's base loss,
+    where the request does not state it. Raises InputError where the headline is not among the fits,
+    a fit has no draws, or a base loss is missing.
     """
-    laws = {record.law: law_of(record) for record, _ in fits}
-    for record, draws in fits:
-        _check(record, draws, laws[record.law], request)
-    targets = [(r.law, r.protocol) for r, _ in fits if not laws[r.law].offset]
+    for one in fits:
+        _check(one, request, base_losses)
+    targets = [(one.record.law, one.record.protocol) for one in fits if not one.law.offset]
     if tuple(headline) not in targets:
-        found = ", ".join(f"{law} {protocol}" for law, protocol in targets) or "none"
+        names = ", ".join(f"{law} {protocol}" for law, protocol in targets) or "none"
         raise InputError(
-            f"plan: no fit of the law {headline[0]!r} under {headline[1]!r}; there are {found}"
+            f"plan: no fit of the law {headline[0]!r} under {headline[1]!r}; there are {names}"
         )
-    forgetting = [fitted for fitted in fits if laws[fitted[0].law].offset]
+    reads_base_loss = any("base_loss" in one.law.inputs for one in fits)
     data = {
         "request": {
             "n_params": request.n_params,
             "ptpp": request.ptpp,
-            "base_loss": request.base_loss,
             "target": request.target_loss,
             "within": request.target_within,
             "forgetting": dict(request.forgetting_limits),
@@ -59,14 +75,15 @@ def planner_page(request: PlanRequest, fits: Sequence[Fitted], headline: tuple[s
             "max_replay": request.max_replay,
             "level": request.confidence,
         },
+        "base_loss": _embed_base_losses(request, base_losses) if reads_base_loss else None,
         "headline": ".".join(headline),
-        "fits": [
-            _embedded(record, draws, laws[record.law])
-            | {"pairs": {} if laws[record.law].offset else _pairs(record, draws, forgetting)}
-            for record, draws in fits
-        ],
+        "fits": [_embed(one) | {"pairs": _pairs(one, fits)} for one in fits],
     }
+    laws = {one.law.name: one.law for one in fits}
+    if reads_base_loss:
+        laws["chinchilla"] = get_law("chinchilla")
     formulas = ",\n".join(f"{json.dumps(name)}: {javascript(law)}" for name, law in laws.items())
+    constants = [f"const {name} = {json.dumps(value)};" for name, value in CONSTANTS.items()]
     template = Environment(undefined=StrictUndefined, autoescape=False).from_string(
         _part("page.html")
     )
@@ -74,49 +91,64 @@ def planner_page(request: PlanRequest, fits: Sequence[Fitted], headline: tuple[s
         style=_part("page.css"),
         library=Path(D3_LOCAL).read_text(encoding="utf-8"),
         data=_inert(json.dumps(data, allow_nan=False)),
-        formulas=f"const FORMULAS = {{\n{formulas}\n}};",
+        formulas="\n".join([*constants, f"const FORMULAS = {{\n{formulas}\n}};"]),
         search=_part("search.js"),
         drawing=_part("draw.js"),
         script=_part("page.js"),
     )
 
 
-def _embedded(record: Fit, draws: Draws, law: Law) -> dict:
+def _embed(fitted: FittedLaw) -> dict:
+    record, law = fitted.record, fitted.law
     return {
-        "law": record.law,
+        **fitted.label,
         "title": law.title,
         "equation": law.equation,
-        "protocol": record.protocol,
-        "domain": record.domain,
         "forgets": law.offset is not None,
         "names": law.names,
-        "params": [record.params[name] for name in law.names],
+        "params": fitted.params[0].tolist(),
         "reference": dict(record.reference),
         "ranges": {name: list(pair) for name, pair in record.ranges.items()},
         "at_bounds": list(record.at_bounds),
         "warnings": list(record.warnings),
-        "drawn": list(draws.drawn),
-        "draws": draws.params.tolist(),
+        "drawn": list(fitted.draws.drawn),
+        "draws": fitted.draws.params.tolist(),
     }
 
 
-def _check(record: Fit, draws: Draws, law: Law, request: PlanRequest) -> None:
-    where = f"law {record.law}, {record.protocol}, {record.domain}"
-    if draws.names != law.names:
-        raise InputError(
-            f"{where}: the draws are of the parameters {', '.join(draws.names)}; accepted are "
-            f"draws of {', '.join(law.names)}"
-        )
-    if not len(draws.params):
+def _embed_base_losses(request: PlanRequest, base_losses: BaseLosses | None) -> dict:
+    """What the page needs to know a checkpoint's base loss, wherever its sliders stand."""
+    embedded = {"given": request.base_loss, "measured": [], "forecast": None, "near": NEAR}
+    if base_losses is None:
+        return embedded
+    forecast = base_losses.forecast
+    return embedded | {
+        "measured": base_losses.measured[["n_params", "ptpp", "base_loss"]].to_numpy().tolist(),
+        "forecast": {
+            "law": forecast.law.name,
+            "params": forecast.params[0].tolist(),
+            "reference": dict(forecast.record.reference),
+        },
+    }
+
+
+def _check(fitted: FittedLaw, request: PlanRequest, base_losses: BaseLosses | None) -> None:
+    where = ", ".join(["law " + fitted.record.law, *list(fitted.label.values())[1:]])
+    if fitted.draws is None or not len(fitted.draws.params):
         raise InputError(f"{where}: no draws; accepted is 1 or more")
-    if "base_loss" in law.inputs and request.base_loss is None:
-        raise InputError(f"{where}: it reads base_loss; state plan.base_loss or leave the law out")
+    if "base_loss" in fitted.law.inputs and request.base_loss is None and base_losses is None:
+        raise InputError(
+            f"{where}: plan.base_loss: the law reads the checkpoint's base loss; accepted is a "
+            "number of nats"
+        )
 
 
-def _pairs(record: Fit, draws: Draws, forgetting: Sequence[Fitted]) -> dict[str, list[int]]:
+def _pairs(fitted: FittedLaw, fits: Sequence[FittedLaw]) -> dict[str, list[int]]:
     """For a target fit: the rows of each domain's forgetting draws that go with its own."""
-    others = {r.domain: d for r, d in forgetting if r.protocol == record.protocol}
-    rows = paired_rows([draws, *others.values()])[1:]
+    if fitted.law.offset:
+        return {}
+    others = forgetting_fits(fits, fitted.record.protocol)
+    rows = pair_rows([fitted.draws, *(one.draws for one in others.values())])[1:]
     return dict(zip(others, rows, strict=True))
 
 

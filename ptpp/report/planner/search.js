@@ -1,15 +1,10 @@
 "use strict";
 
-// Plans, from law values alone, by the definitions and in the order of steps of Python's planner.
-// A space is {low, high: log ATPP; leastReplay, mostReplay; target: f; forgetting: [{limit, f}]},
+// Plans, from law values alone, by the definitions of Python's planner, which hands over its
+// constants (TOLERANCE, BINDING, EDGE, BROKEN, meshes: ptpp/planning/search.py).
+// A space is {low, high: log ATPP; leastReplay, mostReplay; target: f; forgetting: [{limit, value: f}],
+// budget: name of the limit that ends ATPP},
 // where f(replay, atpp) is a law's value in nats per token. Points are [replay, log ATPP].
-
-const TOLERANCE = 1e-7; // nats: a limit exceeded by less is met
-const BINDING = 1e-5; // nats: a limit closer than this is called binding
-// Points of the first grid along each axis; closer grids have `zoom` points, `rounds` times.
-const FINE = { points: 80, zoom: 11, rounds: 8 };
-const COARSE = { points: 32, zoom: 9, rounds: 6 }; // for searches over hundreds of draws
-const FLOPS_PER_PARAMETER_AND_TOKEN = 6;
 
 function flopsOf(nParams, atpp) {
   return FLOPS_PER_PARAMETER_AND_TOKEN * nParams * (atpp * nParams);
@@ -19,58 +14,57 @@ function spaced(low, high, count) {
   return Array.from({ length: count }, (_, i) => low + ((high - low) * i) / (count - 1));
 }
 
-function bisected(accepted, inside, outside, rounds = 45) {
-  for (let i = 0; i < rounds; i++) {
-    const middle = (inside + outside) / 2;
-    if (accepted(middle)) inside = middle;
-    else outside = middle;
-  }
-  return inside;
-}
-
-// Excess over every limit, the target's first unless its limit is NaN.
+// Excess over every limit, the target's first; a target limit of NaN is none. What is not a number
+// is infinitely bad.
 function excesses(space, limit, replay, logAtpp) {
   const atpp = Math.exp(logAtpp);
-  const found = space.forgetting.map((f) => f.value(replay, atpp) - f.limit);
-  return Number.isNaN(limit) ? found : [space.target(replay, atpp) - limit, ...found];
+  const over = space.forgetting.map((f) => f.value(replay, atpp) - f.limit);
+  over.unshift(Number.isNaN(limit) ? -Infinity : space.target(replay, atpp) - limit);
+  return over.map((value) => (Number.isNaN(value) ? Infinity : value));
 }
 
-function worst(space, limit, replay, logAtpp) {
-  return Math.max(-Infinity, ...excesses(space, limit, replay, logAtpp));
-}
-
-function harmless(space, replay, logAtpp) {
-  const atpp = Math.exp(logAtpp);
-  return space.forgetting.every((f) => f.value(replay, atpp) - f.limit <= TOLERANCE);
-}
-
-// The first log ATPP on the way from start to end within all forgetting limits, or NaN.
-function firstHarmless(space, replay, start, end, mesh) {
-  let before = start;
-  for (const logAtpp of spaced(start, end, mesh.points)) {
-    if (harmless(space, replay, logAtpp))
-      return bisected((middle) => harmless(space, replay, middle), logAtpp, before);
-    before = logAtpp;
-  }
-  return NaN;
-}
-
-// [x, value] of the least value of f, by zooming in on the best of a grid; NaN is no value.
-function least(f, grid, mesh) {
+// The point {cost, ...} of least cost between low and high: a grid, then closer and closer grids
+// around its best point. look(x) gives a point.
+function zoom(look, low, high, mesh) {
   let best = null;
-  const look = (x) => {
-    const value = f(x);
-    if (!Number.isNaN(value) && (best === null || value < best[1])) best = [x, value];
-  };
-  grid.forEach(look);
-  if (best === null) return null;
-  let width = Math.max(...grid.slice(1).map((x, i) => x - grid[i]));
-  for (let round = 0; round < mesh.rounds; round++, width /= (mesh.zoom - 1) / 2) {
-    const centre = best[0];
-    for (const x of spaced(centre - width, centre + width, mesh.zoom))
-      look(Math.min(Math.max(x, grid[0]), grid[grid.length - 1]));
+  for (const points of [mesh.points, ...Array(mesh.rounds).fill(mesh.zoom)]) {
+    const grid = spaced(low, high, points);
+    let place = 0;
+    let least = null;
+    grid.forEach((x, i) => {
+      const at = look(x);
+      if (least === null || at.cost < least.cost) [least, place] = [at, i];
+    });
+    if (best === null || least.cost < best.cost) best = least;
+    [low, high] = [grid[Math.max(place - 1, 0)], grid[Math.min(place + 1, points - 1)]];
   }
   return best;
+}
+
+// {cost, replay, logAtpp, allowed} of least cost(replay, logAtpp); a cost of BROKEN and more breaks
+// a limit.
+function search(space, mesh, cost) {
+  const alongAtpp = (replay) =>
+    zoom((logAtpp) => ({ cost: cost(replay, logAtpp), replay, logAtpp }), space.low, space.high, mesh);
+  const best = zoom(alongAtpp, space.leastReplay, space.mostReplay, mesh);
+  return { ...best, allowed: best.cost < BROKEN / 2 };
+}
+
+// The least ATPP, hence compute, within all limits; where there is none, the least worst excess.
+function leastCompute(space, limit, mesh) {
+  return search(space, mesh, (replay, logAtpp) => {
+    const worst = Math.max(...excesses(space, limit, replay, logAtpp));
+    return worst <= TOLERANCE ? logAtpp : BROKEN + worst;
+  });
+}
+
+// The least target loss within all other limits.
+function leastLoss(space, mesh) {
+  return search(space, mesh, (replay, logAtpp) => {
+    const [loss, ...others] = excesses(space, 0, replay, logAtpp);
+    const worst = Math.max(-Infinity, ...others);
+    return worst <= TOLERANCE ? loss : BROKEN + worst;
+  });
 }
 
 // Does target loss fall with ATPP everywhere, as the search takes for granted?
@@ -81,70 +75,28 @@ function falls(space) {
   });
 }
 
-function replays(space, mesh) {
-  return spaced(space.leastReplay, space.mostReplay, mesh.points);
-}
-
-// A feasible range of replay may be narrower than the grid's mesh: then look around the least
-// excess.
-function searched(space, limit, f, mesh) {
-  const found = least(f, replays(space, mesh), mesh);
-  if (found !== null) return found;
-  const [replay, logAtpp] = leastExcess(space, limit, mesh);
-  if (worst(space, limit, replay, logAtpp) > TOLERANCE) return null;
-  return least(f, [...replays(space, mesh), replay].sort((a, b) => a - b), mesh);
-}
-
-// The least target loss within all other limits, or NaN. At each replay the greatest harmless ATPP
-// is the best, since target loss falls with it.
-function bestReachable(space, mesh) {
-  const loss = (replay) => {
-    const edge = firstHarmless(space, replay, space.high, space.low, mesh);
-    return Number.isNaN(edge) ? NaN : space.target(replay, Math.exp(edge));
-  };
-  const found = searched(space, NaN, loss, mesh);
-  return found === null ? NaN : found[1];
-}
-
-// The least ATPP, hence compute, that keeps all limits, as a point, or null.
-function cheapest(space, limit) {
-  const leastAtpp = (replay) => {
-    const reached = (logAtpp) => space.target(replay, Math.exp(logAtpp)) <= limit + TOLERANCE;
-    if (!reached(space.high)) return NaN;
-    const start = reached(space.low) ? space.low : bisected(reached, space.high, space.low);
-    return firstHarmless(space, replay, start, space.high, FINE);
-  };
-  return searched(space, limit, leastAtpp, FINE);
-}
-
-// The point where the worst excess over the limits is least.
-function leastExcess(space, limit, mesh) {
-  const bestAtpp = (replay) => {
-    const f = (logAtpp) => worst(space, limit, replay, logAtpp);
-    return least(f, spaced(space.low, space.high, 25), mesh);
-  };
-  const some = spaced(space.leastReplay, space.mostReplay, 25);
-  const [replay] = least((r) => bestAtpp(r)[1], some, mesh);
-  return [replay, bestAtpp(replay)[0]];
-}
-
-// The target loss asked for, nats; NaN where it depends on a loss that no point may have.
+// The target loss's limit, nats; NaN where it depends on a loss that no point may have.
 function limitOf(space, request, mesh) {
-  return request.target ?? bestReachable(space, mesh) + request.within;
+  if (request.target !== null) return request.target;
+  const best = leastLoss(space, mesh);
+  return best.allowed ? best.cost + request.within : NaN;
 }
 
-// {limit, replay, logAtpp, feasible, shortfall, binding: indices of excesses}; refused: the law's
+// {limit, replay, logAtpp, feasible, shortfall, binding: names as in Python}; refused: the law's
 // loss rises with tokens.
 function pointPlan(space, request) {
   if (!falls(space)) return { refused: true, feasible: false, limit: NaN };
   const limit = limitOf(space, request, FINE);
-  const found = Number.isNaN(limit) ? null : cheapest(space, limit);
-  const [replay, logAtpp] = found ?? leastExcess(space, limit, FINE);
+  const { cost, replay, logAtpp, allowed: feasible } = leastCompute(space, limit, FINE);
   const over = excesses(space, limit, replay, logAtpp);
-  const shortfall = found ? 0 : Math.max(...over);
-  const names = [...(Number.isNaN(limit) ? [] : ["target loss"]), ...space.forgetting.map((f) => f.name)];
-  const binding = names.filter((_, i) => over[i] >= shortfall - BINDING);
-  return { limit, replay, logAtpp, feasible: found !== null, shortfall, binding };
+  const shortfall = feasible ? 0 : cost - BROKEN;
+  const edge = feasible ? 0 : Math.max(...over);
+  const names = ["target_loss", ...space.forgetting.map((f) => `forgetting_${f.domain}`)];
+  const binding = names.filter((_, i) => over[i] >= edge - BINDING);
+  if (logAtpp >= space.high - EDGE) binding.push(space.budget);
+  if (replay >= space.mostReplay - EDGE) binding.push("max_replay");
+  if (feasible && logAtpp <= space.low + EDGE) binding.push("min_atpp");
+  return { limit, replay, logAtpp, feasible, shortfall, binding };
 }
 
 // Give every draw (a space) its limit of the target loss: near the best means near that draw's own.

@@ -1,0 +1,1 @@
+"""Whole analyses in one call each, for notebooks and the command line."""

@@ -1,0 +1,269 @@
+"""From a table of losses to a fitted law, its predictions and its scores."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from ptpp.api.html import render
+from ptpp.errors import InputError
+from ptpp.laws.comparison import score_intervals
+from ptpp.laws.declared import find_law
+from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.laws.fitting import FitSettings, fit
+from ptpp.laws.identifiability import describe_band
+from ptpp.laws.law import Law
+from ptpp.laws.rows import law_rows
+from ptpp.laws.uncertainty import bootstrap, coverage
+from ptpp.table.anchors import choose_anchors, grid_of, measured_cells
+from ptpp.table.kinds import CELL
+from ptpp.table.noise import noise_floor
+from ptpp.table.observations import read_observations
+from ptpp.table.protocols import Split, early_to_late, with_anchors
+from ptpp.table.units import parse_number
+
+CURE = "anchors at the stage to be forecast, or a third stage, would narrow it"
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How laws are fitted to a table.
+
+    `held_out`: fit the stages before this PTPP alone; None fits all rows. `anchors`: and so many
+    small-scale cells of that stage. `starts`: of the solver. `draws`: bootstrap refits. `seed`: of
+    starts, draws and anchors.
+    """
+
+    held_out: float | None = None
+    anchors: int = 0
+    starts: int = 16
+    draws: int = 200
+    seed: int = 0
+
+    @property
+    def settings(self) -> FitSettings:
+        return FitSettings(starts=self.starts, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class LawFit:
+    """A law fitted to a table: `fitted` is the fit, its draws and its rows.
+
+    `held_out`: the rows it has not seen, empty without a held-out stage. `table`: all observations
+    the rows came from, None where the fit was read from a file.
+    """
+
+    fitted: FittedLaw
+    held_out: pd.DataFrame = field(default_factory=pd.DataFrame)
+    table: pd.DataFrame | None = None
+    options: FitOptions = field(default_factory=FitOptions)
+
+    def predict(
+        self, frame: pd.DataFrame | Mapping | None = None, **columns: object
+    ) -> pd.DataFrame:
+        """Predicted losses, nats per token, a row per row of `frame` or of the `columns`.
+
+        Needed are the law's columns: n_params [parameters], ptpp [tokens per parameter], replay
+        [share], and one of atpp [tokens per parameter] and adapt_tokens [tokens]; some laws read
+        base_loss or zero_shot_loss [nats per token]. Values may be written 7B or 1.5T.
+
+        Returns those columns and `loss`; with draws, `low` and `high`, between which a measured
+        loss should lie (90 %), and `band_low`, `band_high`, the least and greatest prediction over
+        the parameter that the rows cannot identify, where there is one; `extrapolated`: the inputs
+        outside the fitted rows' range, as text. Raises InputError for what is missing or cannot be.
+        """
+        points = make_points(self.fitted.law, columns if frame is None else frame)
+        table = pd.concat([points, self.fitted.predict(points)], axis=1)
+        if not np.isfinite(table["loss"]).all():
+            raise InputError(f"law {self.fitted.law.name}: no finite value at this point")
+        if self.fitted.draws is not None and (ends := self.fitted.band(points)) is not None:
+            table["band_low"], table["band_high"] = ends
+        table["extrapolated"] = [
+            ", ".join(self.fitted.extrapolated(points.iloc[[row]])) for row in range(len(points))
+        ]
+        return table
+
+    def score(self, table: pd.DataFrame | None = None, domain: str | None = None) -> pd.DataFrame:
+        """Scores of predicted against measured losses, by name: `value`, and with draws `low` and
+        `high` (90 %), as shares or nats, see `ptpp.laws.scoring.score`.
+
+        `table`: observations, by `ptpp.read`, of which the rows of `domain` are scored (None: the
+        domain of the fit, or the only one); None: the held-out rows. Besides the scores,
+        `coverage`: the share of losses within their intervals, and `noise_floor`: the relative
+        seed noise of one run. Raises InputError where there are no rows.
+        """
+        domain = domain or self.fitted.record.domain
+        if table is not None:
+            domain = domain if domain in set(table["domain"]) else only_domain(table, "score")
+            rows, stage = law_rows(table, self.fitted.law, domain), None
+        else:
+            rows, stage, table = self.held_out, self.options.held_out, self.table
+        if rows.empty:
+            raise InputError("score: no held-out stage was fitted without; give a table")
+        if self.fitted.draws is None:
+            scores = pd.DataFrame({"value": self.fitted.score(rows)})
+        else:
+            scores = score_intervals(self.fitted, rows).set_index("score")
+            inside = coverage(rows["loss"], *self.fitted.interval(rows))
+            scores.loc["coverage", "value"] = inside
+        if table is not None and set(CELL) <= set(table.columns):
+            scores.loc["noise_floor", "value"] = noise_floor(table, domain, stage)
+        return scores.rename_axis("score")
+
+    @property
+    def parameters(self) -> pd.DataFrame:
+        """By name: `value`, `low` and `high` (90 % of the draws), natural units, and `note`: fixed,
+        or not identified by the rows.
+        """
+        record, draws = self.fitted.record, self.fitted.draws
+        table = pd.DataFrame({"value": pd.Series(record.params)}).rename_axis("parameter")
+        drawn = draws.drawn if draws is not None else ()
+        notes = dict.fromkeys(drawn, "not identified") | dict.fromkeys(record.fixed, "fixed")
+        table["note"] = [notes.get(name, "") for name in table.index]
+        if draws is not None:
+            ends = np.quantile(draws.params, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+            table.insert(1, "low", ends[0])
+            table.insert(2, "high", ends[1])
+        return table
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the rows cannot identify and which bounds the fit touches, one line each."""
+        record, draws, rows = self.fitted.record, self.fitted.draws, self.fitted.rows
+        banded = draws.band_name if draws is not None and len(draws.band) else None
+        lines = [f"{hit} is at its bound" for hit in record.at_bounds]
+        # The band says more of its parameter than the fit's own warning.
+        lines += [w for w in record.warnings if not (banded and w.startswith(f"{banded} "))]
+        if banded and rows is not None:
+            lines.append(f"{describe_band(self.fitted)}; {CURE}")
+        return tuple(lines)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the fit (.json) and its draws beside it (.npz)."""
+        self.fitted.save(path)
+
+    def _repr_html_(self) -> str:
+        record = self.fitted.record
+        title = f"{record.law} on {record.n_rows} rows of {record.domain} ({record.protocol})"
+        tables = [self.parameters] + ([] if self.held_out.empty else [self.score()])
+        return render(title, tables, self.warnings)
+
+
+def load_fit(path: str | os.PathLike) -> LawFit:
+    """Read a fit (.json) and, where there are some, the draws beside it (.npz).
+
+    Raises InputError, one line, for a damaged file.
+    """
+    return LawFit(FittedLaw.load(path))
+
+
+def read_table(
+    path: str | os.PathLike | pd.DataFrame,
+    target: str | None = None,
+    held_out: float | None = None,
+    rename: Mapping[str, str] | None = None,
+    where: str | None = None,
+    law: Law | str | None = None,
+) -> pd.DataFrame:
+    """Read and check a table of losses: a CSV file, or a table in memory.
+
+    Columns: n_params [parameters], ptpp [tokens per parameter], replay [share], atpp [tokens per
+    parameter] or adapt_tokens [tokens], loss [nats per token]; optional domain, seed, size and
+    more. Returns one row per measurement with all columns of
+    `ptpp.table.columns.COLUMNS`; see `ptpp.table.observations.read_observations` for the arguments.
+    `law`: ask only for what this law needs. Raises InputError, one line naming row and column.
+    """
+    needs = None if law is None else find_law(law).columns
+    return read_observations(path, held_out, target, rename, where, needs)
+
+
+def fit_law(
+    table: pd.DataFrame,
+    law: Law | str = "gated_floor",
+    target: str | None = None,
+    options: FitOptions | None = None,
+    source: str = "the table",
+) -> LawFit:
+    """Fit `law`, with bootstrap draws, to one domain of `table` (by `read_table`).
+
+    `law`: a law of the zoo by name, a declared law's file (.yaml), or a law. `target`: the domain,
+    where there are several. `source`: what errors call the table. Raises InputError, one line.
+    """
+    law, options = find_law(law), options or FitOptions()
+    domain = target or only_domain(table, source)
+    try:
+        rows = law_rows(table, law, domain)
+        parts = split_rows(rows, table, options)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    if parts is None:
+        chosen, protocol, held_out = rows, "all_rows", rows.iloc[:0]
+    else:
+        chosen, protocol, held_out = parts.fit, parts.protocol, parts.held_out
+    fitted = fit(law, chosen, options.settings, protocol, domain, source)
+    return LawFit(bootstrap(fitted, options.draws, options.seed), held_out, table, options)
+
+
+def split_rows(rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) -> Split | None:
+    """The rows before the held-out stage, with its anchors if any; None without such a stage."""
+    if options.held_out is None:
+        if options.anchors:
+            raise InputError("anchors: they are cells of a held-out stage, and none is named")
+        return None
+    if not options.anchors:
+        return early_to_late(rows, options.held_out)
+    grid = grid_of(table, options.held_out)
+    axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
+    cells = measured_cells(table, options.held_out)
+    anchors = choose_anchors(*axes, options.anchors, options.seed, cells)
+    return with_anchors(rows, options.held_out, anchors)
+
+
+def only_domain(table: pd.DataFrame, source: str) -> str:
+    """The one domain of a table; raises InputError where there are several to choose from."""
+    domains = sorted(table["domain"].unique())
+    if len(domains) > 1:
+        raise InputError(
+            f"{source}: {len(domains)} domains ({', '.join(domains)}); choose the target by "
+            "--target, or target= in Python"
+        )
+    return domains[0]
+
+
+def make_points(law: Law, frame: pd.DataFrame | Mapping[str, object]) -> pd.DataFrame:
+    """Points (n rows) for a prediction, as numbers, with atpp and adapt_tokens from each other.
+
+    Raises InputError for a column that the law needs and a value that is no number.
+    """
+    columns = {}
+    for name, values in dict(frame).items():
+        each = [values] if isinstance(values, str | int | float) else list(values)
+        columns[name] = [_read(name, value) for value in each]
+    if not columns:
+        raise InputError(f"predict: no columns; law {law.name} needs {', '.join(law.columns)}")
+    length = max(map(len, columns.values()))
+    if any(len(values) not in (1, length) for values in columns.values()):
+        raise InputError("predict: the columns differ in length")
+    points = pd.DataFrame({n: v * (length // len(v)) for n, v in columns.items()})
+    if "n_params" in points and "atpp" in points and "adapt_tokens" not in points:
+        points["adapt_tokens"] = points["atpp"] * points["n_params"]
+    elif "n_params" in points and "adapt_tokens" in points and "atpp" not in points:
+        points["atpp"] = points["adapt_tokens"] / points["n_params"]
+    missing = missing_columns(law, points.columns)
+    if missing:
+        raise InputError(f"predict: law {law.name} needs {', '.join(missing)}")
+    return points
+
+
+def missing_columns(law: Law, columns: Sequence[str]) -> list[str]:
+    """The columns that a law needs beside those there are."""
+    return [name for name in law.columns if name not in columns]
+
+
+def _read(name: str, value: object) -> float:
+    try:
+        return parse_number(value)  # type: ignore[arg-type]
+    except InputError as error:
+        raise InputError(f"predict: {name} is {error}") from None

@@ -1,0 +1,7 @@
+"""Print the JSON schema of the configuration."""
+
+import json
+
+from ptpp.config.experiment import Config
+
+print(json.dumps(Config.model_json_schema(), indent=2))

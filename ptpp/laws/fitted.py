@@ -1,0 +1,189 @@
+"""A fitted law: the record of the fit, its bootstrap draws and the rows it was fitted to."""
+
+import os
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ptpp.errors import InputError
+from ptpp.laws.declared import law_of
+from ptpp.laws.law import Law
+from ptpp.laws.problem import Columns, Problem, law_inputs, law_values, observed_loss, offset_of
+from ptpp.laws.record import Draws, Fit
+from ptpp.laws.scoring import score
+
+LEVEL = 0.9  # of intervals
+_RESIDUALS = 25  # quantiles that stand for the distribution of residuals
+
+
+@dataclass(frozen=True)
+class FittedLaw:
+    """What travels together after a fit.
+
+    `rows`: the rows that the law was fitted to, None where they were not read. `draws`: bootstrap
+    refits, None without a bootstrap. `law`: the law itself, by default the one that the record
+    names or declares; a law made in Python has to be given. Frames are tables, or mappings of
+    arrays (n,), with the law's `columns`. Two of them are equal if their records are.
+    """
+
+    record: Fit
+    rows: pd.DataFrame | None = field(default=None, compare=False)
+    draws: Draws | None = field(default=None, compare=False)
+    law: Law | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.law is None:
+            object.__setattr__(self, "law", law_of(self.record))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, rows: pd.DataFrame | None = None) -> "FittedLaw":
+        """Read a fit (.json) and, where they are, the draws beside it (.npz).
+
+        Raises InputError, one line, for a damaged file or draws of another law.
+        """
+        one = cls(Fit.from_json(path), rows)
+        beside = draws_path(path)
+        if not beside.exists():
+            return one
+        draws = Draws.from_npz(beside)
+        if draws.names != one.law.names:
+            raise InputError(
+                f"{beside}: draws of the parameters {', '.join(draws.names)}; accepted are those "
+                f"of law {one.law.name}: {', '.join(one.law.names)}"
+            )
+        return replace(one, draws=draws)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the record (.json) and the draws beside it (.npz); rows are not written."""
+        if self.draws is not None:
+            self.draws.to_npz(draws_path(path))
+        self.record.to_json(path)
+
+    @property
+    def label(self) -> dict[str, str]:
+        """Which law under which protocol on which domain: the first columns of every table."""
+        return {
+            "law": self.record.law,
+            "protocol": self.record.protocol,
+            "domain": self.record.domain,
+        }
+
+    @cached_property
+    def theta(self) -> NDArray:
+        """The fit as the solver's vector (p,)."""
+        return self.law.to_solver(self.record.params)
+
+    @cached_property
+    def params(self) -> NDArray:
+        """The fit's parameters (1, p), natural units, in the order of the law's names."""
+        return np.array([[self.record.params[name] for name in self.law.names]])
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The law on the rows of the fit; raises InputError where `rows` cannot be those."""
+        record, rows = self.record, self.rows
+        if rows is None or len(rows) != record.n_rows:
+            count = "no" if rows is None else len(rows)
+            raise InputError(
+                f"law {record.law}: {count} rows, but its fit was made on {record.n_rows}; "
+                "accepted are the rows it was fitted on"
+            )
+        return Problem(
+            law=self.law,
+            inputs=law_inputs(self.law, rows),
+            reference=record.reference,
+            offset=offset_of(self.law, rows),
+            loss=observed_loss(self.law, rows),
+            free=np.array([name not in record.fixed for name in self.law.names]),
+            theta=self.theta,
+            delta=record.settings["delta"],
+        )
+
+    def value(self, frame: Columns) -> NDArray:
+        """The law's value (n,), nats per token: the loss, or for forgetting laws its change.
+
+        Raises InputError where a column is missing, a value is outside the law's domain, or the
+        law is not finite.
+        """
+        return law_values(self.law, self.theta, frame, self.record.reference)
+
+    def loss(self, frame: Columns) -> NDArray:
+        """The predicted loss (n,), nats per token; for forgetting laws zero_shot_loss is added."""
+        return self.value(frame) + offset_of(self.law, frame)
+
+    def value_draws(self, frame: Columns, params: NDArray | None = None) -> NDArray:
+        """The law's values (m, n) by every draw, or by `params` (m, p) in natural units."""
+        params = self._need_draws().params if params is None else params
+        logs = np.array([p.scale == "log" for p in self.law.parameters])
+        theta = np.where(logs, np.log(np.where(logs, params, 1.0)), params)
+        return law_values(self.law, theta, frame, self.record.reference)
+
+    def loss_draws(self, frame: Columns, params: NDArray | None = None) -> NDArray:
+        """Predicted losses (m, n), nats per token, by every draw, or by `params` (m, p)."""
+        return self.value_draws(frame, params) + offset_of(self.law, frame)
+
+    def interval(
+        self, frame: Columns, level: float = LEVEL, noise: bool = True
+    ) -> tuple[NDArray, NDArray]:
+        """Lower and upper ends (n,), nats per token, between which a measured loss should lie.
+
+        The quantiles (1 - level) / 2 and 1 - that of each draw's prediction times a residual of the
+        fit, every draw with every one of 25 quantiles of the residuals. `noise` False leaves the
+        residuals out: the interval of the law's value alone.
+        """
+        predicted = self.loss_draws(frame)
+        if noise:
+            places = (np.arange(_RESIDUALS) + 0.5) / _RESIDUALS
+            factors = np.exp(-np.quantile(self.draws.residuals, places))
+            predicted = predicted[:, None] * factors[None, :, None]
+            predicted = predicted.reshape(-1, predicted.shape[-1])
+        low, high = np.quantile(predicted, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        return low, high
+
+    def band(self, frame: Columns) -> tuple[NDArray, NDArray] | None:
+        """Least and greatest loss (n,) over the band of the parameter that is not identified.
+
+        None where there is no such parameter.
+        """
+        if not len(self._need_draws().band):
+            return None
+        predicted = self.loss_draws(frame, self.draws.band_params)
+        return predicted.min(axis=0), predicted.max(axis=0)
+
+    def predict(self, frame: Columns, level: float = LEVEL) -> pd.DataFrame:
+        """Predicted losses, a row per row of `frame`: loss and, with draws, low and high [nats]."""
+        table = pd.DataFrame({"loss": self.loss(frame)})
+        if self.draws is not None:
+            table["low"], table["high"] = self.interval(frame, level)
+        return table
+
+    def score(self, frame: Columns) -> dict[str, float]:
+        """The scores of the predicted losses against those of `frame`; see `scoring.score`."""
+        return score(observed_loss(self.law, frame), self.loss(frame))
+
+    def extrapolated(self, frame: Columns) -> tuple[str, ...]:
+        """The columns that leave the range of the fitted rows anywhere in `frame`."""
+        inputs = law_inputs(self.law, frame)
+        outside = []
+        for name, (low, high) in self.record.ranges.items():
+            slack = 1e-9 * max(abs(low), abs(high))  # a bound reached up to rounding is within
+            if np.any((inputs[name] < low - slack) | (inputs[name] > high + slack)):
+                outside.append("replay" if name == "share" else name)
+        return tuple(dict.fromkeys(outside))
+
+    def _need_draws(self) -> Draws:
+        if self.draws is None:
+            raise InputError(
+                f"law {self.record.law}: its fit to {self.record.domain or 'its domain'} has no "
+                "bootstrap draws, which intervals and robust plans need"
+            )
+        return self.draws
+
+
+def draws_path(path: str | os.PathLike) -> Path:
+    """Where the draws of a fit's file stand."""
+    return Path(path).with_suffix(".npz")

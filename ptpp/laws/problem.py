@@ -1,0 +1,147 @@
+"""A law on a table of rows: the arrays it reads, and the residuals that a solver makes small.
+
+A residual is log predicted - log observed loss. The objective is the sum over rows of Huber(delta)
+of the residuals (as in Hoffmann et al. 2022).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ptpp.errors import InputError
+from ptpp.laws.law import Law
+from ptpp.laws.solver import huber
+
+Columns = pd.DataFrame | Mapping[str, NDArray]
+
+# A prediction is kept above this share of the observed loss, so that its logarithm exists: steps of
+# the solver that would lead below are rejected, because the residual there is huge.
+_LEAST_SHARE = 1e-3
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One law on n rows: arrays (n,), and which of the p parameters are free.
+
+    `free` (p,): True for the parameters that are fitted. `theta` (p,): a solver's vector; it holds
+    the fixed parameters' values and, for a law that was fitted, the fit. `delta`: of Huber.
+    """
+
+    law: Law
+    inputs: Mapping[str, NDArray]
+    reference: Mapping[str, float]
+    offset: NDArray
+    loss: NDArray
+    free: NDArray
+    theta: NDArray
+    delta: float
+
+    def expand(self, x: NDArray) -> NDArray:
+        """Free parameters (..., f) -> the solver's vectors (..., p)."""
+        theta = np.broadcast_to(self.theta, (*x.shape[:-1], len(self.theta))).copy()
+        theta[..., self.free] = x
+        return theta
+
+    def residuals(self, x: NDArray) -> tuple[NDArray, NDArray]:
+        """Log residuals (..., n) and their slopes (..., f, n) in the free parameters (..., f)."""
+        return self.with_slopes(self.expand(x), np.flatnonzero(self.free))
+
+    def bounds(self) -> tuple[NDArray, NDArray]:
+        """Lower and upper bounds (f,) of the free parameters."""
+        low, high = self.law.bounds()
+        return low[self.free], high[self.free]
+
+    def with_slopes(self, theta: NDArray, wanted: Sequence[int]) -> tuple[NDArray, NDArray]:
+        """Log residuals (..., n) and their slopes (..., k, n) in the wanted parameters."""
+        value, slopes = self.law.with_slopes(theta, self.inputs, self.reference, wanted)
+        predicted = np.maximum(self.offset + value, _LEAST_SHARE * self.loss)
+        return np.log(predicted / self.loss), slopes / predicted[..., None, :]
+
+    def log_residuals(self, theta: NDArray) -> NDArray:
+        """Log residuals (..., n) at the solver's vectors (..., p)."""
+        return self.with_slopes(theta, ())[0]
+
+    def jacobian(self, theta: NDArray) -> NDArray:
+        """Derivatives (n, p) of the log residuals with respect to the solver's vector (p,)."""
+        return self.with_slopes(theta, range(len(self.theta)))[1].T
+
+    def objective(self, theta: NDArray) -> float:
+        """Sum over rows of Huber(delta) of the log residuals."""
+        return float(huber(self.log_residuals(theta), self.delta).sum())
+
+
+def law_inputs(law: Law, frame: Columns) -> dict[str, NDArray]:
+    """The arrays a law reads, by name, from the columns of `frame` (share = 1 - replay).
+
+    Raises InputError where a column is missing or a value is outside the law's domain.
+    """
+    inputs = {}
+    for name in law.inputs:
+        column = "replay" if name == "share" else name
+        if column not in frame:
+            raise InputError(f"law {law.name}: the table has no column {column!r}")
+        values = np.asarray(frame[column], dtype=float)
+        values = 1 - values if name == "share" else values
+        if name in law.centred and name not in law.may_be_zero:
+            good, accepted = values > 0, "values above 0"
+        else:
+            good, accepted = values >= 0, "values not below 0"
+        good &= values < np.inf
+        if name in ("share", "replay"):
+            good, accepted = good & (values <= 1), f"{accepted} and not above 1"
+        if not good.all():
+            raise InputError(
+                f"law {law.name}: {name} is {values[~good][0]:g} in {(~good).sum()} of "
+                f"{len(values)} rows; accepted are {accepted}"
+            )
+        inputs[name] = values
+    return inputs
+
+
+def observed_loss(law: Law, frame: Columns) -> NDArray:
+    """The column `loss` (n,), nats; raises InputError unless all are numbers above 0."""
+    if "loss" not in frame:
+        raise InputError(f"law {law.name}: the table has no column 'loss'")
+    loss = np.asarray(frame["loss"], dtype=float)
+    good = np.isfinite(loss) & (loss > 0)
+    if not good.all():
+        raise InputError(
+            f"law {law.name}: loss is {loss[~good][0]:g} in {(~good).sum()} of {len(loss)} rows; "
+            "accepted are numbers above 0"
+        )
+    return loss
+
+
+def offset_of(law: Law, frame: Columns) -> NDArray:
+    """What is added to the law's value to give a loss (n,), nats; 0 for most laws."""
+    if law.offset is None:
+        return np.zeros(len(frame[law.columns[0]]))
+    if law.offset not in frame:
+        raise InputError(f"law {law.name}: the table has no column {law.offset!r}")
+    offset = np.asarray(frame[law.offset], dtype=float)
+    if not np.isfinite(offset).all():
+        raise InputError(
+            f"law {law.name}: {law.offset} is not a number in {(~np.isfinite(offset)).sum()} of "
+            f"{len(offset)} rows"
+        )
+    return offset
+
+
+def law_values(law: Law, theta: NDArray, frame: Columns, reference: Mapping[str, float]) -> NDArray:
+    """The law's values (..., n), nats, at solver's vectors (..., p).
+
+    Raises InputError where a column is missing, or the law is not finite.
+    """
+    inputs = law_inputs(law, frame)
+    with np.errstate(all="ignore"):
+        values = law.predict(theta, inputs, reference)
+    bad = ~np.isfinite(values).reshape(-1, values.shape[-1]).all(axis=0)
+    if bad.any():
+        where = ", ".join(f"{name} = {inputs[name][bad][0]:g}" for name in inputs)
+        raise InputError(
+            f"law {law.name}: not finite at {where}; accepted are inputs at which it has a value"
+        )
+    return values

@@ -1,0 +1,157 @@
+"""What a run of the workflow leaves."""
+
+import itertools
+import json
+import re
+from datetime import datetime
+
+import pandas as pd
+import pytest
+
+from ptpp.jobs.heartbeat import read_records
+from ptpp.table.observations import COLUMNS, read_observations
+
+
+@pytest.fixture(scope="module")
+def results(smoke_run):
+    return smoke_run / "results" / "smoke"
+
+
+FIGURES = (
+    *("adaptation", "calibration", "forgetting", "residuals", "plan", "pretraining"),
+    *("residuals_by_input", "law_comparison", "profile", "anchor_sweep"),
+)
+TABLES = (
+    *("scores", "score_intervals", "coverage", "comparison", "cross_validation"),
+    *("identifiability", "kappa_bands", "anchor_sweep", "seed_noise", "plan_regret", "costs"),
+)
+PLANS = (
+    *("plan", "robust", "least_loss", "relaxations"),
+    *("front", "break_even", "next_measurement"),
+)
+
+
+def test_a_complete_run_leaves_every_promised_file(results):
+    expected = ["observations.csv", "costs.csv", "anchors.csv", "plan/plan.csv", "report.html"]
+    expected += ["plan/planner.html"]
+    expected += [f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")]
+    expected += [f"tables/{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")]
+    expected += [f"plan/{name}.{suffix}" for name in PLANS for suffix in ("csv", "md", "tex")]
+    expected += [
+        f"fits/{law}.{protocol}.fr.json"
+        for law in ("dcpt", "floor", "gated", "gated_floor")
+        for protocol in ("early_to_late", "with_anchors")
+    ]
+    expected += [f"fits/forgetting.early_to_late.{domain}.json" for domain in ("en", "ar")]
+    missing = [name for name in expected if not (results / name).stat().st_size]
+    assert not missing
+    left = {path.name for path in results.glob(".state/*")}
+    assert left == {"finished"}, "finished jobs leave no training state"
+
+
+def test_training_jobs_at_work_together_have_a_gpu_each(results):
+    held = {}
+    for line in read_records(results / "logs"):
+        told = re.search(r"trains on (GPU-\S+)", (results / f"logs/{line['job']}.log").read_text())
+        trains = line["job"].split("/")[0] in ("pretrain", "adapt")
+        assert bool(told) == trains, line["job"]
+        if trains:
+            times = [datetime.fromisoformat(line[end]) for end in ("started", "ended")]
+            held.setdefault(told[1], []).append(times)
+    assert len(held) == 2 and sum(map(len, held.values())) == 18
+    for times in held.values():
+        for (_, ended), (started, _) in itertools.pairwise(sorted(times)):
+            assert started >= ended
+
+
+def test_the_observation_table_holds_the_whole_grid(results):
+    table = read_observations(results / "observations.csv", held_out=8, target="fr")
+    assert tuple(table.columns) == COLUMNS
+    checkpoints, domains = 3 * 3, 3
+    sweep = checkpoints * 2 * 3 * domains  # replay ratios x ATPP
+    control = checkpoints * 3 * domains
+    zero_shot = checkpoints * domains
+    assert len(table) == sweep + control + zero_shot
+    assert table.loss.between(0.5, 12).all()
+
+
+def test_scores_and_plan_have_one_row_per_law_and_protocol(results):
+    scores = pd.read_csv(results / "tables" / "scores.csv")
+    columns = "law,protocol,domain,n_fit,n_held_out,huber_log,mae_rel,calibration_slope,"
+    columns += "calibration_intercept,rmse,mape,r2,noise_floor"
+    assert list(scores.columns) == columns.split(",")
+    laws = ("dcpt", "floor", "gated", "gated_floor")
+    pairs = set(itertools.product(laws, ("early_to_late", "with_anchors")))
+    french = scores[scores.domain == "fr"]
+    assert set(zip(french.law, french.protocol, strict=True)) == pairs
+    assert set(scores[scores.domain != "fr"].law) == {"forgetting"}
+    plan = pd.read_csv(results / "plan" / "plan.csv")
+    assert set(zip(plan.law, plan.protocol, strict=True)) == pairs
+
+
+def test_anchors_are_small_held_out_cells_and_never_scored(results):
+    anchors = pd.read_csv(results / "anchors.csv")
+    assert set(anchors.ptpp) == {8}
+    assert set(anchors["size"]) == {"w8"}
+    cells = anchors[["size", "replay", "atpp"]].drop_duplicates()
+    assert len(cells) == 4
+    predictions = pd.read_csv(results / "tables" / "predictions.csv")
+    held_out = predictions[
+        (predictions.role == "held_out") & (predictions.protocol == "with_anchors")
+    ]
+    assert len(held_out)
+    assert held_out.merge(cells).empty
+
+
+def test_checkpoints_are_hugging_face_folders_with_the_same_held_out_loss(results):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from ptpp.text.store import open_store
+    from ptpp.training.data import evaluation_blocks
+
+    folder = results / "checkpoints" / "w16" / "ptpp8"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder).vocab_size == 300
+    zero_shot = pd.read_csv(results / "runs" / "w16.ptpp8.zero_shot.csv").set_index("domain").loss
+    for domain in ("en", "ar", "fr"):
+        store = open_store(results / "tokens" / f"{domain}.valid.bin")
+        blocks = torch.from_numpy(evaluation_blocks(store.tokens, 32, 1024))
+        with torch.no_grad():
+            logits = model(blocks[:, :-1]).logits
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), blocks[:, 1:].flatten()
+        ).item()
+        assert loss == pytest.approx(zero_shot[domain], rel=1e-5)
+
+
+def test_longer_adaptation_on_french_lowers_its_loss(results):
+    table = read_observations(results / "observations.csv")
+    rows = table[(table.domain == "fr") & (table.replay == 0) & (table.ptpp == 8)]
+    by_atpp = rows[rows["size"] == "w16"].sort_values("atpp").loss.to_list()
+    assert by_atpp == sorted(by_atpp, reverse=True)
+
+
+def test_every_run_of_the_sweep_has_its_cost(results):
+    costs = pd.read_csv(results / "costs.csv")
+    assert len(costs) == 9 + 27 and costs.run.is_unique
+    assert (costs.flops > 0).all() and (costs.seconds > 0).all()
+
+
+def test_every_job_leaves_log_benchmark_and_a_line(results):
+    lines = [
+        json.loads(line)
+        for path in results.glob("logs/jobs.*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    jobs = {line["job"] for line in lines}
+    assert {line["status"] for line in lines} == {"done"} and len(jobs) == len(lines)
+    logs = {str(path.relative_to(results / "logs")) for path in results.glob("logs/**/*.log")}
+    assert logs == {f"{job}.log" for job in jobs}
+    assert not [job for job in jobs if not (results / "benchmarks" / f"{job}.tsv").exists()]
+    trained = {line["job"] for line in lines if line["tokens"]}
+    assert trained == {job for job in jobs if job.startswith(("pretrain/", "adapt/"))}
+    costs = pd.read_csv(results / "costs.csv")
+    assert sum(line["tokens"] or 0 for line in lines) == costs.tokens.sum()
+    assert sum(line["flops"] or 0 for line in lines) == pytest.approx(costs.flops.sum())
+    assert not list(results.glob(".running/*"))
