@@ -145,20 +145,20 @@ def _plan_one(
             stages |= set(one.table[is_sweep(one.table)]["ptpp"])
         candidates = candidate_cells(target.rows, row, sorted(stages), base_losses)
         cells = next_measurements(row, target, limited, candidates).head(options.measurements)
-    found = _compare_with_scratch(one, row, options)
-    return PlanOfLaw(one, request, plans, break_even=found, measurements=cells)
+    comparisons = _compare_with_scratch(one, row, options)
+    return PlanOfLaw(one, request, plans, break_even=comparisons, measurements=cells)
 
 
 def _compare_with_scratch(
     one: LawFit, row: Mapping, options: PlanOptions
 ) -> tuple[BreakEven | str, ...]:
     """The plan beside training from scratch, where that is asked for."""
-    found: list[BreakEven | str] = []
+    comparisons: list[BreakEven | str] = []
     settings, record = one.options.settings, one.fitted.record
     if options.break_even:
         transfer = fit_transfer(one.fitted.rows, record.protocol, settings, one.options.draws)
-        found.append(transfer if isinstance(transfer, str) else by_transfer(row, transfer))
+        comparisons.append(transfer if isinstance(transfer, str) else by_transfer(row, transfer))
     if options.from_scratch:
         scratch = fit_scratch(options.from_scratch, record.domain, settings)
-        found.append(by_measurement(row, scratch))
-    return tuple(found)
+        comparisons.append(by_measurement(row, scratch))
+    return tuple(comparisons)

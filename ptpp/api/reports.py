@@ -34,9 +34,9 @@ def make_overlay(
     sweep = table[is_sweep(table) & (table["domain"] == target)]
     stages = sorted(sweep["ptpp"].unique().tolist())
     if len(stages) < 2:
-        found = ", ".join(f"{stage:g}" for stage in stages) or "none"
+        names = ", ".join(f"{stage:g}" for stage in stages) or "none"
         raise InputError(
-            f"{source}: {len(stages)} PTPP stages of {target!r} with sweep rows ({found}); needed "
+            f"{source}: {len(stages)} PTPP stages of {target!r} with sweep rows ({names}); needed "
             "are two, of which the last is forecast"
         )
     held_out = stages[-1]

@@ -114,8 +114,8 @@ def _values(plans: Any) -> dict[str, Any]:
     relaxations, break_even, cells = [], [], []
     for one in plans.laws:
         law = {"law": one.fit.fitted.law.name}
-        found = one.plans.relaxations() if one.plans else {}
-        relaxations += [{**law, "kind": k, **vars(r)} for k, each in found.items() for r in each]
+        limits = one.plans.relaxations() if one.plans else {}
+        relaxations += [{**law, "kind": k, **vars(r)} for k, each in limits.items() for r in each]
         for comparison in one.break_even:
             note = isinstance(comparison, str)
             break_even.append({**law, **({"note": comparison} if note else asdict(comparison))})

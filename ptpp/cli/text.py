@@ -136,12 +136,12 @@ def describe_plan(plan: Plan, title: str) -> list[str]:
     return lines
 
 
-def describe_relaxations(found: Sequence[Relaxation], within: bool) -> list[str]:
+def describe_relaxations(limits: Sequence[Relaxation], within: bool) -> list[str]:
     """What would make a plan feasible, a line per limit; `within`: the target is a distance."""
-    if not found:
+    if not limits:
         return []
     lines = ["    what would make it feasible, each limit alone:"]
-    for one in found:
+    for one in limits:
         name = "target_within" if within and one.limit == "target_loss" else one.limit
         unit = _UNITS.get(one.limit, "nats")
         if np.isnan(one.needed):
@@ -159,23 +159,25 @@ def describe_front(front: pd.DataFrame) -> list[str]:
     return [f"  {line}" for line in text.splitlines()]
 
 
-def describe_break_even(found: BreakEven) -> list[str]:
+def describe_break_even(result: BreakEven) -> list[str]:
     """A plan beside a run from scratch."""
-    how = "measured runs" if found.basis == "measured" else f"the law {found.scratch_law}"
+    how = "measured runs" if result.basis == "measured" else f"the law {result.scratch_law}"
     start = f"  from scratch, by {how}: "
-    if not np.isfinite(found.scratch_tokens):
-        return [start + f"the target loss {found.target_loss:.4g} is out of reach"]
+    if not np.isfinite(result.scratch_tokens):
+        return [start + f"the target loss {result.target_loss:.4g} is out of reach"]
     ends = ""
-    if not np.isnan(found.scratch_tokens_low):
-        low, high = found.scratch_tokens_low, found.scratch_tokens_high
+    if not np.isnan(result.scratch_tokens_low):
+        low, high = result.scratch_tokens_low, result.scratch_tokens_high
         ends = f" ({LEVEL:.0%}: {low:.4g} to {high:.4g})"
     lines = [
-        start + f"{found.scratch_tokens:.4g} tokens{ends}, {found.ratio:.4g} times the compute of "
-        f"the plan, {found.ratio_with_pretraining:.4g} times that of the plan with its pre-training"
+        start
+        + f"{result.scratch_tokens:.4g} tokens{ends}, {result.ratio:.4g} times the compute of "
+        f"the plan, {result.ratio_with_pretraining:.4g} times that of the plan with its "
+        "pre-training"
     ]
-    lines.append(f"    adapting the checkpoint is cheaper up to ATPP {found.break_even_atpp:.4g}")
-    if found.extrapolated:
-        lines.append(f"    extrapolated: {', '.join(found.extrapolated.split())}")
+    lines.append(f"    adapting the checkpoint is cheaper up to ATPP {result.break_even_atpp:.4g}")
+    if result.extrapolated:
+        lines.append(f"    extrapolated: {', '.join(result.extrapolated.split())}")
     return lines
 
 

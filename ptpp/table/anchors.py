@@ -60,7 +60,7 @@ def choose_anchors(
         dtype=int,
     ).reshape(-1, 3)
     places = np.stack(
-        [_scaled(np.log(atpps))[grid[:, 2]], _scaled(np.array(replays, float))[grid[:, 1]]], axis=1
+        [_scale(np.log(atpps))[grid[:, 2]], _scale(np.array(replays, float))[grid[:, 1]]], axis=1
     )
     lots = np.random.default_rng(seed).permutation(total)
     if measured is not None:
@@ -135,7 +135,7 @@ def _key(size: str, replay: float, atpp: float) -> tuple[str, float, float]:
     return size, float(f"{replay:.9g}"), float(f"{atpp:.9g}")
 
 
-def _scaled(values: np.ndarray) -> np.ndarray:
+def _scale(values: np.ndarray) -> np.ndarray:
     width = np.ptp(values)
     return (values - values.min()) / width if width > 0 else np.zeros_like(values)
 

@@ -74,13 +74,13 @@ def map_columns(
     for column, (name, factor) in renames.items():
         if factor != 1:
             values = read_numbers(frame, column, source, lines, "rename")
-            table[name] = _rounded(factor * values, 15)
+            table[name] = _round_to(factor * values, 15)
     # A formula may speak of the table's own names and of ours.
     known = pd.concat([frame, table.loc[:, ~table.columns.isin(theirs)]], axis=1)
     for name, formula in formulas.items():
         option = f"rename: {name} = {formula}"
         values = compute_column(known, formula, source, lines, option)
-        table[name] = known[name] = _rounded(values, 3 if name == "ptpp" else 12)
+        table[name] = known[name] = _round_to(values, 3 if name == "ptpp" else 12)
     if aliases:
         pairs = ", ".join(f"{alias!r} as {name}" for alias, name in aliases.items())
         log.warning("%s: reads the column %s", source, pairs)
@@ -182,6 +182,6 @@ def _positive(factor: float, text: str, source: str) -> float:
     return float(factor)
 
 
-def _rounded(values: np.ndarray, digits: int) -> np.ndarray:
+def _round_to(values: np.ndarray, digits: int) -> np.ndarray:
     """To so many significant digits: 1 - 0.95 is 0.05."""
     return np.array([float(f"{value:.{digits}g}") for value in values])

@@ -107,17 +107,17 @@ def test_a_declared_law_fits_a_foreign_table_of_n_d_and_loss(tmp_path, capsys):
     names = ["--rename", "N=n_params", "--rename", "D=adapt_tokens"]
     arguments = ["fit", tmp_path / "foreign.csv", "--law", tmp_path / "law.yaml"]
     out = tmp_path / "fit.json"
-    code, told, err = run(capsys, *arguments, "--out", out, *names, "--bootstrap", "5")
+    code, text, err = run(capsys, *arguments, "--out", out, *names, "--bootstrap", "5")
     assert code == 0, err
-    assert "chinchilla_log on 15 rows" in told
+    assert "chinchilla_log on 15 rows" in text
     # The fit carries its law: neither predicting nor scoring needs the file again.
     (tmp_path / "law.yaml").unlink()
-    code, told, _ = run(capsys, "predict", out, "--n-params", "5e4", "--adapt-tokens", "2e5")
+    code, text, _ = run(capsys, "predict", out, "--n-params", "5e4", "--adapt-tokens", "2e5")
     assert code == 0
-    assert 0.5 < float(told.split()[1]) < 10
-    code, told, _ = run(capsys, "score", out, tmp_path / "foreign.csv", *names)
+    assert 0.5 < float(text.split()[1]) < 10
+    code, text, _ = run(capsys, "score", out, tmp_path / "foreign.csv", *names)
     assert code == 0
-    assert "mae_rel" in told
+    assert "mae_rel" in text
 
 
 POINT = ("--n-params", "1e5", "--ptpp", "15", "--replay", "0.1", "--atpp", "5")
@@ -190,7 +190,7 @@ CORRUPTIONS = st.sampled_from(
     column=st.sampled_from(["n_params", "ptpp", "replay", "atpp", "loss"]),
     value=CORRUPTIONS,
 )
-def test_one_corrupted_field_is_told_in_one_line_or_is_harmless(
+def test_one_corrupted_field_is_refused_in_one_line_or_is_harmless(
     tmp_path_factory, capsys, row, column, value
 ):
     folder = tmp_path_factory.mktemp("corrupt")

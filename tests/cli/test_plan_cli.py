@@ -36,16 +36,16 @@ def run(capsys, table, *arguments):
     return code, captured.out, captured.err
 
 
-def test_plans_are_told_and_written(table, capsys, tmp_path):
+def test_plans_are_printed_and_written(table, capsys, tmp_path):
     out = tmp_path / "plan.csv"
-    code, told, err = run(
+    code, text, err = run(
         capsys, table, "--target", "fr", "--n-params", "8.1e9", "--ptpp", 279, "--limit", "en=0.5",
         "--limit", "ar=0.5", "--law", "dcpt", "--law", "floor", "--out", out, *QUICK,
     )  # fmt: skip
     assert code == 0, err
-    assert "dcpt (all_rows) for 8.1e+09 parameters at PTPP 279, fitted to 180 rows of fr" in told
-    assert told.count("point plan") == told.count("robust plan, 90% of the draws") == 2
-    assert re.search(r"extrapolated: adapt_tokens, n_params.* outside the fitted rows' range", told)
+    assert "dcpt (all_rows) for 8.1e+09 parameters at PTPP 279, fitted to 180 rows of fr" in text
+    assert text.count("point plan") == text.count("robust plan, 90% of the draws") == 2
+    assert re.search(r"extrapolated: adapt_tokens, n_params.* outside the fitted rows' range", text)
     plans = pd.read_csv(out)
     assert plans[["law", "kind"]].to_numpy().tolist() == [
         ["dcpt", "point"], ["dcpt", "robust"], ["floor", "point"], ["floor", "robust"]
@@ -56,36 +56,36 @@ def test_plans_are_told_and_written(table, capsys, tmp_path):
 
 def test_a_held_out_stage_is_left_out_and_anchors_are_let_in(table, capsys):
     small = ["--target", "fr", "--n-params", N, "--ptpp", 279, "--law", "dcpt", *QUICK]
-    code, told, _ = run(capsys, table, *small, "--held-out", 279)
-    assert code == 0 and "dcpt (early_to_late)" in told and "120 rows" in told
-    code, told, _ = run(capsys, table, *small, "--held-out", 279, "--anchors", 5)
-    assert code == 0 and "dcpt (with_anchors)" in told and "125 rows" in told
+    code, text, _ = run(capsys, table, *small, "--held-out", 279)
+    assert code == 0 and "dcpt (early_to_late)" in text and "120 rows" in text
+    code, text, _ = run(capsys, table, *small, "--held-out", 279, "--anchors", 5)
+    assert code == 0 and "dcpt (with_anchors)" in text and "125 rows" in text
 
 
 def test_an_infeasible_plan_says_what_would_help(table, capsys):
-    code, told, _ = run(
+    code, text, _ = run(
         capsys, table, "--target", "fr", "--n-params", N, "--ptpp", 279, "--target-loss", 2.5,
         "--limit", "en=0.3", "--law", "dcpt", *QUICK,
     )  # fmt: skip
     assert code == 0
-    assert "INFEASIBLE by" in told
-    assert "what would make it feasible, each limit alone:" in told
-    needed = float(re.search(r"target_loss: (\S+) nats instead of 2.5", told).group(1))
+    assert "INFEASIBLE by" in text
+    assert "what would make it feasible, each limit alone:" in text
+    needed = float(re.search(r"target_loss: (\S+) nats instead of 2.5", text).group(1))
     assert needed > 2.5
 
 
 def test_other_goals(table, capsys, tmp_path):
     common = ["--target", "fr", "--n-params", N, "--ptpp", 279, "--law", "dcpt", *QUICK]
-    code, told, _ = run(
+    code, text, _ = run(
         capsys, table, *common, "--goal", "least_loss", "--limit", "en=1", "--max-flops", "3e11"
     )
     assert code == 0
-    atpp = float(re.search(r"point plan: replay \S+, ATPP (\S+)", told).group(1))
+    atpp = float(re.search(r"point plan: replay \S+, ATPP (\S+)", text).group(1))
     assert atpp <= 3e11 / (6 * float(N) ** 2) * 1.001
-    code, told, _ = run(
+    code, text, _ = run(
         capsys, table, *common, "--goal", "pareto", "--limit", "en=1", "--out", tmp_path / "f.csv"
     )
-    assert code == 0 and "worst_forgetting" in told
+    assert code == 0 and "worst_forgetting" in text
     front = pd.read_csv(tmp_path / "f.csv")
     assert np.isfinite(front[["flops", "target_loss", "worst_forgetting"]]).all().all()
 
@@ -96,14 +96,14 @@ def test_a_table_with_holes_plans_or_says_what_is_missing(tmp_path_factory, seed
     path = tmp_path_factory.mktemp("holes") / "table.csv"
     whole = observations(noise=0.01)
     write_observations(whole.sample(frac=share, random_state=seed), path)
-    errors, told = io.StringIO(), io.StringIO()
-    with redirect_stderr(errors), redirect_stdout(told):
+    errors, text = io.StringIO(), io.StringIO()
+    with redirect_stderr(errors), redirect_stdout(text):
         code = main(
             ["plan", str(path), "--target", "fr", "--n-params", N, "--ptpp", "279", "--limit",
              "en=1", "--law", "floor", "--break-even", "--next", "2", *QUICK]
         )  # fmt: skip
     if code == 0:
-        assert "point plan" in told.getvalue() and errors.getvalue() == ""
+        assert "point plan" in text.getvalue() and errors.getvalue() == ""
     else:
         assert errors.getvalue().startswith("error: ") and errors.getvalue().count("\n") == 1
 
