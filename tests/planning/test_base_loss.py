@@ -45,7 +45,8 @@ def test_laws_that_read_no_base_loss_need_none():
     bare = TABLE[TABLE["domain"] == "fr"]
     with pytest.raises(InputError, match="no zero-shot rows"):
         BaseLosses.of(bare, "fr").find(1e5, 279)
-    assert find_base_loss(request(), [SIMPLE, FORGETTING], None).base_loss is None
+    none = BaseLosses.of(bare, "fr")
+    assert find_base_loss(request(), [SIMPLE, FORGETTING], none).base_loss is None
 
 
 def test_a_column_of_the_table_counts_as_measured():
@@ -103,4 +104,4 @@ def with_range(fitted):
 def test_measured_rows_need_every_base_domain():
     gone = ZERO_SHOT & (TABLE["domain"] == "ar") & (TABLE["size"] == "s")
     with pytest.raises(InputError, match="only 1 of the base domains ar, en"):
-        BaseLosses.of(pd.DataFrame(TABLE[~gone]), "fr")
+        BaseLosses.of(pd.DataFrame(TABLE[~gone]), "fr").find(1e5, 279)
