@@ -4,11 +4,11 @@
 
 All fit `gated_floor` with all of its 12 parameters free to the same simulated table, with the same
 objective, bounds and parameter scales. scipy's `least_squares` (trust region, loss "huber") gets
-our exact Jacobian and our starts, one after the other. The usual way (Hoffmann et al. 2022 and many after them)
-starts L-BFGS-B from every point of a grid and lets it take finite differences. All 4500 starts
-take a quarter of an hour or more, so a random sample of them is run and its CPU time is scaled up;
-the output says so. The sample's best objective stands for the usual way's: more starts could lower
-it, but never below the minimum. Run with OMP_NUM_THREADS=1.
+our exact Jacobian and our starts, one after the other. The usual way (Hoffmann et al. 2022 and many
+after them) starts L-BFGS-B from every point of a grid and lets it take finite differences. All 4500
+starts take a quarter of an hour or more, so a random sample of them is run and its CPU time is
+scaled up; the output says so. The sample's best objective stands for the usual way's: more starts
+could lower it, but never below the minimum. Run with OMP_NUM_THREADS=1.
 """
 
 import argparse

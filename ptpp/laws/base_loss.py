@@ -26,22 +26,30 @@ NEAR = 0.01  # relative: a measured checkpoint whose N and PTPP are that close i
 class BaseLosses:
     """The base losses that a table measured, and a forecast for checkpoints that it did not.
 
-    `measured`: one row per checkpoint: n_params, ptpp, base_loss [nats per token].
+    Nothing is read from `observations` before a base loss is needed, so a table without any serves
+    laws that do not read it.
     """
 
-    measured: pd.DataFrame
+    observations: pd.DataFrame
+    target: str = ""
 
     @classmethod
     def of(cls, observations: pd.DataFrame, target: str) -> "BaseLosses":
-        """From the column base_loss, or else from the zero-shot rows of all domains but `target`.
+        """Those of the domains other than `target` in a table of losses."""
+        return cls(observations, target)
 
+    @cached_property
+    def measured(self) -> pd.DataFrame:
+        """One row per checkpoint: n_params, ptpp, base_loss [nats per token].
+
+        From the column base_loss, or else from the zero-shot rows of all domains but the target.
         Raises InputError where there are neither.
         """
-        if "base_loss" in observations:
-            rows = observations.dropna(subset="base_loss")
-            table = rows.groupby(["n_params", "ptpp"])["base_loss"].mean().reset_index()
-            return cls(table)
-        return cls(base_losses(observations, measured_domains(observations, target)))
+        if "base_loss" in self.observations:
+            rows = self.observations.dropna(subset="base_loss")
+            return rows.groupby(["n_params", "ptpp"])["base_loss"].mean().reset_index()
+        domains = measured_domains(self.observations, self.target)
+        return base_losses(self.observations, domains)
 
     def find(self, n_params: float, ptpp: float) -> tuple[float, str]:
         """The base loss of a checkpoint [nats per token], and its source: see `SOURCES`.

@@ -59,7 +59,7 @@ class Fit:
         value = read_json(path)
         problem = _find_problem(value)
         if problem is not None:
-            raise InputError(f"{path}: {problem}; of a fit of this version")
+            raise InputError(f"{path}: {problem} in a fit of this version")
         for name in ("fixed", "at_bounds", "warnings"):
             value[name] = tuple(value[name])
         value["ranges"] = {name: tuple(pair) for name, pair in value["ranges"].items()}
@@ -165,7 +165,7 @@ def _find_problem(value: object) -> str | None:
     names = [field.name for field in fields(Fit)]
     if not isinstance(value, dict) or set(value) != set(names):
         odd = sorted(set(value) ^ set(names)) if isinstance(value, dict) else [type(value).__name__]
-        return f"the record: {odd[0]!r} is missing or unknown; accepted are the keys"
+        return f"the record: {odd[0]!r} is missing or unknown; accepted are the fields"
     for name, (accepted, is_good) in _FIELDS.items():
         if not is_good(value[name]):
             return f"{name}: {value[name]!r:.80}; accepted is {accepted}"

@@ -11,9 +11,9 @@ from ptpp.laws import FitSettings, bootstrap, declared_law, fit
 from ptpp.laws.base_loss import BaseLosses
 from ptpp.laws.rows import law_rows
 from ptpp.planning import find_base_loss, make_plan, plan_law, plan_table
-from ptpp.table.observations import is_zero_shot
 
 TABLE = observations()
+ZERO_SHOT = TABLE["atpp"] == 0
 MEASURED = BaseLosses.of(TABLE, "fr")
 INFORMED = fit("checkpoint_informed", law_rows(TABLE, "checkpoint_informed", "fr"))
 
@@ -45,7 +45,8 @@ def test_laws_that_read_no_base_loss_need_none():
     bare = TABLE[TABLE["domain"] == "fr"]
     with pytest.raises(InputError, match="no zero-shot rows"):
         BaseLosses.of(bare, "fr").find(1e5, 279)
-    assert find_base_loss(request(), [SIMPLE, FORGETTING], None).base_loss is None
+    none = BaseLosses.of(bare, "fr")
+    assert find_base_loss(request(), [SIMPLE, FORGETTING], none).base_loss is None
 
 
 def test_a_column_of_the_table_counts_as_measured():
@@ -55,7 +56,7 @@ def test_a_column_of_the_table_counts_as_measured():
 
 
 def test_what_cannot_be_forecast_names_a_key_that_exists():
-    one_size = TABLE[is_zero_shot(TABLE) & (TABLE["size"] == "xs")]
+    one_size = TABLE[ZERO_SHOT & (TABLE["size"] == "xs")]
     losses = BaseLosses.of(one_size, "fr")
     with pytest.raises(InputError, match=r"^plan\.base_loss: not stated, .* rows cannot determine"):
         losses.find(8e9, 279)
@@ -101,6 +102,6 @@ def with_range(fitted):
 
 
 def test_measured_rows_need_every_base_domain():
-    gone = is_zero_shot(TABLE) & (TABLE["domain"] == "ar") & (TABLE["size"] == "s")
+    gone = ZERO_SHOT & (TABLE["domain"] == "ar") & (TABLE["size"] == "s")
     with pytest.raises(InputError, match="only 1 of the base domains ar, en"):
-        BaseLosses.of(pd.DataFrame(TABLE[~gone]), "fr")
+        BaseLosses.of(pd.DataFrame(TABLE[~gone]), "fr").find(1e5, 279)

@@ -330,7 +330,7 @@ function showControls() {
   byId("mode").value = state.mode;
   const fit = targetFit();
   const notes = [];
-  if (fit.drawn.length) notes.push(`${fit.drawn.join(", ")} cannot be told from the measured rows and is drawn at random in every draw.`);
+  if (fit.drawn.length) notes.push(`The measured rows do not identify ${fit.drawn.join(", ")}: every draw takes a value at random.`);
   if (fit.at_bounds.length) notes.push(`At a bound of the fit: ${fit.at_bounds.join(", ")}.`);
   if (fit.ranges.base_loss) {
     const { value, source } = baseLossOf(state);

@@ -34,7 +34,7 @@ CONSTANTS = {
     "BROKEN": search.BROKEN,
     "ATPP_RANGE": ATPP_RANGE,
     "FLOPS_PER_PARAMETER_AND_TOKEN": FLOPS_PER_PARAMETER_AND_TOKEN,
-    "FINE": vars(search.Mesh(points=48, zoom=9, rounds=9)),
+    "FINE": vars(search.Mesh(points=64, zoom=13, rounds=8)),
     "COARSE": vars(search.Mesh(points=24, zoom=9, rounds=5)),
 }
 
