@@ -1,7 +1,31 @@
-# A stage of the user's own: an existing checkpoint is checked, measured and linked, not trained.
+# What is declared of models from elsewhere, against their configurations, before text is tokenised.
+localrules:
+    check_models,
+
+
+rule check_models:
+    input:
+        external_configurations(),
+        tokenizer=f"{RESULTS}/tokenizer",
+    output:
+        f"{RESULTS}/models.json",
+    log:
+        f"{LOGS}/check_models.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/check_models.tsv"
+    conda:
+        "../envs/ptpp.yaml"
+    params:
+        models=external_declarations(),
+        code=code_digest("ptpp.training.adoption"),
+    script:
+        "../scripts/check_models.py"
+
+
+# An existing checkpoint is checked, measured and linked instead of trained.
 rule adopt:
     input:
-        given_files,
+        external_files,
         tokenizer=f"{RESULTS}/tokenizer",
         valid=stores("valid", LANGUAGES),
     output:
@@ -21,9 +45,9 @@ rule adopt:
     resources:
         **training_resources("adapt"),  # a model is measured by what will adapt it
     params:
-        model=model_spec,
+        model=model_record,
         ptpp=stage,
-        given=given_checkpoint,
+        entry=external_checkpoint,
         text=text_spec(),
         code=code_digest("ptpp.training.adoption"),
     script:

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ptpp.errors import InputError
 from ptpp.jobs import files
-from ptpp.models.external import TOKENIZER_FILES, fetched, tokenizer_files
+from ptpp.models.external import TOKENIZER_FILES, fetch_model, tokenizer_files
 
 SEPARATOR = "<|endoftext|>"
 SEPARATOR_ID = 0
@@ -83,7 +83,7 @@ def take_tokenizer(model: str, revision: str | None, vocab_size: int, directory:
     Raises InputError when there is no fast tokenizer, when it needs code of its own, when it has
     more ids than `vocab_size`, or when it names nothing that could separate documents.
     """
-    source = fetched(model, revision, ("config.json", *TOKENIZER_FILES))
+    source = fetch_model(model, revision, ("config.json", *TOKENIZER_FILES))
     given = _given_tokenizer(source)
     with files.replacing_directory(directory) as temporary:
         given.save_pretrained(temporary / "all")
