@@ -85,7 +85,7 @@ class Trajectory:
     records: list[dict] = field(default_factory=list)
     curve: Curve = field(default_factory=Curve)
     seconds: float = 0.0
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
 
     @property
     def elapsed(self) -> float:

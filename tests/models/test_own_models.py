@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 from own_models import save_gpt2, save_llama, save_llama_tokenizer
+from ptpp.training.launch import train_job
+from ptpp.training.text import Text
 from test_workflow import workflow_copy
 from training_driver import fresh, start_server
 
@@ -25,8 +27,6 @@ from ptpp.text.store import open_store, write_store
 from ptpp.text.synthetic.documents import generate
 from ptpp.text.tokenizer import load_tokenizer, take_tokenizer
 from ptpp.training.adoption import count_parameters, take_checkpoint
-from ptpp.training.launch import train_job
-from ptpp.training.text import Text
 
 LANGUAGES = {"en": "english", "fr": "french"}
 TEXT = {"target": "fr", "base": {"en": 1.0}, "evaluation_tokens": 1024}

@@ -19,6 +19,7 @@ import torch
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from ptpp.training.runs import prepare
 from training_driver import BASE, OPTIMISER, SIZE, SPEC, Child, Jobs, build_stores
 
 from ptpp.errors import InputError, Interrupted, Unwritable
@@ -28,7 +29,6 @@ from ptpp.models.cpu import HandWritten
 from ptpp.text.store import open_store
 from ptpp.training import adaptation, pretraining
 from ptpp.training.engine import Diverged
-from ptpp.training.runs import prepare
 from ptpp.training.state import StateFolder, load_tensors, save_tensors
 
 BATCH = SIZE["batch_tokens"] // SPEC["context"]  # sequences a step

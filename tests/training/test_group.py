@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from ptpp.models.group import ALONE, Group
+from ptpp.training.launch import train_job
 from training_driver import ALPHABETS, BASE, OPTIMISER, SPEC, Jobs
 from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -21,10 +23,8 @@ from ptpp.jobs.heartbeat import Mark
 from ptpp.jobs.job import Job
 from ptpp.models.backend import started
 from ptpp.models.checkpoint import load_checkpoint
-from ptpp.models.group import ALONE, Group
 from ptpp.models.huggingface import Module, started_module
 from ptpp.models.sizes import Shape
-from ptpp.training.launch import train_job
 from ptpp.training.schedule import Settings
 
 SHAPE = Shape(width=16, depth=2, heads=2, context=12, vocab_size=40)

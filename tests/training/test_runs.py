@@ -6,6 +6,8 @@ import shutil
 from itertools import islice
 
 import pytest
+from ptpp.training.runs import Run, pick_device, settings_for
+from ptpp.training.text import Text
 
 from ptpp.errors import InputError
 from ptpp.text.store import write_store
@@ -14,8 +16,6 @@ from ptpp.text.tokenizer import load_tokenizer, train_tokenizer
 from ptpp.training.adaptation import adapt
 from ptpp.training.engine import Diverged
 from ptpp.training.pretraining import pretrain_stage
-from ptpp.training.runs import Run, pick_device, settings_for
-from ptpp.training.text import Text
 
 LANGUAGES = {"en": "english", "ar": "arabic", "fr": "french"}
 SIZE = {"name": "w8", "width": 8, "depth": 1, "heads": 1, "batch_tokens": 128}
