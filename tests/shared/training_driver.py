@@ -260,7 +260,7 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, number)
 
-    def end(self, timeout: float = 60) -> int:
+    def end(self, timeout: float = 600) -> int:
         """Wait; the exit status, negative when a signal ended it."""
         self.process.join(timeout)
         assert self.process.exitcode is not None, f"still at {self.doing!r} after {timeout} s"
