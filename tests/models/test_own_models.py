@@ -22,6 +22,8 @@ from ptpp.text.synthetic.documents import generate
 from ptpp.text.tokenizer import load_tokenizer, take_tokenizer
 from ptpp.training.adoption import adopt_checkpoint, check_declarations, count_parameters
 from ptpp.training.data import Text
+from ptpp.training.job import AdaptJob, MeasureJob, Model, Runtime
+from ptpp.training.run import run_job
 
 LANGUAGES = {"en": "english", "fr": "french"}
 TEXT = {"target": "fr", "base": {"en": 1.0}, "evaluation_tokens": 1024}
