@@ -134,7 +134,7 @@ def _torchrun(job: TrainingJob, stopping: Callable[[], bool], watched_by: Job | 
                 torchrun.stdin.close()
                 relay.join(timeout=10)
         if torchrun.returncode:
-            _raise_first_error(folder)
+            raise_first_error(folder)
 
 
 def _relay(lines: Iterable[str], watched_by: Job | None) -> None:
@@ -149,7 +149,7 @@ def _relay(lines: Iterable[str], watched_by: Job | None) -> None:
             watched_by.tell(**progress)
 
 
-def _raise_first_error(folder: Path) -> None:
+def raise_first_error(folder: Path) -> None:
     """Raise the error that explains the others: a process whose partner is gone fails too."""
     records = [read_json(path)["message"] for path in sorted(folder.glob("logs/**/error.json"))]
     for name, error in ERRORS.items():
