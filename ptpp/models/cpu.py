@@ -169,15 +169,15 @@ class HandWritten:
 
     def gradients(self, tokens: torch.Tensor) -> torch.Tensor:
         """Write the gradients of the mean loss into `weights.gradient`; returns the loss, nats."""
-        if self.micro_batch is None or len(tokens) <= self.micro_batch:
-            return self._gradients(tokens)
-        total, loss = torch.zeros_like(self.weights.gradient), 0.0
-        for part in tokens.split(self.micro_batch):
-            share = len(part) / len(tokens)
-            loss = loss + share * self._gradients(part)
-            total.add_(self.weights.gradient, alpha=share)
-        self.weights.gradient.copy_(total)
-        return loss
+        if self.micro_batch is not None and len(tokens) > self.micro_batch:
+            return self._gradients_in_parts(tokens)
+        buffers, inputs, targets = self._forward(tokens)
+        probabilities = aten._softmax.out(buffers.logits, -1, False, out=buffers.logits)
+        chosen = probabilities.gather(1, targets[:, None])
+        probabilities.scatter_(1, targets[:, None], chosen - 1)  # now the gradient of the logits
+        self._backward(buffers, inputs)
+        # A probability that underflows would make the loss infinite; the gradient is right anyway.
+        return -chosen.clamp_min(torch.finfo(chosen.dtype).tiny).log().mean()
 
     def step(self, settings: Settings, multiplier: float) -> None:
         optimiser.step(self.weights, settings, multiplier)
@@ -197,14 +197,14 @@ class HandWritten:
     def save(self, directory: str | Path, tokenizer: str | Path, text: Mapping) -> None:
         save_checkpoint(self.weights, directory, tokenizer, text)
 
-    def _gradients(self, tokens: torch.Tensor) -> torch.Tensor:
-        buffers, inputs, targets = self._forward(tokens)
-        probabilities = aten._softmax.out(buffers.logits, -1, False, out=buffers.logits)
-        chosen = probabilities.gather(1, targets[:, None])
-        probabilities.scatter_(1, targets[:, None], chosen - 1)  # now the gradient of the logits
-        self._backward(buffers, inputs)
-        # A probability that underflows would make the loss infinite; the gradient is right anyway.
-        return -chosen.clamp_min(torch.finfo(chosen.dtype).tiny).log().mean()
+    def _gradients_in_parts(self, tokens: torch.Tensor) -> torch.Tensor:
+        total, loss = torch.zeros_like(self.weights.gradient), 0.0
+        for part in tokens.split(self.micro_batch):
+            share = len(part) / len(tokens)
+            loss = loss + share * self.gradients(part)
+            total.add_(self.weights.gradient, alpha=share)
+        self.weights.gradient.copy_(total)
+        return loss
 
     def _forward(self, tokens: torch.Tensor):
         shape, p = self.weights.shape, self.weights.parameters

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptpp.errors import Diverged, InputError
@@ -68,8 +68,8 @@ def adapt(job: AdaptJob, process: Process = SINGLE) -> None:
             untouched = False
             state = StateFolder(Path(job.state) / f"replay{replay:g}", digest, is_main)
             with state.locked():
-                mine = Process(process.group, process.stopping, watch)
-                trajectory = _train_at(job, replay, start, state, mine)
+                watched = replace(process, watch=watch)
+                trajectory = _train_at(job, replay, start, state, watched)
                 if is_main:
                     kept_as = {"digest": fingerprint(trajectory), "trajectory": trajectory}
                     write_json(kept, kept_as)

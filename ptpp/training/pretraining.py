@@ -2,6 +2,7 @@
 
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from ptpp.errors import Diverged, InputError
@@ -31,9 +32,7 @@ def pretrain(job: PretrainJob, process: Process = SINGLE) -> None:
     ends no better than a uniform guess, Interrupted when the process is asked to stop.
     """
     trajectory, run = Trajectory(), f"{job.model.name}.ptpp{job.ptpp:g}"
-    process = Process(
-        process.group, process.stopping, process.watch.of(run, training_flops(job.n_params, 1))
-    )
+    process = replace(process, watch=process.watch.of(run, training_flops(job.n_params, 1)))
     is_main, context, settings = process.group.is_main, job.model.context, job.settings
     text = Text.open(**vars(job.text))
     backend = start_model(job.shape, job.model.seed, job.placement(process.group))
