@@ -101,7 +101,8 @@ class StateFolder:
             yield
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.folder / "lock", blocking=False)
+        path = self.folder / "lock"
+        lock = filelock.FileLock(path, blocking=False, fallback_to_soft=False)
         try:
             lock.acquire()
         except filelock.Timeout:
@@ -109,7 +110,7 @@ class StateFolder:
                 f"{self.folder}: another process is training this; "
                 "wait for it or stop it, then run again"
             ) from None
-        except (OSError, NotImplementedError) as error:  # some file systems have no locks
+        except OSError as error:  # some file systems have no locks
             log.warning("%s: not held against a second run (%s)", self.folder, error)
         try:
             remove_leftovers(self.path)
