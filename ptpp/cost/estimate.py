@@ -154,7 +154,7 @@ def _adoption(size: Mapping, shape: ExternalSize, config: Mapping, device: Devic
 
 
 def _pretraining(size: Mapping, shape: Shape, config: Mapping, device: Device) -> list[Line]:
-    """Each stage goes on from the trunk of the stage before it, as `pretrain_stage` does."""
+    """Each stage goes on from the trunk of the stage before it, as `pretrain` does."""
     count = shape.count(config["models"]["count"])
     settings = _settings(config["pretraining"], config, size, count, shape.context)
     start, lines = 0, []
