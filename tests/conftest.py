@@ -29,17 +29,11 @@ def training_stores(tmp_path_factory):
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory, training_stores):
     """Every training job of a tiny model, undisturbed; copy it before changing it."""
-    import torch
-    from training_driver import Jobs
+    from training_driver import Jobs, torch_of_a_job
 
-    from ptpp.training.run import prepare
-
-    before = torch.get_num_threads(), torch.backends.mkldnn.matmul.fp32_precision
-    prepare(1)
     jobs = Jobs(tmp_path_factory.mktemp("whole"), training_stores)
-    jobs.all()
-    torch.set_num_threads(before[0])
-    torch.backends.mkldnn.matmul.fp32_precision = before[1]
+    with torch_of_a_job():
+        jobs.all()
     return jobs
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
 
+import torch
+
 from ptpp.jobs import job as jobs
 from ptpp.text.sources import SPLITS
 from ptpp.text.store import document_hashes, write_store
@@ -53,6 +55,16 @@ OPTIMISER = {
 REPLAYS = (0.0, 0.5)
 
 fresh = multiprocessing.get_context("forkserver")
+
+
+@contextlib.contextmanager
+def torch_of_a_job():
+    """Set up torch as a training job does, and put it back."""
+    before = torch.get_num_threads(), torch.backends.mkldnn.matmul.fp32_precision
+    prepare(1)
+    yield
+    torch.set_num_threads(before[0])
+    torch.backends.mkldnn.matmul.fp32_precision = before[1]
 
 
 def start_server() -> None:

@@ -19,7 +19,16 @@ import torch
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from training_driver import BATCH, MODEL, OPTIMISER, Child, Jobs, build_stores, text_files
+from training_driver import (
+    BATCH,
+    MODEL,
+    OPTIMISER,
+    Child,
+    Jobs,
+    build_stores,
+    text_files,
+    torch_of_a_job,
+)
 
 from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
 from ptpp.jobs.files import remove_leftovers, replacing, replacing_directory
@@ -27,18 +36,13 @@ from ptpp.models.checkpoint import load_checkpoint
 from ptpp.models.cpu import HandWritten
 from ptpp.text.store import open_store
 from ptpp.training import adaptation, job, pretraining
-from ptpp.training.run import prepare
 from ptpp.training.state import StateFolder, load_tensors, save_tensors
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """What a training job sets up, and back."""
-    before = torch.get_num_threads(), torch.backends.mkldnn.matmul.fp32_precision
-    prepare(1)
-    yield
-    torch.set_num_threads(before[0])
-    torch.backends.mkldnn.matmul.fp32_precision = before[1]
+    with torch_of_a_job():
+        yield
 
 
 @pytest.fixture(autouse=True)

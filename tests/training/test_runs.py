@@ -6,12 +6,18 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from training_driver import Jobs
+from training_driver import Jobs, torch_of_a_job
 
 from ptpp.errors import Diverged, InputError
 from ptpp.training.adaptation import adapt
 from ptpp.training.job import pick_device
 from ptpp.training.measurement import held_out_losses
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    with torch_of_a_job():
+        yield
 
 
 @pytest.fixture
