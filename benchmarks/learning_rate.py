@@ -20,14 +20,16 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # a script finds only its own folder
 
-from ptpp.models.backend import backend_for
-from ptpp.models.weights import Weights, initialise
+from ptpp.errors import Diverged
+from ptpp.models.backend import start_model
+from ptpp.models.sizes import shape_of
 from ptpp.report.tables import write_csv
-from ptpp.training.engine import Diverged, Milestone, train
-from ptpp.training.evaluation import held_out_losses
-from ptpp.training.runs import Run, prepare, settings_for
+from ptpp.training.data import Text
+from ptpp.training.engine import Task, Trajectory, train
+from ptpp.training.measurement import held_out_losses
+from ptpp.training.run import prepare
+from ptpp.training.schedule import Milestone, Settings
 from ptpp.training.state import StateFolder
-from ptpp.training.text import Text
 
 RATES = [0.005, 0.007, 0.01, 0.012, 0.014, 0.02]
 
@@ -78,39 +80,25 @@ def base_losses(
     config: dict, size: dict, text: Text, ptpp: Sequence[float], rate: float, seed: int
 ) -> dict[float, float]:
     """Mean held-out loss (nats/token) over base languages at each stage; NaN where it diverged."""
-    spec = {
-        "size": size,
-        "seed": seed,
-        "context": config["models"]["context"],
-        "vocab_size": config["tokenizer"]["vocab_size"],
-        "count": config["models"]["count"],
-        "device": "cpu",
-    }
-    run = Run.of(size["name"], spec, code="")
-    settings = settings_for(config["pretraining"], run, size["batch_tokens"])
+    context = config["models"]["context"]
+    shape = shape_of(size, context, config["tokenizer"]["vocab_size"])
+    n_params = shape.count(config["models"]["count"])
+    settings = Settings.of(config["pretraining"], size["batch_tokens"], n_params, context)
     settings = replace(settings, learning_rate=rate)
-    context = run.shape.context
-    weights = Weights(run.shape)
-    initialise(weights, run.seed)
-    backend = backend_for(weights)
-    milestones = [Milestone.at(stage, run.n_params, context, settings) for stage in sorted(ptpp)]
+    backend = start_model(shape, seed)
+    milestones = [Milestone.at(stage, n_params, context, settings) for stage in sorted(ptpp)]
     blocks = text.evaluation(context)
+    mixture = text.mixture(text.base, seed, "pretraining", context)
+    task, trajectory = Task(size["name"], mixture, settings, milestones), Trajectory()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            records, _ = train(
-                backend,
-                text.mixture(text.base, run.seed, "pretraining", context),
-                settings,
-                milestones,
-                lambda _: held_out_losses(backend, blocks),
-                StateFolder(folder, ""),
-                size["name"],
-            )
+            for _ in train(task, backend, trajectory, StateFolder(folder, "")):
+                trajectory.records.append(held_out_losses(backend, blocks))
     except Diverged:
         return dict.fromkeys(sorted(ptpp), float("nan"))
     return {
         milestone.budget: sum(losses.values()) / len(losses)
-        for milestone, losses in zip(milestones, records, strict=True)
+        for milestone, losses in zip(milestones, trajectory.records, strict=True)
     }
 
 

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from statistics import median
 
@@ -31,16 +32,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # a script finds only its ow
 
 from training_loops import LOOPS, Task
 
+from ptpp.models.backend import ALONE
 from ptpp.models.checkpoint import save_checkpoint
-from ptpp.models.group import ALONE
 from ptpp.models.sizes import training_flops
 from ptpp.models.weights import Weights, initialise
 from ptpp.training.adaptation import adapt
-from ptpp.training.data import adaptation_shares
-from ptpp.training.evaluation import held_out_losses
-from ptpp.training.pretraining import pretrain_stage
-from ptpp.training.runs import Run, prepare, settings_for, write_rows
-from ptpp.training.text import Text
+from ptpp.training.data import Text, adaptation_shares
+from ptpp.training.job import AdaptJob, OptimisedJob, PretrainJob
+from ptpp.training.measurement import held_out_losses, write_rows
+from ptpp.training.pretraining import pretrain
+from ptpp.training.run import prepare
+from ptpp.training.schedule import Optimiser
 
 WARM_UP, TIMED = 30, 200  # steps
 WAYS = {
@@ -50,6 +52,7 @@ WAYS = {
     "ours": {"loop": "ours"},
 }
 SAMPLED_ATPP = (1, 4, 16)
+OPTIMISER = [field.name for field in fields(Optimiser)]
 
 
 def main() -> None:
@@ -100,21 +103,21 @@ def measured_speeds(arguments, config: Mapping) -> list[dict]:
 def speed(arguments, config: Mapping) -> dict:
     """In a child: tokens, CPU and wall seconds of the timed steps, and all CPU seconds."""
     spec = json.loads(arguments.child)
-    run, settings = run_of(config, spec["size"], "pretraining")
-    text = open_text(arguments.results, config)
-    mixture = text.mixture(text.base, run.seed, "pretraining", run.shape.context)
+    job = job_of(arguments.results, config, spec["size"], "pretraining")
+    text = Text.open(**vars(job.text))
+    mixture = text.mixture(text.base, job.model.seed, "pretraining", job.model.context)
     clocks = []
 
     def tick() -> None:
         clocks.append((time.process_time(), time.perf_counter()))
 
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = fresh_checkpoint(run, Path(folder) / "checkpoint")
+        checkpoint = fresh_checkpoint(job, Path(folder) / "checkpoint")
         steps = WARM_UP + TIMED + 1
-        task = Task(checkpoint, mixture, settings, steps, spec.get("activation", "gelu"))
+        task = Task(checkpoint, mixture, job.settings, steps, spec.get("activation", "gelu"))
         LOOPS[spec["loop"]](task, tick)
     (cpu_0, wall_0), (cpu_1, wall_1) = clocks[WARM_UP], clocks[-1]
-    tokens = TIMED * settings.batch * run.shape.context
+    tokens = TIMED * job.settings.batch * job.model.context
     return {"tokens": tokens, "cpu_s": cpu_1 - cpu_0, "wall_s": wall_1 - wall_0}
 
 
@@ -151,7 +154,7 @@ def print_speeds(rows: list[dict], config: Mapping, peaks: Mapping) -> None:
             )
             for way in WAYS
         }
-        n_params = run_of(config, size, "pretraining")[0].n_params
+        n_params = n_params_of(config, size)
         cells = [f"{rate[way] / 1e3:.0f}" for way in WAYS]
         cells += [f"{rate['ours'] / rate[way]:.2f}" for way in ("Trainer", "plain loop")]
         cells += [f"{training_flops(n_params, rate['ours']) / denominator:.0%}"]
@@ -196,25 +199,24 @@ def measured_processes(arguments, config: Mapping) -> list[dict]:
 def cell(arguments, config: Mapping) -> dict:
     """In a child: one run with Trainer on its own schedule, then evaluation of every domain."""
     spec = json.loads(arguments.child)
-    text = open_text(arguments.results, config)
     section = "pretraining" if spec["ptpp"] is None else "adaptation"
-    run, settings = run_of(config, spec["size"], section)
+    job = job_of(arguments.results, config, spec["size"], section)
+    text, settings, context = Text.open(**vars(job.text)), job.settings, job.model.context
     shares = text.base
     if spec["ptpp"] is not None:
         shares = adaptation_shares(text.target, text.base, spec["replay"][0])
-    context = run.shape.context
-    steps = max(1, round(spec["atpp"][0] * run.n_params / context / settings.batch))
-    mixture = text.mixture(shares, run.seed, section, context)
+    steps = max(1, round(spec["atpp"][0] * job.n_params / context / settings.batch))
+    mixture = text.mixture(shares, job.model.seed, section, context)
     losses = {}
 
     def evaluate(model: torch.nn.Module) -> None:
-        losses.update(held_out_losses(Trained(model.eval(), run), text.evaluation(context)))
+        losses.update(held_out_losses(Trained(model.eval(), job), text.evaluation(context)))
 
     with tempfile.TemporaryDirectory() as folder:
         if spec["ptpp"] is None:
-            checkpoint = fresh_checkpoint(run, Path(folder) / "checkpoint")
+            checkpoint = fresh_checkpoint(job, Path(folder) / "checkpoint")
         else:
-            checkpoint = arguments.results / "checkpoints" / run.model / f"ptpp{spec['ptpp']:g}"
+            checkpoint = checkpoint_of(arguments.results, spec["size"], spec["ptpp"])
         LOOPS["trainer"](Task(checkpoint, mixture, settings, steps), after=evaluate)
     return {"tokens": steps * settings.batch * context, "loss": losses[text.target]}
 
@@ -222,9 +224,9 @@ def cell(arguments, config: Mapping) -> dict:
 class Trained:
     """A transformers model as what `held_out_losses` asks for."""
 
-    def __init__(self, model: torch.nn.Module, run: Run):
+    def __init__(self, model: torch.nn.Module, job: OptimisedJob):
         self.model, self.group, self.device = model, ALONE, torch.device("cpu")
-        self.context, self.vocab_size = run.shape.context, run.shape.vocab_size
+        self.context, self.vocab_size = job.shape.context, job.shape.vocab_size
 
     @torch.no_grad()
     def loss(self, tokens: torch.Tensor) -> float:
@@ -237,35 +239,19 @@ def job(arguments, config: Mapping) -> dict:
     """In a child: one job as the workflow runs it, with the configured schedule."""
     spec = json.loads(arguments.child)
     prepare(threads=1)
-    text = open_text(arguments.results, config)
     section = "pretraining" if spec["ptpp"] is None else "adaptation"
-    run, settings = run_of(config, spec["size"], section, config[section]["schedule"])
-    with tempfile.TemporaryDirectory() as folder:
-        out = {
-            name: Path(folder) / name
-            for name in ("checkpoint", "trunk", "zero_shot", "curve", "cost", "state", "finished")
-        }
+    schedule = config[section]["schedule"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        record = job_of(arguments.results, config, spec["size"], section, schedule, folder, spec)
         if spec["ptpp"] is None:
-            no_tokenizer = Path(folder)
-            pretrain_stage(run, spec["atpp"][0], settings, text, None, no_tokenizer, **out)
-            cost, rows = out["cost"], out["zero_shot"]
+            pretrain(record)
+            cost, rows = record.cost, record.zero_shot
         else:
-            cost, rows = out["cost"], out["curve"]
-            adapt(
-                run,
-                spec["ptpp"],
-                spec["replay"],
-                spec["atpp"],
-                settings,
-                text,
-                arguments.results / "checkpoints" / run.model / f"ptpp{spec['ptpp']:g}",
-                arguments.results / "runs" / f"{run.model}.ptpp{spec['ptpp']:g}.zero_shot.csv",
-                observations=rows,
-                costs=cost,
-                state=out["state"],
-                finished=out["finished"],
-            )
-        loss = [row["loss"] for row in read_rows(rows) if row["domain"] == text.target][-1]
+            adapt(record)
+            cost, rows = record.costs, record.observations
+        target = config["corpora"]["target"]
+        loss = [row["loss"] for row in read_rows(rows) if row["domain"] == target][-1]
         return {"tokens": sum(int(row["tokens"]) for row in read_rows(cost)), "loss": float(loss)}
 
 
@@ -280,7 +266,7 @@ def print_sweep(rows: list[dict], results: Path, config: Mapping) -> None:
     print("|---" * 7 + "|")
     for size in config["models"]["sizes"]:
         seeds = len(size["seeds"])
-        n_params = run_of(config, size["name"], "adaptation")[0].n_params
+        n_params = n_params_of(config, size["name"])
         ours = sum(int(row["tokens"]) for row in costs if row["size"] == size["name"])
         for what, processes, tokens in (
             ("cell", seeds * len(budgets), seeds * n_params * sum(budgets)),
@@ -338,38 +324,73 @@ def cpu_of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def run_of(config: Mapping, name: str, section: str, schedule: str = "independent"):
-    """The run of a size's first seed, and its settings in `section`."""
+def job_of(
+    results: Path,
+    config: Mapping,
+    name: str,
+    section: str,
+    schedule: str = "independent",
+    folder: Path = Path("unused"),
+    spec: Mapping = {"ptpp": None, "replay": [0.0], "atpp": [1]},
+) -> OptimisedJob:
+    """The job of a size's first seed in `section`, which writes to `folder`."""
     size = next(size for size in config["models"]["sizes"] if size["name"] == name)
-    spec = {
-        "size": size,
-        "seed": size["seeds"][0],
-        "context": config["models"]["context"],
-        "vocab_size": config["tokenizer"]["vocab_size"],
-        "count": config["models"]["count"],
-        "device": "cpu",
-    }
-    run = Run.of(name, spec, code="")
-    optimiser = dict(config[section]) | {"schedule": schedule}
+    optimiser = {key: config[section][key] for key in OPTIMISER if key in config[section]}
+    optimiser |= {"schedule": schedule, "base_width": config["pretraining"]["base_width"]}
     if section == "adaptation":
-        pretraining = config["pretraining"]
-        optimiser["learning_rate"] = pretraining["learning_rate"] * optimiser["rewarm"]
-        optimiser["base_width"] = pretraining["base_width"]
-    return run, settings_for(optimiser, run, size["batch_tokens"])
-
-
-def open_text(results: Path, config: Mapping) -> Text:
-    base, target = config["corpora"]["base"], config["corpora"]["target"]
-    train, valid = (
-        [results / "tokens" / f"{language}.{split}.bin" for language in [*base, target]]
-        for split in ("train", "valid")
+        rate = config["pretraining"]["learning_rate"] * config[section]["rewarm"]
+        optimiser["learning_rate"] = rate
+    corpora = config["corpora"]
+    languages = [*corpora["base"], corpora["target"]]
+    shared = {
+        "model": {
+            "name": name,
+            "size": name,
+            "seed": size["seeds"][0],
+            "context": config["models"]["context"],
+            "vocab_size": config["tokenizer"]["vocab_size"],
+            "count": config["models"]["count"],
+            "device": "cpu",
+            **{key: size[key] for key in ("batch_tokens", "width", "depth", "heads")},
+        },
+        "text": {
+            split: [results / "tokens" / f"{language}.{split}.bin" for language in languages]
+            for split in ("train", "valid")
+        }
+        | {key: corpora[key] for key in ("target", "base", "evaluation_tokens")},
+        "optimiser": optimiser,
+        "state": folder / "state",
+        "finished": folder / "finished",
+    }
+    if spec["ptpp"] is None:
+        names = ("checkpoint", "trunk", "zero_shot", "curve", "cost")
+        written = {each: folder / each for each in names}
+        return PretrainJob.of(
+            **shared, **written, ptpp=spec["atpp"][0], tokenizer=folder, previous_trunk=None
+        )
+    return AdaptJob.of(
+        **shared,
+        ptpp=spec["ptpp"],
+        replays=spec["replay"],
+        atpp=spec["atpp"],
+        checkpoint=checkpoint_of(results, name, spec["ptpp"]),
+        zero_shot=results / "runs" / f"{name}.ptpp{spec['ptpp']:g}.zero_shot.csv",
+        observations=folder / "observations",
+        costs=folder / "costs",
     )
-    return Text.open(train, valid, target, base, config["corpora"]["evaluation_tokens"])
 
 
-def fresh_checkpoint(run: Run, directory: Path) -> Path:
-    weights = Weights(run.shape)
-    initialise(weights, run.seed)
+def n_params_of(config: Mapping, name: str) -> int:
+    return job_of(Path(), config, name, "pretraining").n_params
+
+
+def checkpoint_of(results: Path, name: str, ptpp: float) -> Path:
+    return results / "checkpoints" / name / f"ptpp{ptpp:g}"
+
+
+def fresh_checkpoint(job: OptimisedJob, directory: Path) -> Path:
+    weights = Weights(job.shape)
+    initialise(weights, job.model.seed)
     save_checkpoint(weights, directory, directory)
     return directory
 

@@ -12,13 +12,15 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from ptpp.models.backend import backend_for
 from ptpp.models.checkpoint import load_checkpoint
-from ptpp.models.optimiser import Settings, group_settings
+from ptpp.models.cpu import HandWritten
+from ptpp.models.optimiser import group_settings
 from ptpp.models.weights import GROUPS, group_of
 from ptpp.training.data import Mixture
-from ptpp.training.engine import Milestone, rate_multiplier, train
-from ptpp.training.runs import prepare
+from ptpp.training.engine import Task as Training
+from ptpp.training.engine import Trajectory, rate_multiplier, train
+from ptpp.training.run import prepare
+from ptpp.training.schedule import Milestone, Settings
 from ptpp.training.state import StateFolder
 
 NEEDS_ACCELERATE = "Trainer needs accelerate, which ptpp does not: pip install accelerate"
@@ -51,7 +53,7 @@ def ours(task: Task, tick: Tick = lambda: None) -> list[float]:
     prepare(threads=1)
     losses = []
 
-    backend = backend_for(load_checkpoint(task.checkpoint))
+    backend = HandWritten(load_checkpoint(task.checkpoint))
     gradients = backend.gradients
 
     def watched(tokens):
@@ -61,9 +63,10 @@ def ours(task: Task, tick: Tick = lambda: None) -> list[float]:
 
     backend.gradients = watched
     milestone = Milestone(0.0, 0, task.sequences)
+    training, trajectory = Training("ours", task.mixture, task.settings, [milestone]), Trajectory()
     with tempfile.TemporaryDirectory() as folder:
-        state = StateFolder(folder, "")
-        train(backend, task.mixture, task.settings, [milestone], lambda _: {}, state, "ours")
+        for _ in train(training, backend, trajectory, StateFolder(folder, "")):
+            trajectory.records.append({})
     return [loss.item() for loss in losses]
 
 

@@ -11,3 +11,7 @@ class Unwritable(InputError):
 
 class Interrupted(Exception):
     """A signal asked the job to end. Its state is saved; the same command goes on from there."""
+
+
+class Diverged(InputError):
+    """A loss is not finite, or no better than a guess. Such a run never enters a table."""

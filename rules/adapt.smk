@@ -21,7 +21,7 @@ rule adapt:
     resources:
         **training_resources("adapt"),
     params:
-        model=model_spec,
+        model=model_record,
         ptpp=stage,
         replays=replay_ratios,
         atpp=list(config["adaptation"]["atpp"]),

@@ -1,8 +1,33 @@
-# A stage of the user's own: an existing checkpoint is checked, measured and linked, not trained.
+# What is declared of models from elsewhere, against their configurations, before text is tokenised.
+localrules:
+    check_models,
+
+
+rule check_models:
+    """Compare the declarations of models from elsewhere with their configurations."""
+    input:
+        external_configurations(),
+        tokenizer=f"{RESULTS}/tokenizer",
+    output:
+        f"{RESULTS}/models.json",
+    log:
+        f"{LOGS}/check_models.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/check_models.tsv"
+    conda:
+        "../envs/ptpp.yaml"
+    params:
+        models=external_declarations(),
+        code=code_digest("ptpp.training.adoption"),
+    script:
+        "../scripts/check_models.py"
+
+
+# An existing checkpoint is checked, measured and linked instead of trained.
 rule adopt:
     """Check, measure and link a checkpoint from elsewhere."""
     input:
-        given_files,
+        external_files,
         tokenizer=f"{RESULTS}/tokenizer",
         valid=stores("valid", LANGUAGES),
     output:
@@ -22,9 +47,9 @@ rule adopt:
     resources:
         **training_resources("adapt"),  # a model is measured by what will adapt it
     params:
-        model=model_spec,
+        model=model_record,
         ptpp=stage,
-        given=given_checkpoint,
+        entry=external_checkpoint,
         text=text_spec(),
         code=code_digest("ptpp.training.adoption"),
     script:

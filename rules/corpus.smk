@@ -29,6 +29,7 @@ rule tokens:
         corpus_files,
         tokenizer=f"{RESULTS}/tokenizer",
         valid=excluded_store,
+        checked=checked_models(),
     output:
         array=f"{RESULTS}/tokens/{{language}}.{{split}}.bin",
         sidecar=f"{RESULTS}/tokens/{{language}}.{{split}}.json",

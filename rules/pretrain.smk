@@ -24,7 +24,7 @@ rule pretrain:
     resources:
         **training_resources("pretrain"),
     params:
-        model=model_spec,
+        model=model_record,
         ptpp=stage,
         optimiser=pretraining_optimiser(),
         text=text_spec(),

@@ -3,29 +3,23 @@
 from ptpp.jobs.job import catch_stop, run_job
 
 with run_job(snakemake.log[0]) as job, catch_stop() as stopping:
-    from ptpp.training.launch import train_job
+    from ptpp.training.job import AdaptJob, Runtime
+    from ptpp.training.run import launch_job
 
-    params, resources = snakemake.params, snakemake.resources
-    order = {
-        "job": "adapt",
-        "model": snakemake.wildcards.model,
-        "spec": params.model,
-        "code": params.code,
-        "ptpp": params.ptpp,
-        "replays": params.replays,
-        "atpp": params.atpp,
-        "optimiser": params.optimiser,
-        "text": params.text,
-        "train": list(snakemake.input.train),
-        "valid": list(snakemake.input.valid),
-        "checkpoint": snakemake.input.checkpoint,
-        "zero_shot": snakemake.input.zero_shot,
-        "observations": snakemake.output.observations,
-        "costs": snakemake.output.costs,
-        "state": params.state,
-        "finished": params.finished,
-        "save_every_s": resources.save_every,
-        "micro_batch_tokens": resources.micro_batch_tokens or None,
-        "events": str(job.results / "tensorboard") if resources.tensorboard else None,
-    }
-    train_job(order, resources.devices, snakemake.threads, resources.jobs_per_gpu, stopping, job)
+    source, output, params = snakemake.input, snakemake.output, snakemake.params
+    record = AdaptJob.of(
+        model=params.model,
+        ptpp=params.ptpp,
+        text=params.text | {"train": list(source.train), "valid": list(source.valid)},
+        replays=params.replays,
+        atpp=params.atpp,
+        optimiser=params.optimiser,
+        code=params.code,
+        checkpoint=source.checkpoint,
+        zero_shot=source.zero_shot,
+        state=params.state,
+        finished=params.finished,
+        **output,
+        runtime=Runtime.of_rule(snakemake.threads, snakemake.resources, job.results),
+    )
+    launch_job(record, stopping, job)

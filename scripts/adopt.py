@@ -1,33 +1,22 @@
-"""Take over a checkpoint of the user's own, and measure it before any adaptation."""
+"""Take over a checkpoint that was trained elsewhere, and measure it before any adaptation."""
 
 from ptpp.jobs.job import catch_stop, run_job
 
 with run_job(snakemake.log[0]) as job, catch_stop() as stopping:
-    from ptpp.training.adoption import take_checkpoint
-    from ptpp.training.launch import train_job
-    from ptpp.training.text import Text
+    from ptpp.training.adoption import adopt_checkpoint
+    from ptpp.training.data import Text
+    from ptpp.training.job import MeasureJob, Runtime
+    from ptpp.training.run import launch_job
 
-    params, resources = snakemake.params, snakemake.resources
-    valid = list(snakemake.input.valid)
-    take_checkpoint(
-        params.given,
-        params.model,
-        Text.open([], valid, **params.text).of_measurement(),
-        tokenizer=snakemake.input.tokenizer,
-        directory=snakemake.output.checkpoint,
+    source, output, params = snakemake.input, snakemake.output, snakemake.params
+    record = MeasureJob.of(
+        model=params.model,
+        ptpp=params.ptpp,
+        text=params.text | {"train": [], "valid": list(source.valid)},
+        code=params.code,
+        **output,
+        runtime=Runtime.of_rule(snakemake.threads, snakemake.resources, job.results),
     )
-    order = {
-        "job": "measure",
-        "model": snakemake.wildcards.model,
-        "spec": params.model,
-        "code": params.code,
-        "ptpp": params.ptpp,
-        "text": params.text,
-        "train": [],
-        "valid": valid,
-        "checkpoint": snakemake.output.checkpoint,
-        "zero_shot": snakemake.output.zero_shot,
-        "cost": snakemake.output.cost,
-        "micro_batch_tokens": resources.micro_batch_tokens or None,
-    }
-    train_job(order, resources.devices, snakemake.threads, resources.jobs_per_gpu, stopping, job)
+    text = Text.open(**vars(record.text)).of_measurement()
+    adopt_checkpoint(params.entry, record.model, text, source.tokenizer, record.checkpoint)
+    launch_job(record, stopping, job)

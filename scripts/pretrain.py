@@ -3,30 +3,21 @@
 from ptpp.jobs.job import catch_stop, run_job
 
 with run_job(snakemake.log[0]) as job, catch_stop() as stopping:
-    from ptpp.training.launch import train_job
+    from ptpp.training.job import PretrainJob, Runtime
+    from ptpp.training.run import launch_job
 
-    params, resources = snakemake.params, snakemake.resources
-    order = {
-        "job": "pretrain",
-        "model": snakemake.wildcards.model,
-        "spec": params.model,
-        "code": params.code,
-        "ptpp": params.ptpp,
-        "optimiser": params.optimiser,
-        "text": params.text,
-        "train": list(snakemake.input.train),
-        "valid": list(snakemake.input.valid),
-        "previous_trunk": snakemake.input.previous or None,
-        "tokenizer": snakemake.input.tokenizer,
-        "checkpoint": snakemake.output.checkpoint,
-        "trunk": snakemake.output.trunk,
-        "zero_shot": snakemake.output.zero_shot,
-        "curve": snakemake.output.curve,
-        "cost": snakemake.output.cost,
-        "state": params.state,
-        "finished": params.finished,
-        "save_every_s": resources.save_every,
-        "micro_batch_tokens": resources.micro_batch_tokens or None,
-        "events": str(job.results / "tensorboard") if resources.tensorboard else None,
-    }
-    train_job(order, resources.devices, snakemake.threads, resources.jobs_per_gpu, stopping, job)
+    source, output, params = snakemake.input, snakemake.output, snakemake.params
+    record = PretrainJob.of(
+        model=params.model,
+        ptpp=params.ptpp,
+        text=params.text | {"train": list(source.train), "valid": list(source.valid)},
+        optimiser=params.optimiser,
+        code=params.code,
+        previous_trunk=source.previous or None,
+        tokenizer=source.tokenizer,
+        state=params.state,
+        finished=params.finished,
+        **output,
+        runtime=Runtime.of_rule(snakemake.threads, snakemake.resources, job.results),
+    )
+    launch_job(record, stopping, job)

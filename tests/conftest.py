@@ -60,6 +60,17 @@ def training_stores(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def whole(tmp_path_factory, training_stores):
+    """Every training job of a tiny model, undisturbed; copy it before changing it."""
+    from training_driver import Jobs, torch_of_a_job
+
+    jobs = Jobs(tmp_path_factory.mktemp("whole"), training_stores)
+    with torch_of_a_job():
+        jobs.all()
+    return jobs
+
+
+@pytest.fixture(scope="session")
 def snakemake():
     """A function: run Snakemake in a folder that holds the workflow; returns what it printed."""
     server = Server()

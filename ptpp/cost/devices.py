@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ptpp.errors import InputError
-from ptpp.models.sizes import Given, Shape, shape_of
+from ptpp.models.sizes import ExternalSize, Shape, shape_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Device:
     seconds_per_token: float
     source: str
 
-    def seconds(self, shape: Shape | Given, trained: int, evaluated: int = 0) -> float:
+    def seconds(self, shape: Shape | ExternalSize, trained: int, evaluated: int = 0) -> float:
         """Seconds for `trained` tokens forward and backward and `evaluated` tokens forward.
 
         A forward pass is a third of a training step.
@@ -34,7 +34,7 @@ class Device:
         return tokens * (self.seconds_per_token + flops / (self.peak * self.utilisation))
 
 
-def step_flops_per_token(shape: Shape | Given) -> float:
+def step_flops_per_token(shape: Shape | ExternalSize) -> float:
     """6 N + 12 depth x width x context: attention counted, causal or not, where the shape is known.
 
     The convention of Chowdhery et al. 2022 (PaLM, arXiv 2204.02311, appendix B), in which

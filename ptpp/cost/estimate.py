@@ -8,7 +8,7 @@ import pandas as pd
 
 from ptpp.cost.devices import Device, device_of
 from ptpp.errors import InputError
-from ptpp.models.sizes import Given, Shape, shape_of, training_flops
+from ptpp.models.sizes import ExternalSize, Shape, shape_of, training_flops
 from ptpp.report.tables import round_value, to_text
 from ptpp.training.schedule import Milestone, Settings, sequences_trained
 
@@ -113,10 +113,10 @@ def _describe_saving(saved: pd.Series) -> str:
     )
 
 
-def _shape(size: Mapping, config: Mapping) -> Shape | Given:
+def _shape(size: Mapping, config: Mapping) -> Shape | ExternalSize:
     context, vocab_size = config["models"]["context"], config["tokenizer"]["vocab_size"]
     if _is_external(size):
-        return Given(size["n_params"], size["n_params"], context, vocab_size)
+        return ExternalSize(size["n_params"], size["n_params"], context, vocab_size)
     return shape_of(size, context, vocab_size)
 
 
@@ -143,7 +143,7 @@ def _text(config: Mapping) -> Line:
     return Line("text", "", "", None, jobs, 0, 0, 0, 0.0, 0.0, None, 0.0, tokens * width / 1e9)
 
 
-def _adoption(size: Mapping, shape: Given, config: Mapping, device: Device) -> list[Line]:
+def _adoption(size: Mapping, shape: ExternalSize, config: Mapping, device: Device) -> list[Line]:
     """External checkpoints are measured, and linked or copied."""
     return [
         _line(
@@ -160,7 +160,7 @@ def _adoption(size: Mapping, shape: Given, config: Mapping, device: Device) -> l
 
 
 def _pretraining(size: Mapping, shape: Shape, config: Mapping, device: Device) -> list[Line]:
-    """Each stage continues the trunk of the stage before it, as `pretrain_stage` does."""
+    """Each stage continues the trunk of the stage before it, as `pretrain` does."""
     count = shape.count(config["models"]["count"])
     settings = _settings(config["pretraining"], config, size, count, shape.context)
     start, lines = 0, []
@@ -180,7 +180,7 @@ def _pretraining(size: Mapping, shape: Shape, config: Mapping, device: Device) -
     return lines
 
 
-def _adaptation(size: Mapping, shape: Shape | Given, config: Mapping, device: Device) -> list[Line]:
+def _adaptation(size: Mapping, shape: Shape | ExternalSize, config: Mapping, device: Device) -> list[Line]:
     """Every stage is adapted at every replay ratio, all ATPP off one trajectory."""
     section = config["adaptation"]
     count = shape.count(config["models"]["count"])
@@ -218,7 +218,7 @@ def _line(
     ptpp: float,
     size: Mapping,
     count: int,
-    shape: Shape | Given,
+    shape: Shape | ExternalSize,
     device: Device,
     runs: int,
     runs_per_job: int,

@@ -22,7 +22,8 @@ CHANGE_NO_NUMBERS = frozenset(
 def code_digest(*modules: str) -> str:
     """Twelve hexadecimal digits over the source of `modules` and all of ptpp they import.
 
-    Comments, docstrings and layout do not count: the digest is taken over the syntax tree.
+    The digest is taken over the syntax tree without what moves no number: comments, docstrings,
+    layout, calls of a logger, and the words of errors.
     """
     found: set[str] = set()
     waiting = list(modules)
@@ -52,12 +53,41 @@ def _parsed(path: Path) -> tuple[str, tuple[str, ...]]:
             for alias in node.names:
                 name = f"{node.module}.{alias.name}"
                 imports.append(name if _path(name).exists() else node.module)
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-            _drop_docstring(node)
+    tree = _WithoutWords().visit(tree)
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(imports)
 
 
-def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> None:
-    first = node.body[0] if node.body else None
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-        node.body = node.body[1:] or [ast.Pass()]
+class _WithoutWords(ast.NodeTransformer):
+    """Drops docstrings, log calls and the texts within `raise` statements."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        if getattr(node, "body", None) == []:  # nothing but words stood there
+            node.body = [ast.Pass()]
+        return node
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        value = node.value
+        is_text = isinstance(value, ast.Constant) and isinstance(value.value, str)
+        return None if is_text or _is_log_call(value) else self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        return _WithoutTexts().visit(node)
+
+
+class _WithoutTexts(ast.NodeTransformer):
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        return ast.Constant("")
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        return ast.Constant("") if isinstance(node.value, str) else node
+
+
+def _is_log_call(node: ast.expr) -> bool:
+    """Whether it is log.info(...) or the like."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in ("log", "logger", "logging", "warnings")
+    )

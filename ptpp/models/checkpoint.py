@@ -11,15 +11,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ptpp.errors import InputError, Unwritable
-from ptpp.jobs.files import atomic_directory, read_json, sha256
-from ptpp.models.sizes import Given, Shape
+from ptpp.jobs.files import read_json, atomic_directory, sha256
+from ptpp.models.sizes import ExternalSize, Shape
 from ptpp.models.weights import Weights, parameter_shapes
 from ptpp.text.tokenizer import separator_id
 
 PREFIX = "transformer."
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 DIGESTS = "sha256.json"  # ours: what each file held when it was written
-GIVEN = "given.json"  # ours: where a model from elsewhere comes from, and its parameters
+SOURCE = "source.json"  # ours: where a model from elsewhere comes from, and its parameters
 TEXT = "text.json"  # ours: digests of the text it was trained and measured on
 ACTIVATIONS = ("gelu",)
 SHAPE = ("n_embd", "n_layer", "n_head", "n_positions", "vocab_size")  # in the order of `Shape`
@@ -92,14 +92,27 @@ def write_digests(directory: Path) -> None:
     (directory / DIGESTS).write_text(json.dumps(digests, indent=2) + "\n")
 
 
-def load_checkpoint(directory: str | Path, device: str = "cpu") -> Weights:
+def load_checkpoint(directory: str | Path) -> Weights:
     """Read a directory written by `save_checkpoint`, or by transformers for the same architecture.
 
     Raises InputError when a file is absent, is not what was written, or holds another architecture.
     """
-    directory = Path(directory)
-    check_digests(directory)
-    weights = Weights(_shape(directory), device)
+    check_digests(Path(directory))
+    weights = Weights(_shape(Path(directory)))
+    _read_parameters(Path(directory), weights)
+    return weights
+
+
+def read_weights(directory: str | Path, weights: Weights) -> None:
+    """Fill `weights`, which were loaded from the same directory, anew: no moments, no steps."""
+    check_digests(Path(directory))
+    _read_parameters(Path(directory), weights)
+    weights.first.zero_()
+    weights.second.zero_()
+    weights.steps = 0
+
+
+def _read_parameters(directory: Path, weights: Weights) -> None:
     path = directory / "model.safetensors"
     try:
         with safe_open(path, framework="pt") as stream:
@@ -110,7 +123,6 @@ def load_checkpoint(directory: str | Path, device: str = "cpu") -> Weights:
                 weights.parameters[name].copy_(tensor)
     except (OSError, SafetensorError, InputError) as error:
         raise InputError(f"{path}: cannot be read as GPT-2 weights ({error})") from None
-    return weights
 
 
 def check_shape(directory: str | Path, shape: Shape) -> None:
@@ -138,14 +150,14 @@ def _shape(directory: Path) -> Shape:
 
 
 def text_of(directory: str | Path) -> object:
-    """What `save_checkpoint` was told of the text; None for checkpoints from elsewhere."""
+    """The record of its text that a checkpoint was saved with; None without one."""
     path = Path(directory) / TEXT
     return read_json(path) if path.exists() else None
 
 
-def given_of(directory: str | Path, context: int) -> Given:
-    """The counts of a model of the user's own, as recorded when it was taken over."""
-    path = Path(directory) / GIVEN
+def external_size(directory: str | Path, context: int) -> ExternalSize:
+    """The counts of a model from elsewhere, as recorded when it was adopted."""
+    path = Path(directory) / SOURCE
     record = read_json(path)
     try:
         counts = (record["n_params"], record["n_params_non_embedding"], record["vocab_size"])
@@ -153,7 +165,7 @@ def given_of(directory: str | Path, context: int) -> Given:
         raise InputError(
             f"{path}: is not what was written there; delete {directory} and run again"
         ) from None
-    return Given(*counts[:2], context, counts[2])
+    return ExternalSize(*counts[:2], context, counts[2])
 
 
 def weights_digest(directory: str | Path) -> str:

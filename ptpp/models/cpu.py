@@ -7,11 +7,17 @@ measurements). Everything runs in the weights' own dtype, float32 in training.
 """
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
+from ptpp.models import optimiser
+from ptpp.models.backend import ALONE
+from ptpp.models.checkpoint import read_weights, save_checkpoint
 from ptpp.models.sizes import Shape
 from ptpp.models.weights import Weights
+from ptpp.training.schedule import Settings
 
 aten = torch.ops.aten
 EPSILON = 1e-5  # of layer norms, GPT-2's
@@ -120,10 +126,18 @@ class Buffers:
 
 
 class HandWritten:
-    """Loss and gradients of `weights` for batches of (sequences, context + 1) token ids."""
+    """The `Backend` of our GPT-2s on a CPU, in one process.
 
-    def __init__(self, weights: Weights):
+    micro_batch: sequences whose activations are held at once; None: the whole batch.
+    """
+
+    group = ALONE
+
+    def __init__(self, weights: Weights, micro_batch: int | None = None):
         self.weights = weights
+        self.micro_batch = micro_batch
+        self.device = weights.device
+        self.context, self.vocab_size = weights.shape.context, weights.shape.vocab_size
         self.arena = Arena(weights.flat.dtype)
         self.buffers: dict[int, Buffers] = {}
         p, g = weights.parameters, weights.gradients
@@ -155,6 +169,8 @@ class HandWritten:
 
     def gradients(self, tokens: torch.Tensor) -> torch.Tensor:
         """Write the gradients of the mean loss into `weights.gradient`; returns the loss, nats."""
+        if self.micro_batch is not None and len(tokens) > self.micro_batch:
+            return self._gradients_in_parts(tokens)
         buffers, inputs, targets = self._forward(tokens)
         probabilities = aten._softmax.out(buffers.logits, -1, False, out=buffers.logits)
         chosen = probabilities.gather(1, targets[:, None])
@@ -162,6 +178,33 @@ class HandWritten:
         self._backward(buffers, inputs)
         # A probability that underflows would make the loss infinite; the gradient is right anyway.
         return -chosen.clamp_min(torch.finfo(chosen.dtype).tiny).log().mean()
+
+    def step(self, settings: Settings, multiplier: float) -> None:
+        optimiser.step(self.weights, settings, multiplier)
+
+    def state(self, label: str) -> dict[str, torch.Tensor]:
+        return self.weights.state(label)
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], label: str) -> None:
+        self.weights.restore(tensors, label)
+
+    def whole(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return dict(tensors)
+
+    def reload(self, checkpoint: str | Path) -> None:
+        read_weights(checkpoint, self.weights)
+
+    def save(self, directory: str | Path, tokenizer: str | Path, text: Mapping) -> None:
+        save_checkpoint(self.weights, directory, tokenizer, text)
+
+    def _gradients_in_parts(self, tokens: torch.Tensor) -> torch.Tensor:
+        total, loss = torch.zeros_like(self.weights.gradient), 0.0
+        for part in tokens.split(self.micro_batch):
+            share = len(part) / len(tokens)
+            loss = loss + share * self.gradients(part)
+            total.add_(self.weights.gradient, alpha=share)
+        self.weights.gradient.copy_(total)
+        return loss
 
     def _forward(self, tokens: torch.Tensor):
         shape, p = self.weights.shape, self.weights.parameters

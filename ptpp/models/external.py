@@ -46,7 +46,7 @@ def check_name(model: str, revision: str | None, key: str) -> None:
         raise InputError(f"{key}: revision: found {revision!r}; accepted is a commit or a branch")
 
 
-def fetched(model: str, revision: str | None, patterns: Sequence[str]) -> Path:
+def fetch_model(model: str, revision: str | None, patterns: Sequence[str]) -> Path:
     """The directory of a model: itself, or the Hub's files that match `patterns`, downloaded.
 
     Downloads land in the cache of huggingface_hub, once. A revision that is no commit is warned of.

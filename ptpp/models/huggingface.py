@@ -1,9 +1,10 @@
 """Any causal language model of transformers in training: in one process, or sharded over several.
 
-Two kinds come here: models that are not ours, and our GPT-2s where a size asks for more devices
-than one. Several processes share a model by torch's FSDP2 (`fully_shard`): each holds a part of
-every parameter, gradient and moment and trains on a part of every batch. State and checkpoints are
-those of the single process, so that a run can go on with another number of processes.
+Two kinds come here: models from elsewhere, and our GPT-2s on a GPU, on several devices, or with
+contexts too long for the passes of `cpu.py`. Several processes share a model by torch's FSDP2
+(`fully_shard`): each holds a part of every parameter, gradient and moment and trains on a part of
+every batch. State and checkpoints are those of a single process, so that a run can go on with
+another number of processes.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ptpp.errors import InputError
 from ptpp.models import optimiser
+from ptpp.models.backend import ON_CPU, Group, Placement
 from ptpp.models.checkpoint import (
     PREFIX,
     check_digests,
@@ -26,7 +28,6 @@ from ptpp.models.checkpoint import (
     gpt2_config,
     write_checkpoint,
 )
-from ptpp.models.group import ALONE, Group
 from ptpp.models.sizes import Shape
 from ptpp.models.weights import group_of, initial_tensors
 from ptpp.training.schedule import Settings
@@ -36,34 +37,37 @@ class Module:
     """The `Backend` of a module whose forward takes `input_ids` and gives logits.
 
     shape: the GPT-2 of ours that it is, by which rates scale with width; None for other models,
-    whose rate is taken as it is. micro_batch: sequences whose activations a process holds at once.
-    Dropout is off; on a GPU products of training are in bfloat16 (autocast), all else float32.
+    whose rate is taken as it is. Dropout is off; on a GPU products of training are in bfloat16
+    (autocast), all else float32, and one process runs our GPT-2s through torch.compile.
     """
 
     def __init__(
         self,
         module: nn.Module,
         context: int,
-        device: str = "cpu",
-        group: Group = ALONE,
-        micro_batch: int | None = None,
+        place: Placement = ON_CPU,
         shape: Shape | None = None,
     ):
-        self.device = torch.device(device)
-        self.context, self.group, self.micro_batch, self.shape = context, group, micro_batch, shape
+        self.device = torch.device(place.device)
+        self.context, self.shape = context, shape
+        self.group, self.micro_batch = place.group, place.micro_batch
         self.vocab_size = module.config.vocab_size
         self.module = module.float().eval()
-        if group.size > 1:
-            _shard(self.module, device, group)
+        if self.group.size > 1:
+            _shard(self.module, place.device, self.group)
         else:
-            self.module.to(device)
+            self.module.to(place.device)
+        self.compiled = None
+        if shape is not None and self.group.size == 1 and self.device.type != "cpu":
+            self.compiled = torch.compile(self._losses, dynamic=False)
+        self.longest = 0  # sequences of the largest micro-batch so far
         named = self.module.named_parameters()
         self.parameters = {name.removeprefix(PREFIX): each for name, each in named}
         self.first, self.second = (
             {name: torch.zeros_like(each, requires_grad=False) for name, each in part}
             for part in (self.parameters.items(), self.parameters.items())
         )
-        self.steps = torch.zeros((), device=device)
+        self.steps = torch.zeros((), device=self.device)
 
     @torch.no_grad()
     def loss(self, tokens: torch.Tensor) -> float:
@@ -78,8 +82,12 @@ class Module:
             parameter.grad = None
         total = torch.zeros((), device=self.device)
         for part, shares in self._mine(tokens):
+            # Only whole micro-batches are compiled: the few others would each compile anew.
+            self.longest = max(self.longest, len(part))
+            whole = self.compiled is not None and len(part) == self.longest
+            losses = self.compiled if whole else self._losses
             with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
-                loss = self._losses(part) @ shares
+                loss = losses(part) @ shares
             # FSDP averages gradients over processes; shares already are of the whole batch.
             (loss * self.group.size).backward()
             total += loss.detach()
@@ -95,18 +103,18 @@ class Module:
         squares = torch.stack([each.square().sum() for each in gradients.values()]).sum()
         factor = optimiser.clipping(self.group.sum(squares).sqrt(), settings)
         rules = optimiser.group_settings(settings, self.shape.width if self.shape else None)
+        groups = {group: optimiser.Moments() for group in rules}
         for name, gradient in gradients.items():
-            rate, decay = rules[group_of(name, self.parameters[name].shape)]
-            optimiser.adamw(
-                _local(self.parameters[name].detach()),
-                gradient.mul_(factor),
-                _local(self.first[name]),
-                _local(self.second[name]),
-                self.steps,
-                settings,
-                rate * multiplier,
-                decay,
-            )
+            of = groups[group_of(name, self.parameters[name].shape)]
+            of.parameters.append(_local(self.parameters[name].detach()))
+            of.gradients.append(gradient)
+            of.first.append(_local(self.first[name]))
+            of.second.append(_local(self.second[name]))
+        for group, (rate, decay) in rules.items():
+            of = groups[group]
+            if of.parameters:
+                torch._foreach_mul_(of.gradients, factor)
+                optimiser.adamw(of, self.steps, settings, rate * multiplier, decay)
 
     def state(self, label: str) -> dict[str, torch.Tensor]:
         parts = {
@@ -132,13 +140,20 @@ class Module:
         gathered = {}
         for name, tensor in tensors.items():
             full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-            if self.group.leads:
+            if self.group.is_main:
                 gathered[name] = full.cpu()
         return gathered
 
+    @torch.no_grad()
+    def reload(self, checkpoint: str | Path) -> None:
+        for name, each in _read_module(checkpoint).named_parameters():
+            _fill(self.parameters[name.removeprefix(PREFIX)], each)
+        for moments in (*self.first.values(), *self.second.values(), self.steps):
+            moments.zero_()
+
     def save(self, directory: str | Path, tokenizer: str | Path, text: Mapping) -> None:
         tensors = self.whole({name: each.detach() for name, each in self.parameters.items()})
-        if self.group.leads:
+        if self.group.is_main:
             write_checkpoint(self.shape, tensors, directory, tokenizer, text)
 
     def _losses(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -163,9 +178,7 @@ class Module:
         return zip(mine.split(at_once), shares.split(at_once), strict=True)
 
 
-def started_module(
-    shape: Shape, seed: int, device: str, group: Group, micro_batch: int | None
-) -> Module:
+def start_module(shape: Shape, seed: int, place: Placement = ON_CPU) -> Module:
     """One of our GPT-2s, with the numbers that `initialise` draws."""
     from transformers import GPT2Config, GPT2LMHeadModel
     from transformers.initialization import no_init_weights
@@ -173,33 +186,38 @@ def started_module(
     with no_init_weights():  # memory that is filled below, and not touched before
         module = GPT2LMHeadModel(GPT2Config(**gpt2_config(shape)))
     module.tie_weights()
-    backend = Module(module, shape.context, device, group, micro_batch, shape)
+    backend = Module(module, shape.context, place, shape)
     with torch.no_grad():
         for name, tensor in initial_tensors(shape, seed):
             _fill(backend.parameters[name], tensor)
     return backend
 
 
-def opened_module(
-    checkpoint: str | Path,
-    shape: Shape | None,
-    context: int,
-    device: str,
-    group: Group,
-    micro_batch: int | None,
+def open_module(
+    checkpoint: str | Path, shape: Shape | None, context: int, place: Placement = ON_CPU
 ) -> Module:
     """A model that transformers reads from a directory: safetensors only, no code of its own.
 
     shape: the GPT-2 of ours that it must be; None accepts any. Raises InputError when the
     directory holds no such model, or one whose context is shorter than `context`.
     """
+    if shape is not None:
+        check_shape(checkpoint, shape)
+    module = _read_module(checkpoint)
+    longest = getattr(module.config, "max_position_embeddings", None)
+    if longest is not None and longest < context:
+        raise InputError(
+            f"{checkpoint}: takes {longest} tokens at most, but models.context is {context}"
+        )
+    return Module(module, context, place, shape)
+
+
+def _read_module(checkpoint: str | Path) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
     check_digests(Path(checkpoint))
-    if shape is not None:
-        check_shape(checkpoint, shape)
     try:
-        module, told = AutoModelForCausalLM.from_pretrained(
+        module, report = AutoModelForCausalLM.from_pretrained(
             checkpoint,
             dtype=torch.float32,
             use_safetensors=True,
@@ -209,23 +227,18 @@ def opened_module(
             output_loading_info=True,
         )
     except (OSError, ValueError, ImportError, SafetensorError) as error:
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"{checkpoint}: cannot be read as a causal language model ({said})"
+            f"{checkpoint}: cannot be read as a causal language model ({reason})"
         ) from None
     for what in ("missing_keys", "mismatched_keys"):  # transformers would draw them at random
-        if told[what]:
-            name = sorted(map(str, told[what]))[0]
+        if report[what]:
+            name = sorted(map(str, report[what]))[0]
             raise InputError(
                 f"{checkpoint}: its weights are not those of its config.json "
                 f"({what.replace('_', ' ')}: {name})"
             )
-    longest = getattr(module.config, "max_position_embeddings", None)
-    if longest is not None and longest < context:
-        raise InputError(
-            f"{checkpoint}: takes {longest} tokens at most, but models.context is {context}"
-        )
-    return Module(module, context, device, group, micro_batch, shape)
+    return module
 
 
 def _shard(module: nn.Module, device: str, group: Group) -> None:

@@ -1,9 +1,21 @@
 """AdamW with clipping, and the rule that carries a rate across widths."""
 
+from dataclasses import dataclass, field
+
 import torch
 
 from ptpp.models.weights import Weights
 from ptpp.training.schedule import Settings
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Parameters of one group with their gradients and AdamW's moments, in the same order."""
+
+    parameters: list[torch.Tensor] = field(default_factory=list)
+    gradients: list[torch.Tensor] = field(default_factory=list)
+    first: list[torch.Tensor] = field(default_factory=list)
+    second: list[torch.Tensor] = field(default_factory=list)
 
 
 def group_settings(settings: Settings, width: int | None) -> dict[str, tuple[float, float]]:
@@ -28,27 +40,20 @@ def clipping(norm: torch.Tensor, settings: Settings) -> torch.Tensor:
 
 
 def adamw(
-    parameter: torch.Tensor,
-    gradient: torch.Tensor,
-    first: torch.Tensor,
-    second: torch.Tensor,
-    steps: torch.Tensor,
-    settings: Settings,
-    rate: float,
-    decay: float,
+    tensors: Moments, steps: torch.Tensor, settings: Settings, rate: float, decay: float
 ) -> None:
-    """Update a parameter and its moments in place; `steps` counts this one.
+    """Update parameters and their moments in place; `steps` counts this one.
 
     The kernel is the one behind `torch.optim.AdamW(fused=True)`, whose constructor imports torch's
     compiler and so would cost every job most of a second; a test holds the two equal.
     """
     torch._fused_adamw_(
-        [parameter],
-        [gradient],
-        [first],
-        [second],
+        tensors.parameters,
+        tensors.gradients,
+        tensors.first,
+        tensors.second,
         [],
-        [steps],
+        [steps] * len(tensors.parameters),
         lr=rate,
         beta1=settings.betas[0],
         beta2=settings.betas[1],
@@ -65,15 +70,9 @@ def step(weights: Weights, settings: Settings, multiplier: float) -> None:
     weights.gradient.mul_(clipping(norm, settings))
     weights.steps += 1
     steps = torch.tensor(float(weights.steps), device=weights.device)
+    flats = (weights.flat, weights.gradient, weights.first, weights.second)
     for group, (rate, decay) in group_settings(settings, weights.shape.width).items():
         where = weights.groups[group]
         adamw(
-            weights.flat[where],
-            weights.gradient[where],
-            weights.first[where],
-            weights.second[where],
-            steps,
-            settings,
-            rate * multiplier,
-            decay,
+            Moments(*([flat[where]] for flat in flats)), steps, settings, rate * multiplier, decay
         )

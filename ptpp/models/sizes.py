@@ -45,8 +45,8 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Given:
-    """A model from elsewhere: its sizes, but nothing of what it is made of."""
+class ExternalSize:
+    """The counts of a model from elsewhere, whose shape is not known."""
 
     n_params: int  # all parameters, tied ones once
     n_params_non_embedding: int  # outside embeddings and the output layer

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ptpp.errors import InputError
 from ptpp.jobs import files
-from ptpp.models.external import TOKENIZER_FILES, fetched, tokenizer_files
+from ptpp.models.external import TOKENIZER_FILES, fetch_model, tokenizer_files
 
 SEPARATOR = "<|endoftext|>"
 SEPARATOR_ID = 0
@@ -85,7 +85,7 @@ def adopt_tokenizer(
     Raises InputError when there is no fast tokenizer, when it needs remote code, when it has more
     ids than `vocab_size`, or when it has no token to separate documents.
     """
-    source = fetched(model, revision, ("config.json", *TOKENIZER_FILES))
+    source = fetch_model(model, revision, ("config.json", *TOKENIZER_FILES))
     original = _load_fast_tokenizer(source)
     with files.atomic_directory(directory) as temporary:
         original.save_pretrained(temporary / "all")

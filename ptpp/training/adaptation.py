@@ -4,114 +4,133 @@ import contextlib
 import csv
 import logging
 import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
-from ptpp.errors import InputError
+from ptpp.errors import Diverged, InputError
 from ptpp.jobs.files import read_json, write_json
-from ptpp.jobs.progress import NO_WATCH, Watch
-from ptpp.models.backend import Backend, opened
+from ptpp.models.backend import Backend, open_model
 from ptpp.models.checkpoint import text_of, weights_digest
-from ptpp.models.group import ALONE, Group
 from ptpp.models.sizes import training_flops
-from ptpp.training.data import adaptation_shares
-from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
-from ptpp.training.evaluation import held_out_losses
-from ptpp.training.runs import Run, cost_of, rows_of, write_rows
-from ptpp.training.state import StateFolder, fingerprint
-from ptpp.training.text import Text, warn_of_repeats
+from ptpp.training.data import Text, adaptation_shares, warn_of_repeats
+from ptpp.training.engine import Task, Trajectory, train
+from ptpp.training.job import SINGLE, AdaptJob, Process, fingerprint
+from ptpp.training.measurement import Cell, cost_row, held_out_losses, observation_rows, write_rows
+from ptpp.training.schedule import Milestone
+from ptpp.training.state import StateFolder
 
 log = logging.getLogger("ptpp")
 
 
-def adapt(
-    run: Run,
-    ptpp: float,
-    replays: Sequence[float],
-    atpp: Sequence[float],
-    settings: Settings,
-    text: Text,
-    checkpoint: str | Path,
-    zero_shot: str | Path,
-    observations: str | Path,
-    costs: str | Path,
-    state: str | Path,
-    finished: str | Path,
-    save_every_s: float = 30.0,
-    stopping: Callable[[], bool] = lambda: False,
-    group: Group = ALONE,
-    micro_batch: int | None = None,
-    watch: Watch = NO_WATCH,
-) -> None:
+@dataclass(frozen=True)
+class Start:
+    """What every trajectory of a job starts from; target_loss: the checkpoint's own, nats."""
+
+    backend: Backend
+    text: Text
+    target_loss: float
+
+
+def adapt(job: AdaptJob, process: Process = SINGLE) -> None:
     """Adapt one checkpoint at every replay ratio and measure every ATPP of the grid.
 
     Writes one observation per replay ratio, ATPP and domain, and the cost of each trajectory.
-    Trajectories are kept in the folder `finished` under the digest of everything that decides
+    Trajectories are kept in the folder `job.finished` under the digest of everything that decides
     their numbers, so that neither a kill nor a longer list of ratios trains one of them again. All
-    processes of a `group` call this alike; `micro_batch` is in sequences. Raises Diverged when the
-    target loss ends above the checkpoint's own although target text was trained on, Interrupted
-    when `stopping` turns true.
+    processes of a group call this alike. Raises Diverged when a loss is not finite, Interrupted
+    when the process is asked to stop.
     """
-    backend = opened(checkpoint, run.trained, run.shape.context, run.device, group, micro_batch)
-    if not text.agrees(text_of(checkpoint)):
+    is_main = process.group.is_main
+    context = job.model.context
+    backend = open_model(job.checkpoint, job.gpt2, context, job.placement(process.group))
+    text = Text.open(**vars(job.text))
+    if not text.agrees(text_of(job.checkpoint)):
         raise InputError(
-            f"{checkpoint}: trained or measured on other text than the token stores hold now; "
+            f"{job.checkpoint}: trained or measured on other text than the token stores hold now; "
             "delete it and run again, so that it is made anew"
         )
-    # What every trajectory starts from; where there is but one, the model as it was read.
-    untouched = backend.state("checkpoint") if len(replays) > 1 else {}
-    before = _loss_before(zero_shot, text.target)
-    common = [asdict(run), ptpp, sorted(atpp), asdict(settings), text.identity(), torch.__version__]
-    common += [before, weights_digest(checkpoint)]
-    trajectories = []
-    for part, replay in enumerate(replays):
-        name = f"{run.model}.ptpp{ptpp:g}.replay{replay:g}"
-        one = watch.for_run(name, training_flops(run.n_params, 1), part, len(replays))
-        digest = fingerprint([*common, replay])
-        kept = Path(finished) / f"{digest}.json"
-        trajectory = _remembered(kept) if group.leads else None
-        (remembered,) = group.any(trajectory is not None)
-        if remembered:
-            log.info("%s at replay %g: measured before", run.model, replay)
+    start = Start(backend, text, _zero_shot_loss(job.zero_shot, text.target))
+    identity = [*job.identity(), sorted(job.atpp), text.identity(), weights_digest(job.checkpoint)]
+    trajectories, untouched = [], True
+    for part, replay in enumerate(job.replays):
+        run = f"{job.model.name}.ptpp{job.ptpp:g}.replay{replay:g}"
+        flops = training_flops(job.n_params, 1)
+        watch = process.watch.for_run(run, flops, part, len(job.replays))
+        digest = fingerprint([*identity, replay])
+        kept = Path(job.finished) / f"{fingerprint([digest, job.code])}.json"
+        trajectory = _read_trajectory(kept) if is_main else None
+        (is_done,) = process.group.any(trajectory is not None)
+        if is_done:
+            log.info("%s at replay %g: measured before", job.model.name, replay)
         else:
-            if untouched:
-                backend.restore(untouched, "checkpoint")
-            folder = StateFolder(Path(state) / f"replay{replay:g}", digest, group.leads)
-            with folder.locked():
-                trajectory = _trajectory(
-                    run, backend, ptpp, replay, sorted(atpp), settings, text, before, folder,
-                    save_every_s, stopping, one,
-                )  # fmt: skip
-                if group.leads:
+            if not untouched:
+                backend.reload(job.checkpoint)
+            untouched = False
+            state = StateFolder(Path(job.state) / f"replay{replay:g}", digest, is_main)
+            with state.locked():
+                watched = replace(process, watch=watch)
+                trajectory = _train_at(job, replay, start, state, watched)
+                if is_main:
                     kept_as = {"digest": fingerprint(trajectory), "trajectory": trajectory}
                     write_json(kept, kept_as)
-                folder.remove()
+                state.remove()
         trajectories.append(trajectory)
-    if not group.leads:
+    if not is_main:
         return
     with contextlib.suppress(OSError):
-        Path(state).rmdir()  # not while another job still has its trajectories there
-    write_rows([row for trajectory in trajectories for row in trajectory["rows"]], observations)
-    write_rows([trajectory["cost"] for trajectory in trajectories], costs)
+        Path(job.state).rmdir()  # not while another job still has its trajectories there
+    write_rows([row for each in trajectories for row in each["rows"]], job.observations)
+    write_rows([each["cost"] for each in trajectories], job.costs)
 
 
-def _loss_before(zero_shot: str | Path, target: str) -> float:
+def _train_at(
+    job: AdaptJob, replay: float, start: Start, state: StateFolder, process: Process
+) -> dict:
+    """Train at one replay ratio through every ATPP; returns its rows and its cost."""
+    trajectory, text, backend = Trajectory(), start.text, start.backend
+    context, settings = job.model.context, job.settings
+    budgets = sorted(job.atpp)
+    milestones = [Milestone.at(each, job.n_params, context, settings) for each in budgets]
+    shares = adaptation_shares(text.target, text.base, replay)
+    mixture = text.mixture(shares, job.model.seed, "adaptation", context)
+    what = f"{job.model.name} CPT from PTPP {job.ptpp:g} at replay {replay:g}"
+    warn_of_repeats(what, mixture, milestones[-1].end)
+    blocks = text.evaluation(context)
+    task = Task(what, mixture, settings, milestones, save_every_s=job.runtime.save_every_s)
+    for milestone in train(task, backend, trajectory, state, process):
+        losses = held_out_losses(backend, blocks)
+        for domain, loss in losses.items():
+            if not math.isfinite(loss):
+                raise Diverged(f"{what}: {domain} loss is {loss} at ATPP {milestone.budget:g}")
+        if replay < 1 and losses[text.target] > start.target_loss:
+            log.warning(
+                "%s: %s loss of %.3f nats at ATPP %g is above the checkpoint's own %.3f: "
+                "adaptation.rewarm may be too high",
+                *(what, text.target, losses[text.target], milestone.budget, start.target_loss),
+            )
+        trajectory.records.append(losses)
+    run = f"{job.model.name}.ptpp{job.ptpp:g}.replay{replay:g}"
+    rows = []
+    for milestone, losses in zip(milestones, trajectory.records, strict=True):
+        cell = Cell(run, replay, milestone.budget, milestone.end * context)
+        rows += observation_rows(job, cell, losses, text)
+    tokens, devices = task.total * context, process.group.size
+    return {"rows": rows, "cost": cost_row(job, run, tokens, trajectory.elapsed, devices)}
+
+
+def _zero_shot_loss(zero_shot: str | Path, target: str) -> float:
     """The checkpoint's own loss on the target, nats, from its zero-shot table."""
     try:
         with open(zero_shot, newline="") as stream:
-            before = {row["domain"]: float(row["loss"]) for row in csv.DictReader(stream)}[target]
+            loss = {row["domain"]: float(row["loss"]) for row in csv.DictReader(stream)}[target]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{zero_shot}: holds no loss of {target} ({error!r})") from None
-    if not math.isfinite(before):
-        raise InputError(f"{zero_shot}: loss of {target} is {before}, expected a finite number")
-    return before
+    if not math.isfinite(loss):
+        raise InputError(f"{zero_shot}: loss of {target} is {loss}, expected a finite number")
+    return loss
 
 
-def _remembered(path: Path) -> dict | None:
+def _read_trajectory(path: Path) -> dict | None:
     """A finished trajectory; None when there is none, or when its file is not what was written."""
     if not path.exists():
         return None
@@ -123,61 +142,3 @@ def _remembered(path: Path) -> dict | None:
         pass
     log.warning("%s: damaged; this trajectory is trained and measured again", path)
     return None
-
-
-def _trajectory(
-    run: Run,
-    backend: Backend,
-    ptpp: float,
-    replay: float,
-    atpp: Sequence[float],
-    settings: Settings,
-    text: Text,
-    before: float,
-    folder: StateFolder,
-    save_every_s: float,
-    stopping: Callable[[], bool],
-    watch: Watch,
-) -> dict:
-    """Train at one replay ratio through every ATPP; returns its rows and its cost."""
-    began = time.monotonic()
-    context = run.shape.context
-    milestones = [Milestone.at(budget, run.n_params, context, settings) for budget in atpp]
-    shares = adaptation_shares(text.target, text.base, replay)
-    mixture = text.mixture(shares, run.seed, "adaptation", context)
-    what = f"{run.model} CPT from PTPP {ptpp:g} at replay {replay:g}"
-    warn_of_repeats(what, mixture, milestones[-1].end)
-    blocks = text.evaluation(context)
-
-    def at_milestone(milestone: Milestone) -> dict:
-        losses = held_out_losses(backend, blocks)
-        for domain, loss in losses.items():
-            if not math.isfinite(loss):
-                raise Diverged(f"{what}: {domain} loss is {loss} at ATPP {milestone.budget:g}")
-        if replay < 1 and losses[text.target] > before:
-            raise Diverged(
-                f"{what}: {text.target} loss {losses[text.target]:.3f} nats at ATPP "
-                f"{milestone.budget:g} is above the checkpoint's own {before:.3f}; "
-                "lower adaptation.rewarm or the learning rate"
-            )
-        return losses
-
-    records, _ = train(
-        backend,
-        mixture,
-        settings,
-        milestones,
-        at_milestone,
-        folder,
-        what,
-        save_every_s=save_every_s,
-        stopping=stopping,
-        watch=watch,
-    )
-    name = f"{run.model}.ptpp{ptpp:g}.replay{replay:g}"
-    rows = []
-    for milestone, losses in zip(milestones, records, strict=True):
-        tokens = milestone.end * context
-        rows += rows_of(run, name, ptpp, replay, milestone.budget, tokens, losses, text)
-    tokens = sequences_trained(milestones) * context
-    return {"rows": rows, "cost": cost_of(run, name, tokens, began, backend.group.size)}

@@ -1,70 +1,49 @@
-"""Checkpoints of the user's own: checked, linked and measured where others are trained."""
+"""Checkpoints from elsewhere: checked, linked and measured where others are trained."""
 
 import json
 import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from ptpp.errors import InputError
-from ptpp.jobs.files import atomic_directory, link, read_json, write_json
-from ptpp.jobs.progress import NO_WATCH, Watch
-from ptpp.models.backend import opened
-from ptpp.models.checkpoint import GIVEN, TEXT, write_digests
+from ptpp.jobs.files import link, read_json, atomic_directory, write_json
+from ptpp.models.backend import open_model
+from ptpp.models.checkpoint import SOURCE, TEXT, write_digests
 from ptpp.models.checkpoint import TOKENIZER_FILES as OURS
-from ptpp.models.external import CONFIGS, INDEX, TOKENIZER_FILES, fetched, model_files
-from ptpp.models.group import ALONE, Group
-from ptpp.models.sizes import Given
-from ptpp.text.tokenizer import check_same_tokenizer, load_tokenizer, vocabulary_size
-from ptpp.training.evaluation import held_out_losses
-from ptpp.training.runs import Run, cost_of, rows_of, write_rows
-from ptpp.training.text import Text
+from ptpp.models.external import CONFIGS, INDEX, TOKENIZER_FILES, fetch_model, model_files
+from ptpp.models.sizes import ExternalSize
+from ptpp.text.tokenizer import check_same_tokenizer, vocabulary_size, load_tokenizer
+from ptpp.training.data import Text
+from ptpp.training.job import SINGLE, MeasureJob, Model, Process
+from ptpp.training.measurement import Cell, cost_row, held_out_losses, observation_rows, write_rows
 
 log = logging.getLogger("ptpp")
 
 PATTERNS = (*CONFIGS, INDEX, "model*.safetensors", *TOKENIZER_FILES)
 
 
-def take_checkpoint(
-    given: Mapping, spec: Mapping, text: Mapping, tokenizer: str | Path, directory: str | Path
+def adopt_checkpoint(
+    entry: Mapping, model: Model, text: Mapping, tokenizer: str | Path, directory: str | Path
 ) -> None:
-    """Make `directory` a checkpoint of the experiment from a model of the user's own.
+    """Make `directory` a checkpoint of the experiment from a model that was trained elsewhere.
 
-    given: an entry of `checkpoints`: model, revision, tokens. spec: as for `Run.of`, its size with
-    the declared n_params. text: what the losses will be measured on, `Text.of_measurement`.
-    tokenizer: the experiment's, which the model must be able to read.
+    entry: one of `checkpoints`: model, revision, tokens. text: what the losses will be measured on,
+    `Text.of_measurement`. tokenizer: the experiment's, which the model must be able to read.
 
     Weights and configuration are linked (copied, where the disk is another), the tokenizer is
-    the experiment's. Raises InputError when the model is not of the declared size, has too small a
-    vocabulary or too short a context, brings another tokenizer, or cannot be had.
+    the experiment's. Raises InputError as `check_external_model` does, and when the model brings
+    another tokenizer.
     """
-    source = fetched(given["model"], given.get("revision"), PATTERNS)
+    source = fetch_model(entry["model"], entry.get("revision"), PATTERNS)
     files = model_files(source)
     check_same_tokenizer(source, tokenizer)
-    counted, longest = count_parameters(source, spec["context"])
-    name, declared = spec["size"]["name"], spec["size"]["n_params"]
-    found = counted.count(spec["count"])
-    if found != declared:
-        raise InputError(
-            f"models.sizes: {name}: n_params {declared} is declared, but {given['model']} has "
-            f"{found} (models.count: {spec['count']}); set it to that, and ptpp to "
-            f"{given['tokens'] / found:.4g}"
-        )
-    ids = vocabulary_size(load_tokenizer(tokenizer))
-    if counted.vocab_size < ids:
-        raise InputError(
-            f"{given['model']}: its vocabulary of {counted.vocab_size} cannot hold the "
-            f"tokenizer's {ids} ids"
-        )
-    if longest is not None and longest < spec["context"]:
-        raise InputError(
-            f"{given['model']}: takes {longest} tokens at most, but models.context is "
-            f"{spec['context']}"
-        )
+    counts = check_external_model(source, entry, model, tokenizer)
     with atomic_directory(directory) as temporary:
         for path in files:
             link(path, temporary / path.name)
@@ -72,19 +51,61 @@ def take_checkpoint(
             if path.exists():
                 shutil.copyfile(path, temporary / path.name)
         record = {
-            "model": given["model"],
-            "revision": given.get("revision") and source.name,  # the Hub's folders are commits
-            "tokens": given["tokens"],
-            "n_params": counted.n_params,
-            "n_params_non_embedding": counted.n_params_non_embedding,
-            "vocab_size": counted.vocab_size,
+            "model": entry["model"],
+            "revision": entry.get("revision") and source.name,  # the Hub's folders are commits
+            "tokens": entry["tokens"],
+            "n_params": counts.n_params,
+            "n_params_non_embedding": counts.n_params_non_embedding,
+            "vocab_size": counts.vocab_size,
         }
-        write_json(temporary / GIVEN, record)
+        write_json(temporary / SOURCE, record)
         (temporary / TEXT).write_text(json.dumps(text, indent=2) + "\n")
         write_digests(temporary)
 
 
-def count_parameters(directory: str | Path, context: int) -> tuple[Given, int | None]:
+def check_external_model(
+    source: str | Path, entry: Mapping, model: Model, tokenizer: str | Path
+) -> ExternalSize:
+    """The counts of the model in `source`, from its config.json alone: no weights are read.
+
+    Raises InputError unless it has the declared n_params, a vocabulary for the tokenizer's ids and
+    a context of `model.context` or more.
+    """
+    counts, longest = count_parameters(source, model.context)
+    name, n_params = entry["model"], counts.count(model.count)
+    if n_params != model.n_params:
+        raise InputError(
+            f"models.sizes: {model.size}: n_params {model.n_params} is declared, but {name} has "
+            f"{n_params} (models.count: {model.count}); set it to that, and ptpp to "
+            f"{entry['tokens'] / n_params:.4g}"
+        )
+    ids = vocabulary_size(load_tokenizer(tokenizer))
+    if counts.vocab_size < ids:
+        raise InputError(
+            f"{name}: its vocabulary of {counts.vocab_size} cannot hold the tokenizer's {ids} ids"
+        )
+    if longest is not None and longest < model.context:
+        raise InputError(
+            f"{name}: takes {longest} tokens at most, but models.context is {model.context}"
+        )
+    return counts
+
+
+def check_declarations(models: list[dict], tokenizer: str | Path, report: str | Path) -> None:
+    """Check every checkpoint of `models` before any text is tokenised; write their counts.
+
+    models: pairs of a `model`, the fields of `Model`, and an `entry`, one of its checkpoints.
+    """
+    counts = {}
+    for each in models:
+        entry = each["entry"]
+        source = fetch_model(entry["model"], entry.get("revision"), CONFIGS)
+        found = check_external_model(source, entry, Model(**each["model"]), tokenizer)
+        counts[f"{each['model']['size']} PTPP {entry['ptpp']:g}"] = asdict(found)
+    write_json(report, counts)
+
+
+def count_parameters(directory: str | Path, context: int) -> tuple[ExternalSize, int | None]:
     """What a model's configuration amounts to, no weights read, and its longest context if any.
 
     Embeddings are all lookup tables, positions included, and the output layer; tied parameters
@@ -107,8 +128,8 @@ def count_parameters(directory: str | Path, context: int) -> tuple[Given, int | 
         with torch.device("meta"):
             module = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # a dozen kinds, none of them the library's own
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{directory}: not a causal language model ({said})") from None
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{directory}: not a causal language model ({reason})") from None
     if getattr(config, "quantization_config", None) is not None:
         raise InputError(f"{directory}/config.json: quantised weights cannot be trained on")
     tables = [part for part in module.modules() if isinstance(part, torch.nn.Embedding)]
@@ -121,43 +142,37 @@ def count_parameters(directory: str | Path, context: int) -> tuple[Given, int | 
     total = sum(each.numel() for each in module.parameters())
     inner = total - sum(each.numel() for each in outer.values())
     longest = getattr(config, "max_position_embeddings", None)
-    return Given(total, inner, context, config.vocab_size), longest
+    return ExternalSize(total, inner, context, config.vocab_size), longest
 
 
-def measure(
-    run: Run,
-    ptpp: float,
-    text: Text,
-    checkpoint: str | Path,
-    zero_shot: str | Path,
-    cost: str | Path,
-    group: Group = ALONE,
-    micro_batch: int | None = None,
-    stopping: Callable[[], bool] = lambda: False,
-    watch: Watch = NO_WATCH,
-) -> None:
+def measure(job: MeasureJob, process: Process = SINGLE) -> None:
     """Write a checkpoint's held-out losses as zero-shot observations (ATPP 0), and what they took.
 
-    All processes of a `group` call this alike. It is short: there is nothing to watch, nor to save
-    when `stopping` turns true. Raises InputError when a loss is not finite.
+    All processes of a group call this alike. It is short: there is nothing to watch, nor to save
+    on a stop. Raises InputError when a loss is not finite.
     """
     began = time.monotonic()
-    context = run.shape.context
-    backend = opened(checkpoint, run.trained, context, run.device, group, micro_batch)
+    context = job.model.context
+    text = Text.open(**vars(job.text))
+    backend = open_model(job.checkpoint, job.gpt2, context, job.placement(process.group))
     losses = held_out_losses(backend, text.evaluation(context))
     for domain, loss in losses.items():
         if not math.isfinite(loss):
-            raise InputError(f"{checkpoint}: its {domain} loss is {loss}; expected a finite number")
-    if not group.leads:
+            raise InputError(
+                f"{job.checkpoint}: its {domain} loss is {loss}; expected a finite number"
+            )
+    if not process.group.is_main:
         return
-    guess = math.log(run.shape.vocab_size)
+    guess = math.log(job.shape.vocab_size)
     for domain in text.base:
         if losses[domain] >= guess:
             log.warning(
                 "%s: its %s loss of %.3f nats is no better than a uniform guess (%.3f): is this "
                 "its tokenizer?",
-                *(checkpoint, domain, losses[domain], guess),
+                *(job.checkpoint, domain, losses[domain], guess),
             )
-    name = f"{run.model}.ptpp{ptpp:g}"
-    write_rows(rows_of(run, f"{name}.zero_shot", ptpp, 0.0, 0.0, 0, losses, text), zero_shot)
-    write_rows([cost_of(run, f"{name}.adopted", 0, began, group.size)], cost)
+    name = f"{job.model.name}.ptpp{job.ptpp:g}"
+    write_rows(observation_rows(job, Cell(f"{name}.zero_shot"), losses, text), job.zero_shot)
+    seconds = time.monotonic() - began
+    cost = cost_row(job, f"{name}.adopted", 0, seconds, process.group.size)
+    write_rows([cost], job.cost)

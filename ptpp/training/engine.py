@@ -8,24 +8,44 @@ trunk's compute (warm-up, stable, decay) [Hu et al. 2024, MiniCPM, arXiv 2404.06
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from ptpp.errors import InputError, Interrupted
-from ptpp.jobs.progress import NO_WATCH, Progress, Watch
+from ptpp.errors import Diverged, Interrupted
+from ptpp.jobs.progress import Progress
 from ptpp.models.backend import Backend
 from ptpp.training.data import Mixture
 from ptpp.training.events import Events
+from ptpp.training.job import SINGLE, Process
 from ptpp.training.schedule import Milestone, Settings, sequences_done, sequences_trained
 from ptpp.training.state import StateFolder
 
 log = logging.getLogger("ptpp")
 
 
-class Diverged(InputError):
-    """Training left the rails; the message names the cell. Such a run never enters a table."""
+@dataclass(frozen=True)
+class Task:
+    """A training run: its name in messages, its text, and its milestones in ascending order.
+
+    start: sequences that the model has been trained on before. look_every: steps after which
+    losses are fetched from the device; by default 1 on a CPU, 32 on a GPU, which would wait for
+    each.
+    """
+
+    what: str
+    mixture: Mixture
+    settings: Settings
+    milestones: Sequence[Milestone]
+    start: int = 0
+    save_every_s: float = 30.0
+    look_every: int | None = None
+
+    @property
+    def total(self) -> int:
+        """Sequences trained in all, decays included."""
+        return sequences_trained(self.milestones, self.start)
 
 
 @dataclass
@@ -52,104 +72,131 @@ def rate_multiplier(position: int, settings: Settings, milestone: Milestone | No
     return warm * (milestone.end - position) / (milestone.end - milestone.branch)
 
 
-def train(
-    backend: Backend,
-    mixture: Mixture,
-    settings: Settings,
-    milestones: Sequence[Milestone],
-    at_milestone: Callable[[Milestone], dict],
-    state: StateFolder,
-    what: str,
-    start: int = 0,
-    save_every_s: float = 30.0,
-    stopping: Callable[[], bool] = lambda: False,
-    look_every: int | None = None,
-    watch: Watch = NO_WATCH,
-) -> tuple[list[dict], Curve]:
-    """Train from `start` (sequences) through every milestone, in ascending order.
+@dataclass
+class Trajectory:
+    """How far a run is: what a save holds besides tensors.
 
-    `at_milestone` is called at the end of each decay and returns a JSON-able record. On return the
-    model stands on the trunk at the last branch point. Saved state is picked up when it belongs to
-    this run; a resumed run equals an uninterrupted one to the bit on a CPU. When `stopping` turns
-    true the state is saved at the end of the step. Losses are looked at every `look_every` steps:
-    1 on a CPU, 32 on a GPU, which would wait for each. A group of processes takes the same steps
-    together; its first one saves. `watch` is told how it goes. Raises Diverged when a loss is not
-    finite, Interrupted after such a stop.
+    position: sequences on the present branch. records: one per milestone that is done, JSON-able,
+    appended by whoever drives `train`. seconds: spent up to the last restart, over all starts.
     """
-    context, device = backend.context, backend.device
-    records: list[dict] = []
-    curve = Curve()
-    position, branching, trunk = start, False, {}
+
+    position: int = 0
+    branching: bool = False
+    records: list[dict] = field(default_factory=list)
+    curve: Curve = field(default_factory=Curve)
+    seconds: float = 0.0
+    began: float = field(default_factory=lambda: time.monotonic())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds spent on the run, over all starts."""
+        return self.seconds + time.monotonic() - self.began
+
+    def to_meta(self) -> dict:
+        return {
+            "position": self.position,
+            "branching": self.branching,
+            "records": self.records,
+            "points": self.curve.points,
+            "window": (self.curve.total, self.curve.sequences),
+            "seconds": self.elapsed,
+        }
+
+    def restore(self, meta: dict) -> None:
+        self.position, self.branching = meta["position"], meta["branching"]
+        self.records, self.seconds = meta["records"], meta["seconds"]
+        self.curve = Curve([tuple(point) for point in meta["points"]], *meta["window"])
+
+
+def train(
+    task: Task,
+    backend: Backend,
+    trajectory: Trajectory,
+    state: StateFolder,
+    process: Process = SINGLE,
+) -> Iterator[Milestone]:
+    """Train through every milestone; yields each one with the model at the end of its decay.
+
+    Before it asks for the next one the caller appends what it measured to `trajectory.records`. At
+    the end the model stands on the trunk at the last branch point. Saved state that belongs to this
+    run is picked up; a resumed run equals an uninterrupted one to the bit on a CPU. A group of
+    processes takes the same steps together; its main process saves.
+
+    Raises Diverged when a loss is not finite; Interrupted, with the state saved at the end of the
+    step, when `process.stopping` turns true.
+    """
+    context, device, settings = backend.context, backend.device, task.settings
+    trajectory.position, trunk = task.start, {}
     restored = state.load()
     if restored:
         tensors, meta = restored
         backend.restore(tensors, "now")
         trunk = {name: tensor for name, tensor in tensors.items() if name.startswith("trunk.")}
-        records, position, branching = meta["records"], meta["position"], meta["branching"]
-        curve = Curve([tuple(point) for point in meta["points"]], *meta["window"])
-        log.info("%s: goes on from its saved state (%d sequences)", what, position)
-    done = sequences_done(milestones, start, len(records), position, branching)
-    total = sequences_trained(milestones, start)
-    progress = Progress(what, total * context, done * context, watch=watch)
-    events = Events(watch, context, total)
-    events.begin(milestones, records, position, branching, bool(restored))
+        trajectory.restore(meta)
+        log.info("%s: goes on from its saved state (%d sequences)", task.what, meta["position"])
+    done = sequences_done(
+        task.milestones,
+        task.start,
+        len(trajectory.records),
+        trajectory.position,
+        trajectory.branching,
+    )
+    progress = Progress(task.what, task.total * context, done * context, watch=process.watch)
+    events = Events(process.watch, context, task.total)
+    events.begin(task.milestones, trajectory, bool(restored))
     saved = time.monotonic()
     waiting: list[tuple[int, int, torch.Tensor, float]] = []  # losses not looked at yet
-    patience = look_every or (1 if device.type == "cpu" else 32)
+    patience = task.look_every or (1 if device.type == "cpu" else 32)
 
     def look() -> None:
         for before, after, tensor, rate in waiting:
             loss = tensor.item()
             if not math.isfinite(loss):
                 raise Diverged(
-                    f"{what}: loss is {loss} after {after * context} tokens; "
+                    f"{task.what}: loss is {loss} after {after * context} tokens; "
                     "lower the learning rate or lengthen the warm-up"
                 )
-            if not branching or milestone.branch == 0:  # without a trunk the decay is the curve
-                curve.add(after, after - before, loss)
+            # Without a trunk the decay is the curve.
+            if not trajectory.branching or milestone.branch == 0:
+                trajectory.curve.add(after, after - before, loss)
             progress.advance((after - before) * context, loss)
-            events.step(milestone if branching else None, before, after, loss, rate)
+            events.step(milestone if trajectory.branching else None, before, after, loss, rate)
         waiting.clear()
 
     def save() -> None:
         look()
-        meta = {
-            "records": records,
-            "position": position,
-            "branching": branching,
-            "points": curve.points,
-            "window": (curve.total, curve.sequences),
-        }
-        state.save(backend.whole(backend.state("now") | trunk), meta)
+        state.save(backend.whole(backend.state("now") | trunk), trajectory.to_meta())
 
-    while len(records) < len(milestones):
-        milestone = milestones[len(records)]
-        stop = milestone.end if branching else milestone.branch
-        while position < stop:
-            upto = min((position // settings.batch + 1) * settings.batch, stop)
-            multiplier = rate_multiplier(position, settings, milestone if branching else None)
-            blocks = torch.from_numpy(mixture.batch(position, upto)).to(device)
+    while len(trajectory.records) < len(task.milestones):
+        milestone = task.milestones[len(trajectory.records)]
+        stop = milestone.end if trajectory.branching else milestone.branch
+        while trajectory.position < stop:
+            before = trajectory.position
+            after = min((before // settings.batch + 1) * settings.batch, stop)
+            decay = milestone if trajectory.branching else None
+            multiplier = rate_multiplier(before, settings, decay)
+            blocks = torch.from_numpy(task.mixture.batch(before, after)).to(device)
             loss = backend.gradients(blocks)
             backend.step(settings, multiplier)
-            waiting.append((position, upto, loss, multiplier))
-            position = upto
+            waiting.append((before, after, loss, multiplier))
+            trajectory.position = after
             if len(waiting) >= patience:
                 look()
-            due = time.monotonic() - saved > save_every_s
-            asked, due = backend.group.any(stopping(), due)
+            due = time.monotonic() - saved > task.save_every_s
+            asked, due = backend.group.any(process.stopping(), due)
             if asked:
                 save()
-                raise Interrupted(f"{what}: asked to stop; saved after {position} sequences")
+                raise Interrupted(f"{task.what}: asked to stop; saved after {after} sequences")
             if due:
                 save()
                 saved = time.monotonic()
         look()
-        if not branching:
-            trunk, branching = backend.state("trunk"), True
+        if not trajectory.branching:
+            trunk, trajectory.branching = backend.state("trunk"), True
         else:
-            records.append(at_milestone(milestone))
-            events.milestone(milestone, records[-1])
+            yield milestone
+            events.milestone(milestone, trajectory.records[-1])
             backend.restore(trunk, "trunk")
-            trunk, branching, position = {}, False, max(milestone.branch, start)
+            trunk, trajectory.branching = {}, False
+            trajectory.position = max(milestone.branch, task.start)
     events.close()
-    return records, curve

@@ -8,9 +8,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from ptpp.jobs.progress import Watch
 from ptpp.training.schedule import Milestone
+
+if TYPE_CHECKING:
+    from ptpp.training.engine import Trajectory
 
 POINTS = 200  # of the training loss, over a whole run
 
@@ -47,18 +51,18 @@ class Events:
         self.window = _Window()
 
     def begin(
-        self,
-        milestones: Sequence[Milestone],
-        records: Sequence[Mapping[str, float]],
-        position: int,
-        branching: bool,
-        resumed: bool,
+        self, milestones: Sequence[Milestone], trajectory: "Trajectory", resumed: bool
     ) -> None:
-        """Take up the run at `position`, after the milestones that `records` are of."""
+        """Take up the run where `trajectory` stands, after the milestones that it has recorded."""
         if self.folder is None:
             return
         if not resumed:
             shutil.rmtree(self.folder, ignore_errors=True)
+        records, position, branching = (
+            trajectory.records,
+            trajectory.position,
+            trajectory.branching,
+        )
         milestone = milestones[len(records)] if len(records) < len(milestones) else None
         trunk = milestone.branch if branching else position
         self._writer(None, trunk)

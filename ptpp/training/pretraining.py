@@ -2,136 +2,102 @@
 
 import logging
 import math
-import time
-from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from ptpp.errors import InputError
+from ptpp.errors import Diverged, InputError
 from ptpp.jobs.files import remove_leftovers, sha256
-from ptpp.jobs.progress import NO_WATCH, Watch
-from ptpp.models.backend import started
-from ptpp.models.group import ALONE, Group
+from ptpp.models.backend import Backend, start_model
 from ptpp.models.sizes import training_flops
-from ptpp.training.engine import Diverged, Milestone, Settings, sequences_trained, train
-from ptpp.training.evaluation import held_out_losses
+from ptpp.training.data import Text, warn_of_repeats
+from ptpp.training.engine import Task, Trajectory, train
 from ptpp.training.finished import keep, restore
-from ptpp.training.runs import Run, cost_of, rows_of, write_rows
-from ptpp.training.state import StateFolder, fingerprint, load_tensors, save_tensors
-from ptpp.training.text import Text, warn_of_repeats
+from ptpp.training.job import SINGLE, PretrainJob, Process, fingerprint
+from ptpp.training.measurement import Cell, cost_row, held_out_losses, observation_rows, write_rows
+from ptpp.training.schedule import Milestone
+from ptpp.training.state import StateFolder, load_tensors, save_tensors
 
 log = logging.getLogger("ptpp")
 
+OUTPUTS = ("checkpoint", "trunk", "zero_shot", "curve", "cost")
 
-def pretrain_stage(
-    run: Run,
-    ptpp: float,
-    settings: Settings,
-    text: Text,
-    previous_trunk: str | Path | None,
-    tokenizer: str | Path,
-    checkpoint: str | Path,
-    trunk: str | Path,
-    zero_shot: str | Path,
-    curve: str | Path,
-    cost: str | Path,
-    state: str | Path,
-    finished: str | Path,
-    save_every_s: float = 30.0,
-    stopping: Callable[[], bool] = lambda: False,
-    group: Group = ALONE,
-    micro_batch: int | None = None,
-    watch: Watch = NO_WATCH,
-) -> None:
-    """Train one model from the previous stage's trunk (or from scratch) to `ptpp`.
+
+def pretrain(job: PretrainJob, process: Process = SINGLE) -> None:
+    """Train one model from the previous stage's trunk (or from scratch) to `job.ptpp`.
 
     Writes the decayed checkpoint, the trunk to go on from, the checkpoint's held-out losses as
-    zero-shot observations (ATPP 0), the trunk's training curve and what it cost; the folder
-    `finished` keeps links to them, from which a stage that was trained before is put back. All
-    processes of a `group` call this alike; `micro_batch` is in sequences. Raises Diverged when a
-    loss is not finite or the base loss ends no better than a uniform guess, Interrupted when
-    `stopping` turns true.
+    zero-shot observations (ATPP 0), the trunk's training curve and what it cost. The folder
+    `job.finished` keeps links to them, from which a stage that was trained before is put back. All
+    processes of a group call this alike. Raises Diverged when a loss is not finite or the base loss
+    ends no better than a uniform guess, Interrupted when the process is asked to stop.
     """
-    began = time.monotonic()
-    watch = watch.for_run(f"{run.model}.ptpp{ptpp:g}", training_flops(run.n_params, 1))
-    outputs = {
-        "checkpoint": checkpoint,
-        "trunk": trunk,
-        "zero_shot": zero_shot,
-        "curve": curve,
-        "cost": cost,
-    }
-    backend = started(run.shape, run.seed, run.device, group, micro_batch)
-    start, points = 0, []
-    if previous_trunk is not None:
-        try:
-            tensors, meta = load_tensors(Path(previous_trunk))
-        except InputError as error:
-            raise InputError(f"{error}; delete it and run again, to train its stage anew") from None
-        backend.restore(tensors, "trunk")
-        start, points = meta["position"], meta["points"]
-    context = run.shape.context
-    milestone = Milestone.at(ptpp, run.n_params, context, settings)
-    mixture = text.mixture(text.base, run.seed, "pretraining", context)
-    what = f"{run.model} pre-training to PTPP {ptpp:g}"
+    trajectory, run = Trajectory(), f"{job.model.name}.ptpp{job.ptpp:g}"
+    process = replace(process, watch=process.watch.for_run(run, training_flops(job.n_params, 1)))
+    is_main, context, settings = process.group.is_main, job.model.context, job.settings
+    text = Text.open(**vars(job.text))
+    backend = start_model(job.shape, job.model.seed, job.placement(process.group))
+    start, points = _go_on_from(job.previous_trunk, backend)
+    milestone = Milestone.at(job.ptpp, job.n_params, context, settings)
+    mixture = text.mixture(text.base, job.model.seed, "pretraining", context)
+    what = f"{job.model.name} pre-training to PTPP {job.ptpp:g}"
     warn_of_repeats(what, mixture, milestone.end)
-    blocks = text.evaluation(context)
+    task = Task(what, mixture, settings, [milestone], start, job.runtime.save_every_s)
 
-    def at_milestone(_: Milestone) -> dict:
-        losses = held_out_losses(backend, blocks)
-        for domain, loss in losses.items():
-            if not math.isfinite(loss):
-                raise Diverged(f"{what}: {domain} loss is {loss}; lower pretraining.learning_rate")
-        worst = max(text.base, key=lambda language: losses[language])
-        if not losses[worst] < math.log(run.shape.vocab_size):
-            raise Diverged(
-                f"{what}: {worst} loss {losses[worst]:.3f} nats is no better than a uniform guess; "
-                "lower pretraining.learning_rate"
-            )
-        backend.save(checkpoint, tokenizer, text.of_checkpoint())
-        return losses
-
-    identity = [asdict(run), ptpp, asdict(settings), text.identity(), torch.__version__]
-    identity.append(sha256(previous_trunk) if previous_trunk is not None else "")
-    digest = fingerprint(identity)
-    folder = StateFolder(state, digest, group.leads)
-    with folder.locked():
-        put_back = False
-        if group.leads:
+    before = "" if job.previous_trunk is None else sha256(job.previous_trunk)
+    digest = fingerprint([*job.identity(), text.identity(), before])
+    outputs = {name: getattr(job, name) for name in OUTPUTS}
+    state = StateFolder(job.state, digest, is_main)
+    with state.locked():
+        if is_main:
             for path in outputs.values():
                 remove_leftovers(path)
-            put_back = restore(finished, digest, outputs)
-        (put_back,) = group.any(put_back)
-        if put_back:
+        finished_as = fingerprint([digest, job.code])
+        (is_done,) = process.group.any(is_main and restore(job.finished, finished_as, outputs))
+        if is_done:
             log.info("%s: trained before", what)
-            folder.remove()
+            state.remove()
             return
-        records, made = train(
-            backend,
-            mixture,
-            settings,
-            [milestone],
-            at_milestone,
-            folder,
-            what,
-            start,
-            save_every_s,
-            stopping,
-            watch=watch,
-        )
-        points += [[p * context, loss] for p, loss in made.points]
+        for _ in train(task, backend, trajectory, state, process):
+            losses = held_out_losses(backend, text.evaluation(context))
+            _check_losses(what, losses, text, job.model.vocab_size)
+            backend.save(job.checkpoint, job.tokenizer, text.of_checkpoint())
+            trajectory.records.append(losses)
+        trunk = backend.whole(backend.state("trunk"))
+        if not is_main:
+            return
+        points += [[position * context, loss] for position, loss in trajectory.curve.points]
         meta = {"position": max(milestone.branch, start), "points": points}
-        kept = backend.whole(backend.state("trunk"))
-        if not group.leads:
-            return
-        save_tensors(Path(trunk), kept, meta)
-        name = f"{run.model}.ptpp{ptpp:g}.zero_shot"
-        write_rows(rows_of(run, name, ptpp, 0.0, 0.0, 0, records[0], text), zero_shot)
-        who = {"model": run.model, "size": run.size, "seed": run.seed, "n_params": run.n_params}
-        write_rows([who | {"tokens": tokens, "loss": loss} for tokens, loss in points], curve)
-        tokens = sequences_trained([milestone], start) * context
-        write_rows([cost_of(run, f"{run.model}.ptpp{ptpp:g}", tokens, began, group.size)], cost)
-        keep(finished, digest, outputs)
-        folder.remove()
+        save_tensors(Path(job.trunk), trunk, meta)
+        cell = Cell(f"{run}.zero_shot")
+        write_rows(observation_rows(job, cell, trajectory.records[0], text), job.zero_shot)
+        model = {"model": job.model.name, "size": job.model.size, "seed": job.model.seed}
+        model["n_params"] = job.n_params
+        write_rows([model | {"tokens": tokens, "loss": loss} for tokens, loss in points], job.curve)
+        cost = cost_row(job, run, task.total * context, trajectory.elapsed, process.group.size)
+        write_rows([cost], job.cost)
+        keep(job.finished, finished_as, outputs)
+        state.remove()
+
+
+def _go_on_from(trunk: str | None, backend: Backend) -> tuple[int, list]:
+    """Put the model on the previous stage's trunk; its position (sequences) and its curve."""
+    if trunk is None:
+        return 0, []
+    try:
+        tensors, meta = load_tensors(Path(trunk))
+    except InputError as error:
+        raise InputError(f"{error}; delete it and run again, to train its stage anew") from None
+    backend.restore(tensors, "trunk")
+    return meta["position"], meta["points"]
+
+
+def _check_losses(what: str, losses: dict[str, float], text: Text, vocab_size: int) -> None:
+    for domain, loss in losses.items():
+        if not math.isfinite(loss):
+            raise Diverged(f"{what}: {domain} loss is {loss}; lower pretraining.learning_rate")
+    worst = max(text.base, key=lambda language: losses[language])
+    if not losses[worst] < math.log(vocab_size):
+        raise Diverged(
+            f"{what}: {worst} loss {losses[worst]:.3f} nats is no better than a uniform guess; "
+            "lower pretraining.learning_rate"
+        )

@@ -6,6 +6,20 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Optimiser:
+    """The `pretraining` or `adaptation` section as configured, budgets in tokens per parameter."""
+
+    schedule: str
+    decay_fraction: float
+    warmup: float
+    learning_rate: float
+    base_width: int
+    weight_decay: float
+    betas: tuple[float, float]
+    clip: float
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the optimiser does, in sequences; learning rates hold at `base_width`."""
 

@@ -6,7 +6,6 @@ that a damaged file costs one save interval.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -15,6 +14,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import filelock
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -23,11 +23,6 @@ from ptpp.errors import InputError, Unwritable
 from ptpp.jobs.files import atomic_file, remove_leftovers
 
 log = logging.getLogger("ptpp")
-
-
-def fingerprint(parts: object) -> str:
-    """Digest of whatever decides a run's numbers: settings, code and input hashes."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def save_tensors(
@@ -83,14 +78,14 @@ def _digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
 class StateFolder:
     """The folder of one job's unfinished training.
 
-    Of several processes that train one model only the leading one (`leads`) locks, writes and
-    removes; the others read.
+    Of several processes that train one model only the main one locks, writes and removes; the
+    others read.
     """
 
-    def __init__(self, folder: str | Path, fingerprint: str, leads: bool = True):
+    def __init__(self, folder: str | Path, fingerprint: str, is_main: bool = True):
         self.folder = Path(folder)
         self.fingerprint = fingerprint
-        self.leads = leads
+        self.is_main = is_main
 
     @property
     def path(self) -> Path:
@@ -102,34 +97,37 @@ class StateFolder:
 
         What a killed process left half-written is cleared away.
         """
-        if not self.leads:
+        if not self.is_main:
             yield
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / "lock", "w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"{self.folder}: another process is training this; "
-                    "wait for it or stop it, then run again"
-                ) from None
-            except OSError as error:  # some cluster filesystems are mounted without locks
-                log.warning("%s: not held against a second run (%s)", self.folder, error.strerror)
+        path = self.folder / "lock"
+        lock = filelock.FileLock(path, blocking=False, fallback_to_soft=False)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise InputError(
+                f"{self.folder}: another process is training this; "
+                "wait for it or stop it, then run again"
+            ) from None
+        except OSError as error:  # some file systems have no locks
+            log.warning("%s: not held against a second run (%s)", self.folder, error)
+        try:
             remove_leftovers(self.path)
             yield
+        finally:
+            lock.release()
 
     def save(self, tensors: Mapping[str, torch.Tensor], meta: Mapping) -> None:
-        if not self.leads:
-            return
-        meta = {"fingerprint": self.fingerprint, **meta}
-        save_tensors(self.path, tensors, meta, aside=previous(self.path))
+        if self.is_main:
+            meta = {"fingerprint": self.fingerprint, **meta}
+            save_tensors(self.path, tensors, meta, aside=previous(self.path))
 
     def load(self) -> tuple[dict, dict] | None:
         """The newest whole state of this very run, or None.
 
-        A damaged save costs one save interval, a stale one (other settings, code or input) starts
-        this one job over; both are told.
+        A damaged save costs one save interval; a stale one (other settings, input or version of
+        the numerics) starts this one job over. Both are logged.
         """
         for path in (self.path, previous(self.path)):
             if not path.exists():
@@ -142,11 +140,10 @@ class StateFolder:
             if meta.get("fingerprint") == self.fingerprint:
                 return tensors, meta
             log.warning(
-                "%s: saved under another configuration, code or input; not used, starting anew",
-                path,
+                "%s: saved under other settings, input or version; not used, starting anew", path
             )
         return None
 
     def remove(self) -> None:
-        if self.leads:
+        if self.is_main:
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -44,7 +44,6 @@ def training_resources(rule):
     names = {name for resources in asked.values() for name in resources} - {"threads"}
     return {name: resource(name) for name in sorted(names)} | {
         "devices": of_size("devices", 1),
-        "micro_batch_tokens": of_size("micro_batch_tokens", 0),
         "jobs_per_gpu": config["jobs_per_gpu"],
         "save_every": config["save_every"],
         "tensorboard": int(config["tensorboard"]),

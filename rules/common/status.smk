@@ -41,6 +41,7 @@ def training_jobs():
     if not EXPERIMENT.is_trained:
         return []
     jobs = [describe_job("tokenizer", "text")]
+    jobs += [describe_job("check_models", "text")] if EXTERNAL else []
     jobs += [
         describe_job("tokens", "text", {"language": language, "split": split})
         for language in LANGUAGES

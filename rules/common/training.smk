@@ -1,18 +1,27 @@
 # Who is trained or adopted, how, and in which order; and the tables it leaves.
 
 
-def model_spec(wildcards):
-    """Who is trained, in plain values that Snakemake can compare between runs."""
+def model_record(wildcards):
+    """Who is trained: the fields of `ptpp.training.job.Model`, in plain values."""
     size, seed = MODELS[wildcards.model]
-    shape = ("n_params",) if is_external(SIZES[size]) else ("width", "depth", "heads")
+    return size_record(size) | {"name": wildcards.model, "seed": seed}
+
+
+def size_record(size):
+    """The same of a size's first model."""
+    entry = SIZES[size]
+    shape = ("n_params",) if is_external(entry) else ("width", "depth", "heads")
     return {
-        "size": {key: SIZES[size][key] for key in ("name", *shape, "batch_tokens")},
-        "seed": seed,
+        "name": size,
+        "size": size,
+        "seed": entry["seeds"][0],
         "context": config["models"]["context"],
         "vocab_size": config["tokenizer"]["vocab_size"],
         "count": config["models"]["count"],
         "device": config["device"],
-    }
+        "batch_tokens": entry["batch_tokens"],
+        "micro_batch_tokens": entry.get("micro_batch_tokens"),
+    } | {key: entry[key] for key in shape}
 
 
 def pretraining_optimiser():
@@ -20,7 +29,7 @@ def pretraining_optimiser():
 
 
 def adaptation_optimiser(wildcards):
-    """CPT starts from the pre-training peak rate times `rewarm`; a given model has its own."""
+    """CPT starts from the pre-training peak rate times `rewarm`; a model from elsewhere has its own."""
     section, before = config["adaptation"], config["pretraining"]
     size = SIZES[MODELS[wildcards.model][0]]
     rate = size["learning_rate"] if is_external(size) else before["learning_rate"]
@@ -45,19 +54,40 @@ def replay_groups():
     return ["+".join(names[k : k + size]) for k in range(0, len(names), size)]
 
 
-def given_checkpoint(wildcards):
-    """The checkpoint of the user's own that stands for a stage, as configured."""
+def external_checkpoint(wildcards):
+    """The entry of `checkpoints` that stands for a stage, as configured."""
     entries = SIZES[MODELS[wildcards.model][0]]["checkpoints"]
     return dict(next(entry for entry in entries if f"{entry['ptpp']:g}" == wildcards.ptpp))
 
 
-def given_files(wildcards):
-    """Files of a checkpoint of the user's own; one of the Hub has none here."""
-    model = Path(given_checkpoint(wildcards)["model"])
+def external_files(wildcards):
+    """Files of a checkpoint from elsewhere; one of the Hub has none here."""
+    model = Path(external_checkpoint(wildcards)["model"])
     if not model.is_dir():
         return []
-    brought = tokenizer_files(model) if (model / "tokenizer.json").is_file() else []
-    return sorted({*model_files(model), *brought})
+    own = tokenizer_files(model) if (model / "tokenizer.json").is_file() else []
+    return sorted({*model_files(model), *own})
+
+
+def external_declarations():
+    """Every checkpoint from elsewhere with what is declared of its size."""
+    return [
+        {"model": size_record(name), "entry": dict(entry)}
+        for name, size in SIZES.items()
+        if is_external(size)
+        for entry in size["checkpoints"]
+    ]
+
+
+def external_configurations():
+    """Their configurations, by which declarations are checked; those of the Hub are not here."""
+    models = [Path(each["entry"]["model"]) for each in external_declarations()]
+    return [str(model / "config.json") for model in models if model.is_dir()]
+
+
+def checked_models():
+    """Text is tokenised after models from elsewhere were checked. `ancient`: for the order alone."""
+    return ancient(f"{RESULTS}/models.json") if external_declarations() else []
 
 
 def pretraining_priority(wildcards):

@@ -49,6 +49,36 @@ def test_comments_docstrings_and_layout_do_not_count(package):
     assert digests() == before
 
 
+CHECKED = """import logging
+
+log = logging.getLogger("ptpp")
+
+
+def double(x):
+    if x < 0:
+        log.warning("%s is negative", x)
+    if x > 9:
+        raise ValueError(f"{x} is too large" + "; give less")
+    return 2 * x
+"""
+
+
+def test_the_words_of_errors_and_logs_do_not_count_but_their_conditions_do(package):
+    package("laws/maths.py", CHECKED)
+    before = digests()
+    for old, new in (
+        ("is too large", "exceeds 9"),
+        ("; give less", "; at most 9 is accepted"),
+        ('log.warning("%s is negative", x)', 'log.info("negative: %s of %s", x, 9)'),
+    ):
+        assert old in CHECKED
+        package("laws/maths.py", CHECKED.replace(old, new))
+        assert digests() == before
+    for old, new in (("x > 9", "x > 8"), ("ValueError", "TypeError"), ("2 * x", '"2" * x')):
+        package("laws/maths.py", CHECKED.replace(old, new))
+        assert digests()[0] != before[0]
+
+
 def test_code_that_moves_bytes_but_no_numbers_does_not_count(package):
     before = digests()
     package("jobs/files.py", "def write():\n    return 1\n")
@@ -65,5 +95,5 @@ def test_laws_never_retrain_models_and_training_never_refits_laws():
                 waiting += module._parsed(module._path(current))[1]
         return found
 
-    assert not any(name.startswith("ptpp.laws") for name in followed("ptpp.training.runs"))
+    assert not any(name.startswith("ptpp.laws") for name in followed("ptpp.training.adaptation"))
     assert not any(name.startswith("ptpp.training") for name in followed("ptpp.laws.experiment"))

@@ -1,21 +1,22 @@
-"""Both implementations of GPT-2 are GPT-2: transformers finds the same losses and gradients."""
+"""The hand-written passes are GPT-2: transformers finds the same losses and gradients."""
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2LMHeadModel
 
 from ptpp.errors import InputError
-from ptpp.models.backend import backend_for
+from ptpp.models.backend import open_model, start_model
 from ptpp.models.checkpoint import load_checkpoint, save_checkpoint
 from ptpp.models.cpu import HandWritten, use_fast_float32
-from ptpp.models.model import Autograd
+from ptpp.models.huggingface import Module, open_module
 from ptpp.models.sizes import Shape
 from ptpp.models.weights import Weights, initialise
+from ptpp.training.schedule import Settings
 
 SHAPE = Shape(width=32, depth=2, heads=2, context=16, vocab_size=64)
 
 
-def started(shape=SHAPE, seed=3, dtype=torch.float32):
+def start_weights(shape=SHAPE, seed=3, dtype=torch.float32):
     weights = Weights(shape, dtype=dtype)
     initialise(weights, seed)
     return weights
@@ -26,21 +27,18 @@ def some_blocks(sequences=4, shape=SHAPE, seed=0):
     return torch.randint(0, shape.vocab_size, (sequences, shape.context + 1), generator=generator)
 
 
-@pytest.mark.parametrize("implementation", [HandWritten, Autograd])
 @pytest.mark.parametrize("depth,heads", [(1, 1), (2, 2), (3, 4)])
-def test_transformers_finds_the_same_loss_and_gradients_in_float64(
-    implementation, depth, heads, tmp_path
-):
+def test_transformers_finds_the_same_loss_and_gradients_in_float64(depth, heads, tmp_path):
     shape = Shape(32, depth, heads, context=16, vocab_size=64)
-    save_checkpoint(started(shape), tmp_path / "c", tmp_path)
+    save_checkpoint(start_weights(shape), tmp_path / "c", tmp_path)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "c", dtype=torch.float64)
     assert isinstance(theirs, GPT2LMHeadModel)
-    ours = started(shape, dtype=torch.float64)
+    ours = start_weights(shape, dtype=torch.float64)
     blocks = some_blocks(shape=shape)
     logits = theirs(blocks[:, :-1]).logits.reshape(-1, 64)
     expected = torch.nn.functional.cross_entropy(logits, blocks[:, 1:].reshape(-1))
     expected.backward()
-    backend = implementation(ours)
+    backend = HandWritten(ours)
     assert backend.loss(blocks) == pytest.approx(expected.item(), rel=1e-12)
     assert backend.gradients(blocks).item() == pytest.approx(expected.item(), rel=1e-12)
     gradients = dict(theirs.transformer.named_parameters())
@@ -49,19 +47,18 @@ def test_transformers_finds_the_same_loss_and_gradients_in_float64(
         torch.testing.assert_close(gradient, gradients[name].grad, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("implementation", [HandWritten, Autograd])
-def test_a_batch_leaves_no_trace_in_the_next_whatever_its_size(implementation):
-    reused = implementation(started())
+def test_a_batch_leaves_no_trace_in_the_next_whatever_its_size():
+    reused = HandWritten(start_weights())
     for sequences in (4, 1, 7, 3):
         blocks = some_blocks(sequences, seed=sequences)
         reused.gradients(blocks)
-        fresh = implementation(started())
+        fresh = HandWritten(start_weights())
         fresh.gradients(blocks)
         assert torch.equal(reused.weights.gradient, fresh.weights.gradient)
 
 
 def test_an_improbable_token_costs_much_and_breaks_nothing():
-    weights = started()
+    weights = start_weights()
     weights.parameters["wte.weight"][7] = 1e4
     backend = HandWritten(weights)
     assert torch.isfinite(backend.gradients(some_blocks()))
@@ -80,12 +77,12 @@ def test_float32_products_stay_float32_whoever_multiplies():
 
 
 def test_the_cpu_gets_the_hand_written_passes_and_long_contexts_the_module():
-    assert isinstance(backend_for(started()).passes, HandWritten)
-    assert isinstance(backend_for(Weights(Shape(8, 1, 1, 2048, 32))).passes, Autograd)
+    assert isinstance(start_model(SHAPE, 0), HandWritten)
+    assert isinstance(start_model(Shape(8, 1, 1, 2048, 32), 0), Module)
 
 
 def test_checkpoints_saved_by_transformers_load_too(tmp_path):
-    weights = started()
+    weights = start_weights()
     save_checkpoint(weights, tmp_path / "ours", tmp_path)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
     theirs.save_pretrained(tmp_path / "theirs")
@@ -105,17 +102,17 @@ def test_parameter_counts_are_those_of_the_built_model(width, depth, heads):
 
 
 def test_initialisation_follows_the_seed():
-    assert torch.equal(started(seed=1).flat, started(seed=1).flat)
-    assert not torch.equal(started(seed=1).flat, started(seed=2).flat)
+    assert torch.equal(start_weights(seed=1).flat, start_weights(seed=1).flat)
+    assert not torch.equal(start_weights(seed=1).flat, start_weights(seed=2).flat)
 
 
 def test_state_puts_back_every_bit():
-    weights = started()
+    weights = start_weights()
     weights.first.normal_()
     weights.second.uniform_()
     weights.steps = 7
     state = weights.state("x")
-    other = started(seed=9)
+    other = start_weights(seed=9)
     other.restore(state, "x")
     for name in ("flat", "first", "second"):
         assert torch.equal(getattr(weights, name), getattr(other, name))
@@ -125,7 +122,7 @@ def test_state_puts_back_every_bit():
 
 
 def test_a_checkpoint_that_is_not_what_was_written_is_named(tmp_path):
-    save_checkpoint(started(), tmp_path / "c", tmp_path)
+    save_checkpoint(start_weights(), tmp_path / "c", tmp_path)
     weights = tmp_path / "c" / "model.safetensors"
     whole = weights.read_bytes()
     for damaged in (whole[:-100], whole[:-1] + bytes([whole[-1] ^ 1])):
@@ -135,9 +132,25 @@ def test_a_checkpoint_that_is_not_what_was_written_is_named(tmp_path):
 
 
 def test_another_architecture_is_refused(tmp_path):
-    save_checkpoint(started(), tmp_path / "c", tmp_path)
+    save_checkpoint(start_weights(), tmp_path / "c", tmp_path)
     (tmp_path / "c" / "sha256.json").unlink()  # as for a checkpoint from elsewhere
     config = tmp_path / "c" / "config.json"
     config.write_text(config.read_text().replace('"gelu"', '"relu"'))
     with pytest.raises(InputError, match="activation_function is 'relu', expected 'gelu'"):
         load_checkpoint(tmp_path / "c")
+
+
+@pytest.mark.parametrize("open_it", ["hand-written", "module"])
+def test_a_reloaded_model_is_the_checkpoint_s_again_to_the_bit(tmp_path, open_it):
+    save_checkpoint(start_weights(), tmp_path / "c", tmp_path)
+    if open_it == "module":
+        backend = open_module(tmp_path / "c", SHAPE, SHAPE.context)
+    else:
+        backend = open_model(tmp_path / "c", SHAPE, SHAPE.context)
+    before = backend.state("x")
+    settings = Settings(0.01, base_width=8, batch=4, warmup=0, decay_fraction=0.2)
+    backend.gradients(some_blocks())
+    backend.step(settings, 1.0)
+    assert any(not torch.equal(before[name], each) for name, each in backend.state("x").items())
+    backend.reload(tmp_path / "c")
+    assert all(torch.equal(before[name], each) for name, each in backend.state("x").items())

@@ -2,31 +2,28 @@
 
 import json
 import logging
-import os
 import shutil
-import signal
-import time
 from itertools import islice
 
 import pandas as pd
 import pytest
 import yaml
 from own_models import save_gpt2, save_llama, save_llama_tokenizer
-from training_driver import fresh, start_server
 from workflow import copy_workflow
 
 from ptpp.errors import InputError, Interrupted
-from ptpp.models import external as given_module
+from ptpp.models import external
 from ptpp.models.checkpoint import check_digests, text_of, weights_digest
-from ptpp.models.external import fetched
+from ptpp.models.external import fetch_model
 from ptpp.models.sizes import Shape
 from ptpp.table.observations import read_observations
 from ptpp.text.store import open_store, write_store
 from ptpp.text.synthetic.documents import generate
-from ptpp.text.tokenizer import adopt_tokenizer, load_tokenizer
-from ptpp.training.adoption import count_parameters, take_checkpoint
-from ptpp.training.launch import train_job
-from ptpp.training.text import Text
+from ptpp.text.tokenizer import load_tokenizer, adopt_tokenizer
+from ptpp.training.adoption import adopt_checkpoint, check_declarations, count_parameters
+from ptpp.training.data import Text
+from ptpp.training.job import AdaptJob, MeasureJob, Model, Runtime
+from ptpp.training.run import run_job
 
 LANGUAGES = {"en": "english", "fr": "french"}
 TEXT = {"target": "fr", "base": {"en": 1.0}, "evaluation_tokens": 1024}
@@ -43,10 +40,10 @@ OPTIMISER = {
 }
 
 
-def spec(name="llama", n_params=LLAMA, **changes):
-    size = {"name": name, "n_params": n_params, "batch_tokens": 256}
-    whole = {"size": size, "seed": 0, "context": 32, "vocab_size": 600, "count": "total"}
-    return whole | {"device": "cpu"} | changes
+def declared(size="llama", n_params=LLAMA, **changes):
+    """The fields of `Model` as the workflow fills them."""
+    fields = {"name": "llama", "size": size, "seed": 0, "n_params": n_params, "batch_tokens": 256}
+    return fields | {"context": 32, "vocab_size": 600, "count": "total", "device": "cpu"} | changes
 
 
 @pytest.fixture(scope="module")
@@ -73,40 +70,36 @@ def taken(folder, out, model="llama", entry=None, **changes):
     """A checkpoint of the experiment, made from one of the two models."""
     entry = {"model": str(folder / model), "tokens": 1_000_000} | (entry or {})
     text = Text.open([], stores(folder, "valid"), **TEXT).of_measurement()
-    n_params = {"llama": LLAMA, "gpt2": GPT2}.get(model, LLAMA)
-    of = spec(model, **{"n_params": n_params, **changes})
-    take_checkpoint(entry, of, text, folder / "tokenizer", out)
+    fields = {"n_params": GPT2 if model == "gpt2" else LLAMA} | changes
+    adopt_checkpoint(entry, Model(**declared(model, **fields)), text, folder / "tokenizer", out)
     return out
 
 
 def job(folder, out, what, stopping=lambda: False, processes=1, **changes):
     """Measure, or adapt, the checkpoint in `out`."""
-    others = {
-        "measure": {"cost": str(out / "cost.csv"), "train": []},
-        "adapt": {
-            "replays": [0.5],
-            "atpp": [0.25, 0.5],
-            "optimiser": OPTIMISER,
-            "train": stores(folder, "train"),
-            "observations": str(out / "observations.csv"),
-            "costs": str(out / "costs.csv"),
-            "state": str(out / "state"),
-            "finished": str(out / "finished"),
-            "save_every_s": 0.0,
-        },
-    }[what]
-    order = {
-        "job": what,
-        "model": "llama",
-        "spec": spec(**changes),
-        "code": "",
+    shared = {
+        "model": declared(**changes),
         "ptpp": 15,
-        "text": TEXT,
-        "valid": stores(folder, "valid"),
-        "checkpoint": str(out / "checkpoint"),
-        "zero_shot": str(out / "zero_shot.csv"),
+        "checkpoint": out / "checkpoint",
+        "zero_shot": out / "zero_shot.csv",
+        "runtime": Runtime(threads=processes, devices=processes, save_every_s=0.0),
     }
-    train_job({**order, **others}, processes, threads=processes, stopping=stopping)
+    text = TEXT | {"train": stores(folder, "train"), "valid": stores(folder, "valid")}
+    if what == "measure":
+        record = MeasureJob.of(**shared, text=text | {"train": []}, cost=out / "cost.csv")
+    else:
+        record = AdaptJob.of(
+            **shared,
+            text=text,
+            replays=[0.5],
+            atpp=[0.25, 0.5],
+            optimiser=OPTIMISER,
+            observations=out / "observations.csv",
+            costs=out / "costs.csv",
+            state=out / "state",
+            finished=out / "finished",
+        )
+    run_job(record, stopping)
 
 
 def test_parameters_are_counted_without_reading_weights(folder, tmp_path):
@@ -133,15 +126,14 @@ def test_a_model_is_linked_and_measured_as_transformers_does(folder, tmp_path, m
     kept = {path.name for path in directory.iterdir()}
     weights = {path.name for path in (folder / model).glob("*.safetensors*")}
     assert len(weights) == (1 if model == "llama" else 4)  # one file, or an index and its parts
-    ours = {"given.json", "text.json", "sha256.json"}
+    ours = {"source.json", "text.json", "sha256.json"}
     of_hub = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
     assert kept == weights | ours | of_hub
     for name in weights:
         assert (directory / name).samefile(folder / model / name), "linked, not copied"
 
     n_params = {"llama": LLAMA, "gpt2": GPT2}[model]
-    size = {"name": model, "n_params": n_params, "batch_tokens": 256}
-    job(folder, tmp_path, "measure", size=size)
+    job(folder, tmp_path, "measure", size=model, n_params=n_params)
     rows = pd.read_csv(tmp_path / "zero_shot.csv").set_index("domain")
     assert set(rows.n_params) == {n_params} and set(rows.atpp) == {0}
     loaded = AutoModelForCausalLM.from_pretrained(directory)
@@ -205,6 +197,42 @@ def test_what_a_model_is_declared_to_be_is_checked(folder, tmp_path):
     assert "takes 64 tokens at most, but models.context is 128" in told(context=128)
 
 
+def test_declarations_are_checked_by_config_json_alone(folder, tmp_path):
+    """Before any text is tokenised: neither weights nor text are there yet."""
+    for name in ("llama", "gpt2"):
+        (tmp_path / name).mkdir()
+        shutil.copy(folder / name / "config.json", tmp_path / name)
+
+    def check(**changes):
+        models = [
+            {
+                "model": declared(name, n_params=n_params) | changes,
+                "entry": {"model": str(tmp_path / name), "ptpp": 15, "tokens": 1_000_000},
+            }
+            for name, n_params in (("llama", LLAMA), ("gpt2", GPT2))
+        ]
+        check_declarations(models, folder / "tokenizer", tmp_path / "models.json")
+
+    with pytest.raises(InputError, match=r"llama: n_params 23000 is declared, but .* has 23216"):
+        check(n_params=23_000)
+    with pytest.raises(InputError, match="takes 64 tokens at most"):
+        check(context=128)
+    assert not (tmp_path / "models.json").exists()
+    check()
+    counts = json.loads((tmp_path / "models.json").read_text())
+    assert counts["llama PTPP 15"]["n_params"] == LLAMA
+    config = tmp_path / "gpt2" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"vocab_size": 599}))
+    with pytest.raises(InputError, match="vocabulary of 599 cannot hold the tokenizer's 600 ids"):
+        models = [
+            {
+                "model": declared("gpt2", GPT2 - 24),
+                "entry": {"model": str(tmp_path / "gpt2"), "ptpp": 15, "tokens": 1_000_000},
+            }
+        ]
+        check_declarations(models, folder / "tokenizer", tmp_path / "again.json")
+
+
 def test_a_vocabulary_too_small_for_the_tokenizer_is_refused(folder, tmp_path):
     entry = changed_copy(folder, tmp_path, vocab_size=599)
     with pytest.raises(InputError, match="vocabulary of 599 cannot hold the tokenizer's 600 ids"):
@@ -251,9 +279,8 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(folder, tmp_pat
     entry = changed_copy(folder, tmp_path, num_hidden_layers=2)
     more = LLAMA + 2736 - 16
     taken(folder, tmp_path / "checkpoint", entry=entry, n_params=more)
-    size = {"name": "llama", "n_params": more, "batch_tokens": 256}
     with pytest.raises(InputError, match=r"its weights are not those of its config\.json"):
-        job(folder, tmp_path, "measure", size=size)
+        job(folder, tmp_path, "measure", n_params=more)
 
 
 def test_a_model_without_finite_losses_is_refused(folder, tmp_path):
@@ -282,11 +309,11 @@ def test_models_of_the_hub_are_downloaded_at_their_revision(folder, tmp_path, mo
     (tmp_path / ("c" * 40)).mkdir()
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     caplog.set_level(logging.WARNING, "ptpp")
-    assert fetched("org/name", "step6000", ["*.json"]).name == "c" * 40
+    assert fetch_model("org/name", "step6000", ["*.json"]).name == "c" * 40
     assert asked == {"model": "org/name", "revision": "step6000", "allow_patterns": ["*.json"]}
     assert "revision step6000 can change; pin what was read: revision: ccc" in caplog.text
     caplog.clear()
-    fetched("org/name", "c" * 40, ["*.json"])
+    fetch_model("org/name", "c" * 40, ["*.json"])
     assert not caplog.text
 
     def offline(*_, **__):
@@ -294,14 +321,14 @@ def test_models_of_the_hub_are_downloaded_at_their_revision(folder, tmp_path, mo
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     with pytest.raises(InputError, match=r"revision main: not to be had .*no network at all"):
-        fetched("org/name", "main", ["*.json"])
+        fetch_model("org/name", "main", ["*.json"])
     assert not any(name.endswith((".bin", ".py", "*")) for name in _patterns())
 
 
 def _patterns():
     from ptpp.training.adoption import PATTERNS
 
-    return (*PATTERNS, *given_module.TOKENIZER_FILES)
+    return (*PATTERNS, *external.TOKENIZER_FILES)
 
 
 @pytest.fixture(scope="module")
@@ -346,42 +373,23 @@ def test_two_processes_share_a_model_of_one_s_own(folder, uninterrupted, tmp_pat
     assert set(pd.read_csv(tmp_path / "costs.csv").devices) == {2}
 
 
-def _adapt(folder, out):
-    job(folder, out, "adapt")
-
-
-def test_killed_and_resumed_it_measures_the_same_bits(folder, uninterrupted, tmp_path):
-    start_server()
-    shutil.copytree(uninterrupted / "checkpoint", tmp_path / "checkpoint")
-    shutil.copy(uninterrupted / "zero_shot.csv", tmp_path)
-    killed = fresh.Process(target=_adapt, args=(folder, tmp_path))
-    killed.start()
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("state/*/previous.*")) and time.monotonic() < deadline:
-        assert killed.is_alive(), "it ended before it could be killed"
-        time.sleep(0.001)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.join()
-    assert not (tmp_path / "observations.csv").exists()
-    job(folder, tmp_path, "adapt")
-    expected = (uninterrupted / "observations.csv").read_bytes()
-    assert (tmp_path / "observations.csv").read_bytes() == expected
-
-
 STAGES = (2, 4, 8)
 
 
 def experiment(folder):
-    """Two sizes of one's own at three stages each, on text files of one's own."""
+    """Two sizes of one's own, one at three stages and one at the last, on text files."""
     for name, language in LANGUAGES.items():
         for split in ("train", "valid"):
             texts = islice(generate(language, 0, split), 30 if split == "train" else 10)
             (folder / f"{name}.{split}.txt").write_text("\n\n".join(texts))
     brought = save_llama_tokenizer(folder / "brought")
     sizes = []
-    for name, save, n_params in (("llama", save_llama, LLAMA), ("gpt2", save_gpt2, GPT2)):
+    for name, save, n_params, stages in (
+        ("llama", save_llama, LLAMA, STAGES),
+        ("gpt2", save_gpt2, GPT2, STAGES[-1:]),
+    ):
         checkpoints = []
-        for ptpp in STAGES:
+        for ptpp in stages:
             save(folder / "models" / f"{name}-{ptpp}", seed=ptpp, tokenizer=brought)
             model, tokens = f"models/{name}-{ptpp}", round(1.01 * ptpp * n_params)
             checkpoints.append({"ptpp": ptpp, "model": model, "tokens": tokens})
@@ -453,7 +461,7 @@ def planned(finished, snakemake, target, change=None):
 def test_models_of_one_s_own_run_from_their_files_to_a_fit(finished, snakemake):
     table = read_observations(finished / "results/own/observations.csv", held_out=8, target="fr")
     cells = table.groupby(["size", "ptpp"]).size()
-    assert len(cells) == 6 and (cells == 2 * (1 + 2 * 2)).all()
+    assert len(cells) == 4 and (cells == 2 * (1 + 2 * 2)).all()
     assert dict(table.groupby("size").n_params.first()) == {"llama": LLAMA, "gpt2": GPT2}
     assert table.loss.between(1, 8).all()
     record = json.loads((finished / FIT).read_text())
@@ -466,8 +474,8 @@ def test_models_of_one_s_own_run_from_their_files_to_a_fit(finished, snakemake):
 
 def test_the_whole_report_is_planned_without_any_pre_training(finished, snakemake):
     jobs = planned(finished, snakemake, "all")
-    assert {"law_tables", "plan", "costs", "figures_sweep"} <= set(jobs)
-    assert not {"pretrain", "adopt", "adapt"} & set(jobs)
+    assert {"scores", "plan", "costs", "figure_adaptation"} <= set(jobs)
+    assert not {"pretrain", "adopt", "adapt", "figure_pretraining"} & set(jobs)
 
 
 def test_status_counts_models_of_one_s_own(finished, snakemake):
@@ -475,8 +483,8 @@ def test_status_counts_models_of_one_s_own(finished, snakemake):
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads((finished / "results/own/status.json").read_text())
     rows = {(row["what"], row["ptpp"]): row for row in told["table"]}
-    assert [rows["adoption", f"{ptpp}"]["done"] for ptpp in STAGES] == [2, 2, 2]
-    assert [rows["adaptation", f"{ptpp}"]["done"] for ptpp in STAGES] == [2, 2, 2]
+    assert [rows["adoption", f"{ptpp}"]["done"] for ptpp in STAGES] == [1, 1, 2]
+    assert [rows["adaptation", f"{ptpp}"]["done"] for ptpp in STAGES] == [1, 1, 2]
     assert not any(what == "pre-training" for what, _ in rows)
 
 
@@ -502,7 +510,7 @@ def test_sizes_of_both_kinds_share_the_given_tokenizer(finished, snakemake):
 def test_without_a_held_out_stage_it_ends_with_the_measurements(finished, snakemake):
     change = {"held_out": {"ptpp": None}}
     jobs = planned(finished, snakemake, "all", change)
-    measured = {"observations", "costs", "figures_sweep", "report"}
+    measured = {"observations", "costs", "seed_noise", "figure_adaptation", "figure_forgetting"}
     assert set(jobs) == measured
     done = snakemake(finished, *OWN, "change.yaml")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -510,17 +518,19 @@ def test_without_a_held_out_stage_it_ends_with_the_measurements(finished, snakem
     costs = pd.read_csv(own / "tables" / "costs.csv")
     assert set(costs.kind) == {"adoption", "adaptation", "all"}
     assert (own / "report.html").stat().st_size
-    done = snakemake(finished, "--dry-run", "law_tables", *OWN, "change.yaml")
+    done = snakemake(finished, "--dry-run", "scores", *OWN, "change.yaml")
     assert done.returncode != 0
     assert "held_out.ptpp: null measures only" in done.stdout + done.stderr
 
 
-def test_a_wrong_declaration_ends_in_one_line_that_names_the_right_number(finished, snakemake):
+def test_a_wrong_declaration_ends_before_any_text_is_tokenised(finished, snakemake):
     config = yaml.safe_load((finished / "own.yaml").read_text())
-    config["models"]["sizes"][0] |= {"n_params": LLAMA + 100, "seeds": [0, 5]}
+    config["models"]["sizes"][0]["n_params"] = LLAMA + 100
     (finished / "change.yaml").write_text(yaml.safe_dump({"models": config["models"]}))
-    target = "results/own/checkpoints/llama-seed5/ptpp2"
-    done = snakemake(finished, target, *OWN, "change.yaml")
+    target = "results/fresh/tokens/fr.valid.bin"
+    shutil.copytree(finished / "results/own/tokenizer", finished / "results/fresh/tokenizer")
+    done = snakemake(finished, target, *OWN, "change.yaml", "--config", "scale=fresh")
     assert done.returncode != 0
     assert f"but models/llama-2 has {LLAMA} (models.count: total)" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (finished / "results/fresh/tokens").exists()

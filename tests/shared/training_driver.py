@@ -14,18 +14,34 @@ from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
 
+import torch
+
 from ptpp.jobs.job import catch_stop, run_job
 from ptpp.text.sources import SPLITS
 from ptpp.text.store import document_hashes, write_store
 from ptpp.text.tokenizer import load_tokenizer, train_tokenizer
-from ptpp.training import adaptation, engine, pretraining, state
-from ptpp.training.runs import Run, prepare, settings_for
-from ptpp.training.text import Text
+from ptpp.training import engine, state
+from ptpp.training.adaptation import adapt
+from ptpp.training.job import AdaptJob, PretrainJob, Process, Runtime
+from ptpp.training.pretraining import pretrain
+from ptpp.training.run import prepare
 
 ALPHABETS = {"en": "etaoinshrd", "ar": "ابتثجحدرسش", "fr": "esaitnrulé"}
 BASE = {"en": 0.5, "ar": 0.5}
-SIZE = {"name": "w8", "width": 8, "depth": 1, "heads": 1, "batch_tokens": 128}
-SPEC = {"size": SIZE, "seed": 0, "context": 32, "vocab_size": 300, "count": "total"}
+MODEL = {
+    "name": "w8",
+    "size": "w8",
+    "seed": 0,
+    "width": 8,
+    "depth": 1,
+    "heads": 1,
+    "context": 32,
+    "vocab_size": 300,
+    "count": "total",
+    "device": "cpu",
+    "batch_tokens": 128,
+}
+BATCH = MODEL["batch_tokens"] // MODEL["context"]  # sequences a step
 OPTIMISER = {
     "schedule": "wsd",
     "decay_fraction": 0.3,
@@ -39,6 +55,16 @@ OPTIMISER = {
 REPLAYS = (0.0, 0.5)
 
 fresh = multiprocessing.get_context("forkserver")
+
+
+@contextlib.contextmanager
+def torch_of_a_job():
+    """Set up torch as a training job does, and put it back."""
+    before = torch.get_num_threads(), torch.backends.mkldnn.matmul.fp32_precision
+    prepare(1)
+    yield
+    torch.set_num_threads(before[0])
+    torch.backends.mkldnn.matmul.fp32_precision = before[1]
 
 
 def start_server() -> None:
@@ -94,11 +120,12 @@ def build_stores(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def open_text(stores: Path) -> Text:
+def text_files(stores: Path) -> dict:
     train, valid = (
-        [stores / f"{name}.{split}.bin" for name in ALPHABETS] for split in ("train", "valid")
+        [str(stores / f"{name}.{split}.bin") for name in ALPHABETS] for split in ("train", "valid")
     )
-    return Text.open(train, valid, "fr", BASE, 512)
+    files = {"train": train, "valid": valid}
+    return files | {"target": "fr", "base": BASE, "evaluation_tokens": 512}
 
 
 @dataclass(frozen=True)
@@ -111,17 +138,10 @@ class Jobs:
     stages: tuple[float, ...] = (1.0, 2.0)
     atpp: tuple[float, ...] = (0.5, 1.0)
     optimiser: tuple[tuple[str, float], ...] = ()  # settings that differ from OPTIMISER
-    batch_tokens: int = SIZE["batch_tokens"]
-    seed: int = 0
+    model: tuple[tuple[str, object], ...] = ()  # fields that differ from MODEL
     code: str = ""
-
-    @property
-    def run(self) -> Run:
-        return Run.of("w8", {**SPEC, "seed": self.seed, "device": "cpu"}, self.code)
-
-    @property
-    def settings(self):
-        return settings_for(OPTIMISER | dict(self.optimiser), self.run, self.batch_tokens)
+    devices: int = 1
+    tensorboard: str | None = None
 
     def checkpoint(self, ptpp: float) -> Path:
         return self.folder / "checkpoints" / f"ptpp{ptpp:g}"
@@ -151,53 +171,56 @@ class Jobs:
     def finished(self) -> Path:
         return self.folder / ".state" / "finished"
 
-    def pretrain(self, ptpp: float, text: Text | None = None, stopping=lambda: False) -> None:
+    def _shared(self, ptpp: float) -> dict:
+        """The fields that both kinds of job have."""
+        return {
+            "model": MODEL | dict(self.model),
+            "ptpp": ptpp,
+            "text": text_files(self.stores),
+            "optimiser": OPTIMISER | dict(self.optimiser),
+            "checkpoint": self.checkpoint(ptpp),
+            "zero_shot": self.zero_shot(ptpp),
+            "code": self.code,
+            "runtime": Runtime(1, self.devices, 1, self.save_every_s, self.tensorboard),
+        }
+
+    def pretraining(self, ptpp: float) -> PretrainJob:
         before = [stage for stage in self.stages if stage < ptpp]
-        pretraining.pretrain_stage(
-            self.run,
-            ptpp,
-            self.settings,
-            text or open_text(self.stores),
-            self.trunk(before[-1]) if before else None,
+        return PretrainJob.of(
+            **self._shared(ptpp),
+            previous_trunk=self.trunk(before[-1]) if before else None,
             tokenizer=self.stores / "tokenizer",
-            checkpoint=self.checkpoint(ptpp),
             trunk=self.trunk(ptpp),
-            zero_shot=self.zero_shot(ptpp),
             curve=self.folder / f"curve{ptpp:g}.csv",
             cost=self.folder / f"cost{ptpp:g}.csv",
             state=self.pretrain_state(ptpp),
             finished=self.finished / f"pretrain{ptpp:g}",
-            save_every_s=self.save_every_s,
-            stopping=stopping,
         )
 
-    def adapt(self, text: Text | None = None, replays=REPLAYS, stopping=lambda: False) -> None:
-        last = self.stages[-1]
-        adaptation.adapt(
-            self.run,
-            last,
-            replays,
-            self.atpp,
-            self.settings,
-            text or open_text(self.stores),
-            checkpoint=self.checkpoint(last),
-            zero_shot=self.zero_shot(last),
+    def adaptation(self, replays=REPLAYS) -> AdaptJob:
+        return AdaptJob.of(
+            **self._shared(self.stages[-1]),
+            replays=replays,
+            atpp=self.atpp,
             observations=self.observations,
             costs=self.folder / "costs.csv",
             state=self.adapt_state,
             finished=self.finished,
-            save_every_s=self.save_every_s,
-            stopping=stopping,
         )
+
+    def pretrain(self, ptpp: float, stopping=lambda: False) -> None:
+        pretrain(self.pretraining(ptpp), Process(stopping=stopping))
+
+    def adapt(self, replays=REPLAYS, stopping=lambda: False) -> None:
+        adapt(self.adaptation(replays), Process(stopping=stopping))
 
     def all(self, stopping=lambda: False) -> None:
         """Every job in turn; as Snakemake does, one that has ended is not run again."""
-        text = open_text(self.stores)
         for ptpp in self.stages:
             if not self.done(ptpp).exists():
-                self.pretrain(ptpp, text, stopping)
+                self.pretrain(ptpp, stopping)
                 self.done(ptpp).touch()
-        self.adapt(text, stopping=stopping)
+        self.adapt(stopping=stopping)
 
     def results(self) -> dict[str, bytes]:
         """What was written, by name: all but hidden files and what tells of time and memory."""
@@ -249,7 +272,7 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, number)
 
-    def end(self, timeout: float = 60) -> int:
+    def end(self, timeout: float = 600) -> int:
         """Wait; the exit status, negative when a signal ended it."""
         self.process.join(timeout)
         assert self.process.exitcode is not None, f"still at {self.doing!r} after {timeout} s"
@@ -266,16 +289,15 @@ def _child(work: Jobs, what: str, log: Path, place, conditions: dict) -> None:
         _tell(place, conditions.get("halts_at"))
         if "dies_at" in conditions:
             _die(*conditions["dies_at"])
-        text = open_text(work.stores)
         for limit, value in conditions.get("limits", ()):
             _limit(limit, value)
         match what:
             case "all":
                 work.all(stopping)
             case "adapt":
-                work.adapt(text, stopping=stopping)
+                work.adapt(stopping=stopping)
             case ptpp:
-                work.pretrain(float(ptpp), text, stopping)
+                work.pretrain(float(ptpp), stopping)
 
 
 def _tell(place, halts_at: str | None) -> None:

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from ptpp.models.checkpoint import save_checkpoint
-from ptpp.models.optimiser import Settings
 from ptpp.models.sizes import Shape
 from ptpp.models.weights import Weights, initialise
 from ptpp.training.data import BlockOrder, Mixture
+from ptpp.training.schedule import Settings
 
 SHAPE = Shape(width=32, depth=2, heads=2, context=16, vocab_size=64)
 SETTINGS = Settings(learning_rate=0.01, base_width=16, batch=4, warmup=8, decay_fraction=1.0)

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from ptpp.errors import Interrupted
-from ptpp.models.backend import Flat, backend_for
-from ptpp.models.model import Autograd
-from ptpp.models.optimiser import Settings
+from ptpp.errors import Diverged, Interrupted
+from ptpp.models.backend import start_model
+from ptpp.models.huggingface import start_module
 from ptpp.models.sizes import Shape
-from ptpp.models.weights import Weights, initialise
 from ptpp.training.data import BlockOrder, Mixture
-from ptpp.training.engine import Diverged, Milestone, rate_multiplier, sequences_trained, train
-from ptpp.training.evaluation import held_out_losses
+from ptpp.training.engine import Task, Trajectory, rate_multiplier, train
+from ptpp.training.job import SINGLE, Process
+from ptpp.training.measurement import held_out_losses
+from ptpp.training.schedule import Milestone, Settings, sequences_trained
 from ptpp.training.state import StateFolder, previous
 
 SHAPE = Shape(width=8, depth=1, heads=1, context=8, vocab_size=32)
@@ -40,46 +40,45 @@ def text():
     return (np.cumsum(steps) % 32).astype(np.uint16)
 
 
-def run(text, folder, milestones=MILESTONES, settings=SETTINGS, fingerprint="f", stop_after=None):
-    """Train; `stop_after` steps an exception stands in for a kill.
+class Stopped(Exception):
+    """Stands in for a kill."""
 
-    Returns records, curve, weights and the number of steps taken.
-    """
-    torch.set_num_threads(1)
-    weights = Weights(SHAPE)
-    initialise(weights, 0)
-    backend = backend_for(weights)
+
+def train_all(task, backend, state, process=SINGLE, measure=lambda: {}):
+    """Drive `train` to its end; the trajectory."""
+    trajectory = Trajectory()
+    for _ in train(task, backend, trajectory, state, process):
+        trajectory.records.append(measure())
+    return trajectory
+
+
+def mixture_of(text, stop_after=None):
+    """The text as a mixture that counts its batches and raises Stopped after `stop_after`."""
     mixture = Mixture({"x": BlockOrder(text, SHAPE.context, (0,))}, {"x": 1.0})
-    blocks = {"x": mixture.batch(0, 16)}
-    steps = 0
-
-    class Stopped(Exception):
-        pass
-
-    batch = mixture.batch
+    batch, mixture.steps = mixture.batch, 0
 
     def counted(start, stop):
-        nonlocal steps
-        steps += 1
-        if stop_after is not None and steps > stop_after:
+        mixture.steps += 1
+        if stop_after is not None and mixture.steps > stop_after:
             raise Stopped
         return batch(start, stop)
 
     mixture.batch = counted
+    return mixture, {"x": batch(0, 16)}
+
+
+def run(text, folder, milestones=MILESTONES, settings=SETTINGS, fingerprint="f", stop_after=None):
+    """Train, perhaps to a stop. Returns records, curve, weights and the number of steps taken."""
+    torch.set_num_threads(1)
+    backend = start_model(SHAPE, 0)
+    mixture, blocks = mixture_of(text, stop_after)
+    task = Task("test", mixture, settings, milestones, save_every_s=0.0)
+    state = StateFolder(folder, fingerprint)
     try:
-        records, curve = train(
-            backend,
-            mixture,
-            settings,
-            milestones,
-            lambda _: held_out_losses(backend, blocks),
-            StateFolder(folder, fingerprint),
-            "test",
-            save_every_s=0.0,
-        )
+        done = train_all(task, backend, state, measure=lambda: held_out_losses(backend, blocks))
     except Stopped:
-        return None, None, None, steps
-    return records, curve, weights, steps
+        return None, None, None, mixture.steps
+    return done.records, done.curve, backend.weights, mixture.steps
 
 
 def test_loss_falls_from_milestone_to_milestone(text, tmp_path):
@@ -157,9 +156,7 @@ def test_divergence_names_the_run(text, tmp_path):
 
 
 def test_evaluation_is_the_mean_over_all_blocks(text):
-    weights = Weights(SHAPE)
-    initialise(weights, 0)
-    backend = backend_for(weights)
+    backend = start_model(SHAPE, 0)
     blocks = {"x": BlockOrder(text, SHAPE.context, (0,)).blocks(0, 3000 // SHAPE.context)}
     alone = [backend.loss(torch.from_numpy(row[None])) for row in blocks["x"]]
     assert held_out_losses(backend, blocks)["x"] == pytest.approx(np.mean(alone), rel=1e-6)
@@ -168,36 +165,43 @@ def test_evaluation_is_the_mean_over_all_blocks(text):
 @pytest.mark.parametrize("look_every", [1, 5])
 def test_the_module_for_gpus_learns_the_same(text, tmp_path, look_every):
     expected, curve, *_ = run(text, tmp_path / "hand-written")
-    weights = Weights(SHAPE)
-    initialise(weights, 0)
-    backend = Flat(Autograd(weights))
-    mixture = Mixture({"x": BlockOrder(text, SHAPE.context, (0,))}, {"x": 1.0})
-    blocks = {"x": mixture.batch(0, 16)}
-    records, again = train(
-        backend, mixture, SETTINGS, MILESTONES, lambda _: held_out_losses(backend, blocks),
-        StateFolder(tmp_path / "module", "f"), "test", look_every=look_every,
-    )  # fmt: skip
-    for ours, theirs in zip(records, expected, strict=True):
+    backend = start_module(SHAPE, 0)
+    mixture, blocks = mixture_of(text)
+    task = Task("test", mixture, SETTINGS, MILESTONES, look_every=look_every)
+    state = StateFolder(tmp_path / "module", "f")
+    done = train_all(task, backend, state, measure=lambda: held_out_losses(backend, blocks))
+    for ours, theirs in zip(done.records, expected, strict=True):
         assert ours["x"] == pytest.approx(theirs["x"], rel=1e-3)
-    assert [at for at, _ in again.points] == [at for at, _ in curve.points]
-    assert [loss for _, loss in again.points] == pytest.approx(
+    assert [at for at, _ in done.curve.points] == [at for at, _ in curve.points]
+    assert [loss for _, loss in done.curve.points] == pytest.approx(
         [loss for _, loss in curve.points], rel=1e-3
     )
 
 
 def test_asked_to_stop_it_saves_and_goes_on_from_that_very_step(text, tmp_path):
-    weights = Weights(SHAPE)
-    initialise(weights, 0)
-    mixture = Mixture({"x": BlockOrder(text, SHAPE.context, (0,))}, {"x": 1.0})
     steps = iter([False] * 6 + [True])
+    task = Task("test", mixture_of(text)[0], SETTINGS, MILESTONES, save_every_s=1e9)
+    state, process = StateFolder(tmp_path, "f"), Process(stopping=lambda: next(steps))
     with pytest.raises(Interrupted, match="test: asked to stop; saved after 28 sequences"):
-        train(
-            backend_for(weights), mixture, SETTINGS, MILESTONES, lambda _: {},
-            StateFolder(tmp_path, "f"), "test", save_every_s=1e9, stopping=lambda: next(steps),
-        )  # fmt: skip
+        train_all(task, start_model(SHAPE, 0), state, process)
     *_, left = run(text, tmp_path)
     *_, all_steps = run(text, tmp_path / "whole")
     assert left == all_steps - 7
+
+
+def test_seconds_are_those_of_all_starts(text, tmp_path, monkeypatch):
+    """A clock that moves a second at each reading: what a start took is in the state it saved."""
+    clock = iter(range(10**6))
+    monkeypatch.setattr("ptpp.training.engine.time.monotonic", lambda: float(next(clock)))
+    run(text, tmp_path, stop_after=9)
+    before = StateFolder(tmp_path, "f").load()[1]["seconds"]
+    assert before > 9
+    trajectory, backend = Trajectory(), start_model(SHAPE, 0)
+    assert trajectory.elapsed < 9
+    task = Task("test", mixture_of(text)[0], SETTINGS, MILESTONES, save_every_s=1e9)
+    next(train(task, backend, trajectory, StateFolder(tmp_path, "f")))
+    assert trajectory.seconds == before
+    assert trajectory.elapsed > before + 1
 
 
 def test_a_damaged_save_costs_one_save_interval(text, tmp_path):

@@ -10,12 +10,12 @@ from conftest import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ptpp.jobs.progress import NO_WATCH, Watch
-from ptpp.models.backend import backend_for
+from ptpp.models.backend import start_model
 from ptpp.models.sizes import Shape
-from ptpp.models.weights import Weights, initialise
 from ptpp.training.data import BlockOrder, Mixture
-from ptpp.training.engine import rate_multiplier, train
-from ptpp.training.evaluation import held_out_losses
+from ptpp.training.engine import Task, Trajectory, rate_multiplier, train
+from ptpp.training.job import Process
+from ptpp.training.measurement import held_out_losses
 from ptpp.training.schedule import Milestone, Settings
 from ptpp.training.state import StateFolder
 
@@ -35,9 +35,7 @@ def run(folder, events, stop_after=None):
     """Train; `stop_after` steps an exception stands in for a kill. Returns records and weights."""
     torch.set_num_threads(1)
     tokens = (np.arange(3000) % 32).astype(np.uint16)
-    weights = Weights(SHAPE)
-    initialise(weights, 0)
-    backend = backend_for(weights)
+    backend = start_model(SHAPE, 0)
     mixture = Mixture({"x": BlockOrder(tokens, SHAPE.context, (0,))}, {"x": 1.0})
     blocks = {"x": mixture.batch(0, 16)}
     batch, steps = mixture.batch, []
@@ -53,21 +51,14 @@ def run(folder, events, stop_after=None):
 
     mixture.batch = counted
     watch = Watch(events=events).for_run("w8.ptpp2", 0.0) if events else NO_WATCH
+    task = Task("test", mixture, SETTINGS, MILESTONES, save_every_s=0.0)
+    trajectory, state = Trajectory(), StateFolder(folder, "f")
     try:
-        records, _ = train(
-            backend,
-            mixture,
-            SETTINGS,
-            MILESTONES,
-            lambda _: held_out_losses(backend, blocks),
-            StateFolder(folder, "f"),
-            "test",
-            save_every_s=0.0,
-            watch=watch,
-        )
+        for _ in train(task, backend, trajectory, state, Process(watch=watch)):
+            trajectory.records.append(held_out_losses(backend, blocks))
     except Killed:
         return None, None
-    return records, weights.state("now")
+    return trajectory.records, backend.state("now")
 
 
 def shown(folder):

@@ -19,42 +19,35 @@ import torch
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from training_driver import BASE, OPTIMISER, SIZE, SPEC, Child, Jobs, build_stores
+from training_driver import (
+    BATCH,
+    MODEL,
+    OPTIMISER,
+    Child,
+    Jobs,
+    build_stores,
+    text_files,
+    torch_of_a_job,
+)
 
-from ptpp.errors import InputError, Interrupted, Unwritable
-from ptpp.jobs.files import atomic_directory, atomic_file, remove_leftovers
+from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
+from ptpp.jobs.files import remove_leftovers, atomic_file, atomic_directory
 from ptpp.models.checkpoint import load_checkpoint
 from ptpp.models.cpu import HandWritten
 from ptpp.text.store import open_store
-from ptpp.training import adaptation, pretraining
-from ptpp.training.engine import Diverged
-from ptpp.training.runs import prepare
+from ptpp.training import adaptation, job, pretraining
 from ptpp.training.state import StateFolder, load_tensors, save_tensors
-
-BATCH = SIZE["batch_tokens"] // SPEC["context"]  # sequences a step
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """What a training job sets up, and back."""
-    before = torch.get_num_threads(), torch.backends.mkldnn.matmul.fp32_precision
-    prepare(1)
-    yield
-    torch.set_num_threads(before[0])
-    torch.backends.mkldnn.matmul.fp32_precision = before[1]
+    with torch_of_a_job():
+        yield
 
 
 @pytest.fixture(autouse=True)
 def everything_logged(caplog):
     caplog.set_level(logging.INFO, logger="ptpp")
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, training_stores):
-    """Every job of a model, undisturbed; copy it before damaging it."""
-    work = Jobs(tmp_path_factory.mktemp("whole"), training_stores)
-    work.all()
-    return work
 
 
 @pytest.fixture
@@ -66,13 +59,23 @@ def work(tmp_path, training_stores):
 
 
 @pytest.fixture
-def copied(tmp_path, whole):
-    """Both stages done, adaptation still to do, in a folder to damage."""
+def adapted(tmp_path, whole):
+    """Every job done, in a folder to damage."""
     shutil.copytree(whole.folder, tmp_path / "copied")
-    work = Jobs(tmp_path / "copied", whole.stores)
-    shutil.rmtree(work.finished)
-    work.observations.unlink()
-    return work
+    return Jobs(tmp_path / "copied", whole.stores)
+
+
+@pytest.fixture
+def copied(adapted):
+    """Both stages done, adaptation still to do, in a folder to damage."""
+    shutil.rmtree(adapted.finished)
+    adapted.observations.unlink()
+    return adapted
+
+
+def first_stage(work):
+    """What the first stage wrote, by name."""
+    return {n: each for n, each in work.results().items() if re.search(r"(ptpp|[a-z])1\b", n)}
 
 
 def after(steps):
@@ -158,8 +161,8 @@ def test_a_disk_that_is_full_when_the_checkpoint_is_written_leaves_none(work, wh
     assert work.results() == whole.results()
 
 
-def test_a_disk_that_is_full_when_a_table_is_written_loses_no_training(copied, whole):
-    copied.adapt()
+def test_a_disk_that_is_full_when_a_table_is_written_loses_no_training(adapted, whole):
+    copied = adapted
     copied.observations.unlink()
     child = Child(copied, "adapt", limits=[("file", 700)])
     assert child.end() == 1
@@ -233,22 +236,23 @@ def test_damaged_state_costs_one_save_interval(work, whole, caplog, damage):
     folder = work.pretrain_state(1.0)
     DAMAGE[damage](folder / "state.safetensors")
     caplog.clear()
-    work.all()
+    work.pretrain(1.0)
     assert "state.safetensors: damaged or missing training state" in caplog.text
     assert resumed_at(caplog.text) == [8 * BATCH]
     assert not list(work.folder.rglob("opened")), "nothing was unpickled"
-    assert work.results() == whole.results()
+    assert work.results() == first_stage(whole)
 
 
-def test_two_damaged_saves_cost_that_job_s_training_and_no_more(work, whole, caplog):
-    work.pretrain(1.0)
-    work.done(1.0).touch()
+def test_two_damaged_saves_cost_that_job_s_training_and_no_more(adapted, whole, caplog):
+    work = adapted
+    shutil.rmtree(work.checkpoint(2.0))
+    shutil.rmtree(work.finished / "pretrain2")
     with pytest.raises(Interrupted):
         work.pretrain(2.0, stopping=after(9))
     for path in work.pretrain_state(2.0).glob("*.safetensors"):
         DAMAGE["cut in half"](path)
     caplog.clear()
-    work.all()
+    work.pretrain(2.0)
     assert caplog.text.count("damaged or missing training state") == 2
     assert not resumed_at(caplog.text)
     assert work.results() == whole.results()
@@ -381,9 +385,9 @@ def test_a_checkpoint_of_other_text_is_refused(copied, other_stores, tmp_path, n
 
 
 def test_other_target_text_is_trained_on_anew_from_the_same_checkpoint(
-    copied, other_stores, tmp_path, caplog
+    adapted, other_stores, tmp_path, caplog
 ):
-    copied.adapt()
+    copied = adapted
     stopped(Jobs(copied.folder, copied.stores, atpp=(1.0,)), 9, "adapt")
     before = copied.observations.read_bytes()
     rewritten(other_stores, tmp_path, "fr.train")
@@ -391,7 +395,7 @@ def test_other_target_text_is_trained_on_anew_from_the_same_checkpoint(
     work = Jobs(copied.folder, other_stores)
     work.adapt()
     assert "measured before" not in caplog.text
-    assert "saved under another configuration, code or input; not used" in caplog.text
+    assert "saved under other settings, input or version; not used" in caplog.text
     assert work.observations.read_bytes() != before
     fresh = Jobs(tmp_path / "fresh", other_stores)
     shutil.copytree(copied.checkpoint(2.0), fresh.checkpoint(2.0))
@@ -406,10 +410,13 @@ def test_other_target_text_is_trained_on_anew_from_the_same_checkpoint(
 CHANGES = {
     "learning rate": {"optimiser": (("learning_rate", 0.011),)},
     "schedule": {"optimiser": (("decay_fraction", 0.5),)},
-    "batch": {"batch_tokens": 96},
-    "seed": {"seed": 1},
-    "code": {"code": "another digest"},
+    "batch": {"model": (("batch_tokens", 96),)},
+    "micro-batch": {"model": (("micro_batch_tokens", 64),)},
+    "seed": {"model": (("seed", 1),)},
 }
+
+
+OTHERS = {"budgets": {"atpp": (0.5, 1.5)}, "code": {"code": "another digest"}}
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -418,7 +425,7 @@ def test_state_of_other_settings_is_not_gone_on_from(work, tmp_path, caplog, cha
     caplog.clear()
     changed = Jobs(work.folder, work.stores, stages=(1.0,), **CHANGES[change])
     changed.pretrain(1.0)
-    assert "saved under another configuration, code or input; not used" in caplog.text
+    assert "saved under other settings, input or version; not used" in caplog.text
     assert not resumed_at(caplog.text)
     fresh = Jobs(tmp_path / "fresh", work.stores, stages=(1.0,), **CHANGES[change])
     fresh.folder.mkdir()
@@ -426,9 +433,24 @@ def test_state_of_other_settings_is_not_gone_on_from(work, tmp_path, caplog, cha
     assert changed.results() == fresh.results()
 
 
-@pytest.mark.parametrize("change", [*CHANGES, "budgets", "checkpoint"])
-def test_trajectories_of_other_settings_are_not_reused(copied, tmp_path, caplog, change):
-    copied.adapt()
+def test_state_belongs_to_a_version_of_the_numerics_and_not_to_the_code(work, caplog, monkeypatch):
+    """An edit that moves no number goes on with a run of weeks; others raise the version."""
+    stopped(work, steps=9)
+    edited = Jobs(work.folder, work.stores, code="another digest")
+    with pytest.raises(Interrupted):
+        edited.pretrain(1.0, stopping=after(2))
+    assert resumed_at(caplog.text) == [9 * BATCH]
+    monkeypatch.setattr(job, "NUMERICS_VERSION", job.NUMERICS_VERSION + 1)
+    with pytest.raises(Interrupted):
+        edited.pretrain(1.0, stopping=after(2))
+    assert resumed_at(caplog.text) == [9 * BATCH], "not a second time"
+    assert "saved under other settings, input or version; not used" in caplog.text
+
+
+@pytest.mark.parametrize("change", [*CHANGES, "code", "budgets", "checkpoint"])
+def test_trajectories_of_other_settings_are_not_reused(adapted, tmp_path, caplog, change):
+    copied = adapted
+    trajectories = len(list(copied.finished.glob("*.json")))
     before = copied.observations.read_bytes()
     if change == "checkpoint":
         shutil.rmtree(copied.checkpoint(2.0))
@@ -436,18 +458,18 @@ def test_trajectories_of_other_settings_are_not_reused(copied, tmp_path, caplog,
     changed = Jobs(
         copied.folder,
         copied.stores,
-        **CHANGES.get(change, {"atpp": (0.5, 1.5)} if change == "budgets" else {}),
+        **CHANGES.get(change, OTHERS.get(change, {})),
     )
     caplog.clear()
     changed.adapt()
     assert "measured before" not in caplog.text
-    assert len(list(changed.finished.iterdir())) == 4
-    if change != "code":
+    assert len(list(changed.finished.glob("*.json"))) == trajectories + 2
+    if change not in ("code", "micro-batch"):
         assert changed.observations.read_bytes() != before
 
 
-def test_trajectories_are_remembered_whatever_the_list_of_ratios(copied, caplog):
-    copied.adapt()
+def test_trajectories_are_remembered_whatever_the_list_of_ratios(adapted, caplog):
+    copied = adapted
     before = copied.observations.read_text().splitlines()
     caplog.clear()
     copied.adapt(replays=(0.5, 0.25, 0.0))
@@ -457,9 +479,9 @@ def test_trajectories_are_remembered_whatever_the_list_of_ratios(copied, caplog)
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut in half", "a pickle", "another loss", "a list"])
-def test_a_damaged_file_of_a_finished_trajectory_is_measured_again(copied, whole, caplog, damage):
-    copied.adapt()
-    kept = sorted(copied.finished.iterdir())[0]
+def test_a_damaged_file_of_a_finished_trajectory_is_measured_again(adapted, whole, caplog, damage):
+    copied = adapted
+    kept = sorted(copied.finished.glob("*.json"))[0]
     if damage == "another loss":
         loss = json.loads(kept.read_text())["trajectory"]["rows"][0]["loss"]
         kept.write_text(kept.read_text().replace(str(loss), str(loss + 1)))
@@ -497,14 +519,14 @@ def poisoned(monkeypatch):
 
 def test_nan_in_pre_training_names_the_run_and_writes_nothing(work, whole, poisoned, monkeypatch):
     poisoned(9)
-    tokens = 9 * SIZE["batch_tokens"]
+    tokens = 9 * MODEL["batch_tokens"]
     told = f"w8 pre-training to PTPP 1: loss is nan after {tokens} tokens; lower the learning rate"
     with pytest.raises(Diverged, match=told):
         work.pretrain(1.0)
     assert work.results() == {}
     monkeypatch.undo()
-    work.all()
-    assert work.results() == whole.results(), "no NaN was saved"
+    work.pretrain(1.0)
+    assert work.results() == first_stage(whole), "no NaN was saved"
 
 
 def test_nan_in_adaptation_names_the_cell_and_enters_no_table(copied, whole, poisoned, monkeypatch):
@@ -512,14 +534,15 @@ def test_nan_in_adaptation_names_the_cell_and_enters_no_table(copied, whole, poi
     with pytest.raises(Diverged, match=r"w8 CPT from PTPP 2 at replay 0\.5: loss is nan after"):
         copied.adapt()
     assert not copied.observations.exists()
-    assert len(list(copied.finished.iterdir())) == 1, "the first trajectory stays"
+    assert len(list(copied.finished.glob("*.json"))) == 1, "the first trajectory stays"
     monkeypatch.undo()
     copied.adapt()
     assert copied.results() == whole.results()
 
 
-@pytest.mark.parametrize("language", ["en", "ar", "fr"])
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    ("language", "bad"), [("en", math.nan), ("ar", -math.inf), ("fr", math.inf)]
+)
 def test_a_loss_that_is_not_finite_at_evaluation_alone_enters_no_table(
     work, copied, monkeypatch, language, bad
 ):
@@ -541,7 +564,8 @@ def test_a_loss_that_is_not_finite_at_evaluation_alone_enters_no_table(
 
 def test_exhausted_memory_ends_in_one_line_that_says_what_to_do(work):
     """A batch of 4,000 sequences needs some 300 MB."""
-    work = Jobs(work.folder, work.stores, stages=(50.0,), batch_tokens=4_000 * SPEC["context"])
+    large = (("batch_tokens", 4_000 * MODEL["context"]),)
+    work = Jobs(work.folder, work.stores, stages=(50.0,), model=large)
     child = Child(work, limits=[("memory", 100_000_000)])
     assert child.end() == 1
     lines = [line for line in child.said().splitlines() if "error" in line]
@@ -558,33 +582,29 @@ def test_exhausted_memory_ends_in_one_line_that_says_what_to_do(work):
 # --- asked to stop
 
 
-@pytest.mark.parametrize("where", ["trunk", "branch"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "where"), [(signal.SIGTERM, "trunk"), (signal.SIGINT, "branch")]
+)
 def test_a_job_that_is_asked_to_stop_saves_and_goes_on_from_exactly_there(
     work, whole, where, number
 ):
     """It saves nothing else, so that what it goes on from was saved at the signal."""
-    work = Jobs(work.folder, work.stores, save_every_s=1e9, stages=(2.0,))
-    child = Child(work, "2", halts_at=where).halted()
-    asked = time.monotonic()
+    work = Jobs(work.folder, work.stores, save_every_s=1e9)
+    child = Child(work, "1", halts_at=where).halted()
     child.signal(number)
     assert child.go().end() == 1
-    assert time.monotonic() - asked < 5
     told = re.search(
-        r"stopped: w8 pre-training to PTPP 2: asked to stop; saved after (\d+) sequences; the "
+        r"stopped: w8 pre-training to PTPP 1: asked to stop; saved after (\d+) sequences; the "
         r"same command goes on from there$",
         child.said(),
         re.MULTILINE,
     )
     assert told, child.said()
     assert work.results() == {}
-    again = Child(work, "2")
+    again = Child(work, "1")
     assert again.end() == 0
     assert resumed_at(again.said()) == [int(told[1])]
-    alone = Jobs(work.folder.parent / "alone", work.stores, stages=(2.0,))
-    alone.folder.mkdir()
-    alone.pretrain(2.0)
-    assert work.results() == alone.results()
+    assert work.results() == first_stage(whole)
 
 
 def test_a_second_ctrl_c_ends_a_job_at_once(work):
@@ -620,7 +640,8 @@ def test_a_filesystem_without_locks_is_told_and_trained_on(tmp_path, monkeypatch
     monkeypatch.setattr("fcntl.flock", no_locks)
     with StateFolder(tmp_path / "state", "f").locked():
         pass
-    assert "not held against a second run (Function not implemented)" in caplog.text
+    assert "not held against a second run (" in caplog.text
+    assert "Function not implemented" in caplog.text
 
 
 def test_what_a_killed_writer_left_is_cleared_and_nothing_else(tmp_path):
@@ -673,7 +694,7 @@ rule pretrain:
         cost="{{model}}.cost.csv",
     log: "{{model}}.log"
     threads: 1
-    resources: save_every=1_000_000, devices=1, jobs_per_gpu=1, micro_batch_tokens=0, tensorboard=0
+    resources: save_every=1_000_000, devices=1, jobs_per_gpu=1, tensorboard=0
     params:
         model={model}, ptpp={ptpp}, optimiser={optimiser}, text={text}, state=".state/w8",
         finished=".state/finished/w8", code="",
@@ -691,10 +712,14 @@ def workflow(tmp_path, training_stores):
     folder.mkdir()
     values = {
         "stores": training_stores,
-        "model": SPEC | {"device": "cpu"},
+        "model": MODEL,
         "ptpp": 100.0,
         "optimiser": OPTIMISER,
-        "text": {"target": "fr", "base": BASE, "evaluation_tokens": 512},
+        "text": {
+            key: value
+            for key, value in text_files(training_stores).items()
+            if key not in ("train", "valid")
+        },
         "root": ROOT,
     }
     (folder / "Snakefile").write_text(SNAKEFILE.format(**values))
@@ -713,10 +738,10 @@ def scripts_of(session):
 
 
 def test_signals_under_snakemake_lose_nothing_and_the_same_command_goes_on(workflow):
-    """In turn: to the job alone, to all processes as SLURM does it, to Snakemake's head alone."""
+    """In turn: to all processes as SLURM does it, to Snakemake's head alone."""
     folder, alone = workflow
     log, positions = folder / "w8.log", []
-    for to in ("job", "all", "head"):
+    for to in ("all", "head"):
         log.unlink(missing_ok=True)
         command = [sys.executable, "-m", "snakemake", "--cores", "1", "--rerun-incomplete"]
         process = subprocess.Popen(
@@ -730,28 +755,23 @@ def test_signals_under_snakemake_lose_nothing_and_the_same_command_goes_on(workf
             assert process.poll() is None, "ended before it trained"
             time.sleep(0.01)
         time.sleep(0.1)
-        (script,) = scripts_of(process.pid)
-        asked = time.monotonic()
-        match to:
-            case "job":
-                os.kill(script, signal.SIGTERM)
-            case "all":
-                os.killpg(process.pid, signal.SIGTERM)
-            case "head":
-                process.terminate()
-        status = process.wait(60)
+        assert len(scripts_of(process.pid)) == 1
+        if to == "all":
+            os.killpg(process.pid, signal.SIGTERM)
+        else:
+            process.terminate()
+        status = process.wait(600)
         while scripts_of(process.pid):  # it may outlive the shell it was started by
             time.sleep(0.01)
         said = log.read_text()
         assert resumed_at(said) == positions[-1:], "from exactly where it was stopped"
         if to != "head":
-            assert time.monotonic() - asked < 20
             assert status != 0
             told = re.search(r"stopped: .*saved after (\d+) sequences; the same command", said)
             assert told, said
             positions.append(int(told[1]))
             assert not (folder / "w8.zero_shot.csv").exists()
-    assert 0 < positions[0] < positions[1]
+    assert positions[0] > 0
     # A head that is asked to end waits for what runs and starts no more.
     assert not (folder / "adapted").exists()
     for made, expected in (

@@ -8,23 +8,22 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import psutil
 import pytest
 import torch
-from training_driver import ALPHABETS, BASE, OPTIMISER, SPEC, Jobs
+from training_driver import Jobs
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from ptpp.errors import InputError, Interrupted
+from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
 from ptpp.jobs.heartbeat import Heartbeat
 from ptpp.jobs.job import Job
-from ptpp.models.backend import started
+from ptpp.models.backend import ON_CPU, Group, Placement, start_model
 from ptpp.models.checkpoint import load_checkpoint
-from ptpp.models.group import ALONE, Group
-from ptpp.models.huggingface import Module, started_module
+from ptpp.models.huggingface import Module, start_module
 from ptpp.models.sizes import Shape
-from ptpp.training.launch import train_job
+from ptpp.training.job import fingerprint, read_job, write_job
+from ptpp.training.run import raise_first_error, run_job
 from ptpp.training.schedule import Settings
 
 SHAPE = Shape(width=16, depth=2, heads=2, context=12, vocab_size=40)
@@ -37,56 +36,6 @@ def blocks(sequences, seed=0):
     return torch.randint(0, SHAPE.vocab_size, (sequences, SHAPE.context + 1), generator=generator)
 
 
-def order(jobs, job, **others):
-    """What the workflow's scripts ask for, for the jobs of the training driver."""
-    stores = jobs.stores
-    return {
-        "job": job,
-        "model": "w8",
-        "spec": {**SPEC, "device": "cpu"},
-        "code": "",
-        "optimiser": OPTIMISER,
-        "text": {"target": "fr", "base": BASE, "evaluation_tokens": 512},
-        "train": [str(stores / f"{name}.train.bin") for name in ALPHABETS],
-        "valid": [str(stores / f"{name}.valid.bin") for name in ALPHABETS],
-        "finished": str(jobs.finished),
-        "save_every_s": jobs.save_every_s,
-        **{key: str(value) if isinstance(value, Path) else value for key, value in others.items()},
-    }
-
-
-def pretraining(jobs, ptpp, **others):
-    first = ptpp == jobs.stages[0]
-    return order(
-        jobs,
-        "pretrain",
-        ptpp=ptpp,
-        previous_trunk=None if first else jobs.trunk(jobs.stages[0]),
-        tokenizer=jobs.stores / "tokenizer",
-        checkpoint=jobs.checkpoint(ptpp),
-        trunk=jobs.trunk(ptpp),
-        zero_shot=jobs.zero_shot(ptpp),
-        curve=jobs.folder / f"curve{ptpp:g}.csv",
-        cost=jobs.folder / f"cost{ptpp:g}.csv",
-        state=jobs.pretrain_state(ptpp),
-    ) | {"finished": str(jobs.finished / f"pretrain{ptpp:g}"), **others}
-
-
-def adaptation(jobs, ptpp):
-    return order(
-        jobs,
-        "adapt",
-        ptpp=ptpp,
-        replays=[0.0, 0.5],
-        atpp=list(jobs.atpp),
-        checkpoint=jobs.checkpoint(ptpp),
-        zero_shot=jobs.zero_shot(ptpp),
-        observations=jobs.observations,
-        costs=jobs.folder / "costs.csv",
-        state=jobs.adapt_state,
-    )
-
-
 def losses(path):
     with open(path, newline="") as stream:
         return [float(row["loss"]) for row in csv.DictReader(stream)]
@@ -97,13 +46,55 @@ def work(tmp_path, training_stores):
     return Jobs(tmp_path, training_stores, save_every_s=1e9)
 
 
+# --- the record of a job
+
+
+def test_a_job_is_the_same_after_it_was_written_and_read(work, tmp_path):
+    for job in (work.pretraining(1.0), work.adaptation()):
+        write_job(tmp_path / "job.json", job)
+        again = read_job(tmp_path / "job.json")
+        assert again == job
+        assert fingerprint(again.identity()) == fingerprint(job.identity())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "bake"}, "kind: found 'bake'; accepted: pretrain, adapt, measure"),
+        ({"atpp": 3}, "atpp: found 3; expected tuple"),
+        ({"replays": ["half"]}, "replays: found 'half'; expected float"),
+        ({"ptpp": True}, "ptpp: found True; expected float"),
+        ({"temperature": 1.0}, "temperature: unknown; accepted: model, ptpp, text"),
+        ({"model": {"name": "w8"}}, "model: missing 7 required positional arguments: 'size'"),
+        ({"text": []}, "text: found \\[\\]; expected train, valid, target, base"),
+    ],
+)
+def test_a_job_that_does_not_fit_is_refused_by_its_field(work, tmp_path, change, message):
+    path = tmp_path / "job.json"
+    write_job(path, work.adaptation())
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=f"job.json: {message}"):
+        read_job(path)
+
+
+def test_only_what_decides_numbers_is_part_of_the_identity(work):
+    job = work.adaptation()
+
+    def same(**changes):
+        return fingerprint(replace(job, **changes).identity()) == fingerprint(job.identity())
+
+    assert same(runtime=replace(job.runtime, threads=8, devices=2), state="x", code="y")
+    assert not same(model=replace(job.model, micro_batch_tokens=32)), "another order of sums"
+    assert not same(optimiser=replace(job.optimiser, clip=2.0))
+
+
 # --- the module, in one process
 
 
 @pytest.mark.parametrize("micro_batch", [None, 1, 2])
 def test_the_module_trains_as_the_hand_written_passes_do(micro_batch):
-    ours = started(SHAPE, 3, "cpu", micro_batch=micro_batch)
-    module = started_module(SHAPE, 3, "cpu", ALONE, micro_batch)
+    place = Placement(micro_batch=micro_batch)
+    ours, module = start_model(SHAPE, 3, place), start_module(SHAPE, 3, place)
     assert module.loss(blocks(4)) == pytest.approx(ours.loss(blocks(4)), abs=1e-6)
     for step in range(4):
         batch = blocks(SETTINGS.batch, seed=step)
@@ -115,19 +106,19 @@ def test_the_module_trains_as_the_hand_written_passes_do(micro_batch):
 
 
 def test_micro_batches_give_the_gradients_of_the_whole_batch():
-    whole, parts = (started(SHAPE, 3, "cpu", micro_batch=size) for size in (None, 2))
+    whole, parts = (start_model(SHAPE, 3, Placement(micro_batch=size)) for size in (None, 2))
     assert parts.gradients(blocks(5)).item() == pytest.approx(whole.gradients(blocks(5)).item())
     torch.testing.assert_close(parts.weights.gradient, whole.weights.gradient)
 
 
 def test_either_goes_on_from_the_others_state():
-    ours, module = started(SHAPE, 3, "cpu"), started_module(SHAPE, 4, "cpu", ALONE, None)
+    ours, module = start_model(SHAPE, 3), start_module(SHAPE, 4)
     for seed in range(3):
         ours.gradients(blocks(5, seed))
         ours.step(SETTINGS, 1.0)
     module.restore(ours.state("x"), "x")
     assert module.loss(blocks(4)) == pytest.approx(ours.loss(blocks(4)), abs=1e-6)
-    back = started(SHAPE, 5, "cpu")
+    back = start_model(SHAPE, 5)
     back.restore(module.whole(module.state("y")), "y")
     for name in ("flat", "first", "second"):
         assert torch.equal(getattr(back.weights, name), getattr(ours.weights, name))
@@ -146,7 +137,7 @@ def test_shares_of_a_batch_are_those_of_its_sequences_however_it_is_split():
     seen = torch.zeros(5)
     rows = blocks(5)
     for rank in range(3):
-        backend = Module(AutoModelForCausalLM.from_config(config), SHAPE.context)
+        backend = Module(AutoModelForCausalLM.from_config(config), SHAPE.context, ON_CPU)
         backend.group, backend.micro_batch = Group(rank, 3), 1
         parts = list(backend._mine(rows))
         assert len(parts) == 2
@@ -160,15 +151,16 @@ def test_shares_of_a_batch_are_those_of_its_sequences_however_it_is_split():
 
 
 def test_two_processes_measure_what_one_does_and_leave_the_same_checkpoint(work, tmp_path):
-    both = replace(work, folder=tmp_path / "both")
-    told = []
-    for jobs, processes in ((work, 1), (both, 2)):
-        events = {"events": str(jobs.folder / "tensorboard")}
-        for asked in (pretraining(jobs, 1.0), adaptation(jobs, 1.0)):
+    work = replace(work, stages=(1.0,), tensorboard=str(tmp_path / "tensorboard"))
+    folder = tmp_path / "both"
+    both = replace(work, folder=folder, devices=2, tensorboard=str(folder / "tensorboard"))
+    counts = []
+    for jobs in (work, both):
+        for each in (jobs.pretraining(1.0), jobs.adaptation()):
             job = Job(jobs.folder, Heartbeat(jobs.folder, "job"))
-            train_job(asked | events, processes, threads=1, job=job)
-            told.append((job.tokens, job.flops))
-    assert told[:2] == told[2:], "the job's own process learns what was trained, and on what"
+            run_job(each, watched_by=job)
+            counts.append((job.tokens, job.flops))
+    assert counts[:2] == counts[2:], "the job's own process learns what was trained, and on what"
     assert losses(both.zero_shot(1.0)) == pytest.approx(losses(work.zero_shot(1.0)), **ROUNDING)
     assert len(losses(work.observations)) == 12
     assert losses(both.observations) == pytest.approx(losses(work.observations), **ROUNDING)
@@ -184,7 +176,7 @@ def test_two_processes_measure_what_one_does_and_leave_the_same_checkpoint(work,
     one, two = (
         sorted(
             str(path.parent.relative_to(jobs.folder))
-            for path in jobs.folder.glob("tensorboard/**/events.*")
+            for path in (jobs.folder / "tensorboard").glob("**/events.*")
         )
         for jobs in (work, both)
     )
@@ -194,23 +186,30 @@ def test_two_processes_measure_what_one_does_and_leave_the_same_checkpoint(work,
         assert [row["devices"] for row in csv.DictReader(stream)] == ["2", "2"]
 
 
-@pytest.mark.parametrize("before,after", [(2, 1), (1, 2)])
-def test_a_stopped_run_goes_on_with_another_number_of_processes(
-    work, tmp_path, before, after, caplog
-):
-    whole = replace(work, folder=tmp_path / "whole", stages=(10.0,))
-    stopped = replace(whole, folder=tmp_path / "stopped")
-    calm = OPTIMISER | {"learning_rate": 1e-3}  # at ten times the rate rounding grows to 0.02 nats
-    train_job(pretraining(whole, 10.0, optimiser=calm), 1, threads=1)
-    asked = pretraining(stopped, 10.0, optimiser=calm, save_every_s=0.05)
+def test_a_stopped_run_goes_on_with_another_number_of_processes(work, tmp_path, caplog):
+    """One process, then two, then one again, stopped twice."""
+    # At ten times this rate rounding grows to 0.02 nats.
+    calm = replace(work, stages=(10.0,), optimiser=(("learning_rate", 1e-3),))
+    whole = replace(calm, folder=tmp_path / "whole")
+    run_job(whole.pretraining(10.0))
+    stopped = replace(calm, folder=tmp_path / "stopped", save_every_s=0.05)
     state = stopped.pretrain_state(10.0) / "state.safetensors"
-    with pytest.raises(Interrupted, match="asked to stop; saved after") as stop:
-        train_job(asked, before, threads=1, stopping=state.exists)
-    assert not stopped.trunk(10.0).exists()
     caplog.set_level("INFO", "ptpp")
-    train_job(asked, after, threads=1)
-    (position,) = re.findall(r"saved after (\d+) sequences", str(stop.value))
-    assert f"goes on from its saved state ({position} sequences)" in caplog.text
+    positions = []
+    for devices in (1, 2):
+        before = state.stat().st_mtime_ns if state.exists() else 0
+
+        def saved_again(before=before):
+            return state.exists() and state.stat().st_mtime_ns > before
+
+        with pytest.raises(Interrupted, match="asked to stop; saved after") as stop:
+            run_job(replace(stopped, devices=devices).pretraining(10.0), saved_again)
+        positions += re.findall(r"saved after (\d+) sequences", str(stop.value))
+        assert not stopped.trunk(10.0).exists()
+    run_job(stopped.pretraining(10.0))
+    resumed = re.findall(r"goes on from its saved state \((\d+) sequences\)", caplog.text)
+    assert resumed == positions
+    assert int(positions[0]) < int(positions[1])
     assert losses(stopped.zero_shot(10.0)) == pytest.approx(
         losses(whole.zero_shot(10.0)), **ROUNDING
     )
@@ -218,38 +217,58 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(
 
 
 def test_an_error_in_a_process_is_told_in_its_one_line(work):
-    asked = pretraining(work, 1.0)
-    asked["optimiser"] = OPTIMISER | {"learning_rate": 1e30}
-    with pytest.raises(InputError, match=r"^w8 pre-training to PTPP 1: loss is \S+ after \d+ tok"):
-        train_job(asked, 2, threads=1)
+    wild = replace(work, devices=2, optimiser=(("learning_rate", 1e30),))
+    with pytest.raises(Diverged, match=r"^w8 pre-training to PTPP 1: loss is \S+ after \d+ tok"):
+        run_job(wild.pretraining(1.0))
     assert not work.checkpoint(1.0).exists()
 
 
+def test_of_several_errors_the_one_that_explains_the_others_is_raised(tmp_path):
+    """torch records the error of each process; one whose partner is gone fails a moment later."""
+    (tmp_path / "stderr").write_text("line\nSegmentation fault")
+
+    def fail(rank, message, timestamp):
+        path = tmp_path / "logs" / "none_x" / "attempt_0" / str(rank) / "error.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        extra = {"py_callstack": f"Traceback of {rank}", "timestamp": timestamp}
+        path.write_text(json.dumps({"message": {"message": message, "extraInfo": extra}}))
+
+    with pytest.raises(RuntimeError, match=r"(?s)a training process failed.*Segmentation fault"):
+        raise_first_error(tmp_path)
+    fail(0, "RuntimeError: connection closed by peer", "12")
+    fail(1, "KeyError: 'fr'", "11")
+    with pytest.raises(RuntimeError, match="a training process failed\nTraceback of 1"):
+        raise_first_error(tmp_path)
+    fail(2, "Unwritable: x: cannot be written", "12")
+    with pytest.raises(Unwritable, match=r"^x: cannot be written$"):
+        raise_first_error(tmp_path)
+
+
 SCRIPT = """
-import json, logging, sys
-from ptpp.training.launch import train_job
-logging.basicConfig(level=logging.INFO)
-train_job(json.load(open(sys.argv[1])), 2, 1)
+import sys
+from pathlib import Path
+from ptpp.training.job import read_job
+from ptpp.training.run import raise_first_error, run_job
+run_job(read_job(Path(sys.argv[1])))
 """
 
 
 def test_processes_whose_job_was_killed_end(work, tmp_path):
-    long = replace(work, stages=(300.0,), save_every_s=0.2)
-    (tmp_path / "order.json").write_text(json.dumps(pretraining(long, 300.0)))
+    long = replace(work, stages=(300.0,), save_every_s=0.2, devices=2)
+    write_job(tmp_path / "job.json", long.pretraining(300.0))
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(tmp_path / "order.json")],
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "job.json")],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stderr=subprocess.DEVNULL,
     )
     state = long.pretrain_state(300.0) / "state.safetensors"
-    deadline = time.monotonic() + 60
     while not state.exists():
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None
         time.sleep(0.05)
     workers = psutil.Process(process.pid).children(recursive=True)
-    assert sum("ptpp.training.worker" in each.cmdline() for each in workers) >= 2
+    assert sum("ptpp.training.run" in each.cmdline() for each in workers) >= 3
     process.kill()
     process.wait()
-    _, alive = psutil.wait_procs(workers, timeout=deadline - time.monotonic())
+    _, alive = psutil.wait_procs(workers, timeout=300)
     assert not alive, "orphans train on"
     assert not long.trunk(300.0).exists()

@@ -10,16 +10,13 @@ import time
 from collections import Counter
 
 import pytest
-from training_driver import MOMENTS, SIZE, SPEC, Child, Jobs
+from training_driver import BATCH, MOMENTS, Child, Jobs
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, training_stores):
+def uninterrupted(whole):
     """The files of a run that nobody disturbs."""
-    work = Jobs(tmp_path_factory.mktemp("whole"), training_stores)
-    child = Child(work)
-    assert child.end() == 0, child.said()
-    return work.results()
+    return whole.results()
 
 
 WHAT = {"pre-training", "CPT"}
@@ -94,8 +91,7 @@ def test_a_kill_at_any_point_of_a_save_costs_that_save_and_no_more(
     assert child.end() == -signal.SIGKILL
     again = Child(work)
     assert again.end() == 0, again.said()
-    batch = SIZE["batch_tokens"] // SPEC["context"]
-    assert resumed_at(again.said()) == [(9 if moment == "in place" else 8) * batch]
+    assert resumed_at(again.said()) == [(9 if moment == "in place" else 8) * BATCH]
     assert work.results() == uninterrupted
     assert not list(work.folder.rglob(".*.????????*")), "nothing half-written is left"
 

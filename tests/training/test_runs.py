@@ -3,88 +3,39 @@
 import csv
 import logging
 import shutil
-from itertools import islice
+from dataclasses import replace
 
 import pytest
+from training_driver import Jobs, torch_of_a_job
 
-from ptpp.errors import InputError
-from ptpp.text.store import write_store
-from ptpp.text.synthetic.documents import generate
-from ptpp.text.tokenizer import load_tokenizer, train_tokenizer
+from ptpp.errors import Diverged, InputError
 from ptpp.training.adaptation import adapt
-from ptpp.training.engine import Diverged
-from ptpp.training.pretraining import pretrain_stage
-from ptpp.training.runs import Run, pick_device, settings_for
-from ptpp.training.text import Text
-
-LANGUAGES = {"en": "english", "ar": "arabic", "fr": "french"}
-SIZE = {"name": "w8", "width": 8, "depth": 1, "heads": 1, "batch_tokens": 128}
-SPEC = {"size": SIZE, "seed": 0, "context": 32, "vocab_size": 300, "count": "total"}
-OPTIMISER = {
-    "schedule": "wsd",
-    "decay_fraction": 0.2,
-    "warmup": 0.2,
-    "learning_rate": 0.01,
-    "base_width": 8,
-    "weight_decay": 0.1,
-    "betas": [0.9, 0.95],
-    "clip": 1.0,
-}
+from ptpp.training.job import pick_device
+from ptpp.training.measurement import held_out_losses
 
 
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stores")
-    train_tokenizer(
-        {name: generate(language, 0, "train") for name, language in LANGUAGES.items()},
-        300,
-        20_000,
-        folder / "tokenizer",
-    )
-    tokenizer = load_tokenizer(folder / "tokenizer")
-    for name, language in LANGUAGES.items():
-        for split, tokens in (("train", 4_000), ("valid", 1_000)):
-            texts = islice(generate(language, 0, split), 100)
-            write_store(texts, tokenizer, folder / f"{name}.{split}.bin", tokens, "test")
-    return folder
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    with torch_of_a_job():
+        yield
 
 
 @pytest.fixture
-def text(stores):
-    def paths(split):
-        return [stores / f"{name}.{split}.bin" for name in LANGUAGES]
-
-    return Text.open(paths("train"), paths("valid"), "fr", {"en": 0.5, "ar": 0.5}, 512)
+def work(tmp_path, training_stores):
+    """Jobs of one model in an empty folder."""
+    return Jobs(tmp_path, training_stores, save_every_s=30.0, stages=(2.0,))
 
 
-def run(**changes):
-    return Run.of("w8", {**SPEC, "device": "cpu", **changes}, code="")
+@pytest.fixture
+def adapting(tmp_path, whole):
+    """Jobs of a model that is pre-trained, and adapted once."""
+    shutil.copytree(whole.folder, tmp_path / "adapting")
+    return Jobs(tmp_path / "adapting", whole.stores, save_every_s=30.0)
 
 
-def pretrained(folder, text, stores, ptpp=2.0, previous=None, **optimiser):
-    out = {
-        "checkpoint": folder / f"ptpp{ptpp:g}",
-        "trunk": folder / f"{ptpp:g}.safetensors",
-        "zero_shot": folder / f"{ptpp:g}.zero_shot.csv",
-        "curve": folder / f"{ptpp:g}.curve.csv",
-        "cost": folder / f"{ptpp:g}.cost.csv",
-        "state": folder / ".state",
-        "finished": folder / f"finished.{ptpp:g}",
-    }
-    settings = settings_for(OPTIMISER | optimiser, run(), 128)
-    pretrain_stage(run(), ptpp, settings, text, previous, stores / "tokenizer", **out)
-    return out
-
-
-def adapted(folder, text, base, *replays, atpp=(0.5, 1.0), **optimiser):
-    out = folder / "adapted.csv"
-    settings = settings_for(OPTIMISER | optimiser, run(), 128)
-    adapt(
-        run(), 2.0, replays or (0.5,), list(atpp), settings, text,
-        checkpoint=base["checkpoint"], zero_shot=base["zero_shot"], observations=out,
-        costs=folder / "costs.csv", state=folder / ".state", finished=folder / "finished",
-    )  # fmt: skip
-    return rows(out)
+def adapt_to(jobs, *replays):
+    jobs.adapt(replays)
+    return rows(jobs.observations)
 
 
 def rows(path):
@@ -92,49 +43,45 @@ def rows(path):
         return list(csv.DictReader(stream))
 
 
-def test_a_stage_leaves_checkpoint_trunk_zero_shot_losses_and_curve(tmp_path, text, stores):
-    out = pretrained(tmp_path, text, stores)
-    losses = {row["domain"]: float(row["loss"]) for row in rows(out["zero_shot"])}
+def test_a_stage_leaves_checkpoint_trunk_zero_shot_losses_and_curve(work):
+    work.pretrain(2.0)
+    losses = {row["domain"]: float(row["loss"]) for row in rows(work.zero_shot(2.0))}
     assert set(losses) == {"en", "ar", "fr"}
     assert max(losses["en"], losses["ar"]) < losses["fr"], "French was never read"
-    assert (out["checkpoint"] / "model.safetensors").exists()
-    assert (out["checkpoint"] / "tokenizer.json").exists()
-    assert out["trunk"].exists()
-    assert not out["state"].exists()
+    assert (work.checkpoint(2.0) / "model.safetensors").exists()
+    assert (work.checkpoint(2.0) / "tokenizer.json").exists()
+    assert work.trunk(2.0).exists()
+    assert not work.pretrain_state(2.0).exists()
 
 
-def test_stages_on_one_trunk_equal_one_long_run_for_the_later_checkpoint(tmp_path, text, stores):
-    (tmp_path / "two").mkdir()
-    (tmp_path / "one").mkdir()
-    first = pretrained(tmp_path / "two", text, stores, 1.0)
-    second = pretrained(tmp_path / "two", text, stores, 3.0, previous=first["trunk"])
-    alone = pretrained(tmp_path / "one", text, stores, 3.0)
-    assert [r["loss"] for r in rows(second["zero_shot"])] == [
-        r["loss"] for r in rows(alone["zero_shot"])
-    ]
-    assert rows(second["curve"])[0] == rows(first["curve"])[0], "the curve is the whole trunk's"
+def test_stages_on_one_trunk_equal_one_long_run_for_the_later_checkpoint(whole, work):
+    work.pretrain(2.0)
+    alone, second = (rows(jobs.zero_shot(2.0)) for jobs in (work, whole))
+    assert [row["loss"] for row in second] == [row["loss"] for row in alone]
+    first, both = (rows(whole.folder / f"curve{stage}.csv") for stage in (1, 2))
+    assert both[0] == first[0], "the curve is the whole trunk's"
 
 
-def test_independent_schedules_train_each_stage_by_itself(tmp_path, text, stores):
-    first = pretrained(tmp_path, text, stores, 1.0, schedule="independent")
-    second = pretrained(
-        tmp_path, text, stores, 2.0, previous=first["trunk"], schedule="independent"
+def test_independent_schedules_train_each_stage_by_itself(tmp_path, training_stores):
+    independent = (("schedule", "independent"),)
+    two, alone = (
+        Jobs(tmp_path / str(len(stages)), training_stores, 30.0, stages, optimiser=independent)
+        for stages in ((1.0, 2.0), (2.0,))
     )
-    for out in (first, second):
-        assert rows(out["curve"])
-    (tmp_path / "alone").mkdir()
-    alone = pretrained(tmp_path / "alone", text, stores, 2.0, schedule="independent")
-    assert [r["loss"] for r in rows(second["zero_shot"])] == [
-        r["loss"] for r in rows(alone["zero_shot"])
-    ]
+    for jobs in (two, alone):
+        for stage in jobs.stages:
+            jobs.pretrain(stage)
+            assert rows(jobs.folder / f"curve{stage:g}.csv")
+    second, other = (rows(jobs.zero_shot(2.0)) for jobs in (two, alone))
+    assert [row["loss"] for row in second] == [row["loss"] for row in other]
 
 
-def test_a_trajectory_measures_every_budget_on_every_domain(tmp_path, text, stores):
-    table = adapted(tmp_path, text, pretrained(tmp_path, text, stores))
-    assert {(float(r["atpp"]), r["domain"]) for r in table} == {
-        (a, d) for a in (0.5, 1.0) for d in ("en", "ar", "fr")
+def test_a_trajectory_measures_every_budget_on_every_domain(whole):
+    table = rows(whole.observations)
+    assert {(float(row["atpp"]), row["domain"]) for row in table} == {
+        (atpp, domain) for atpp in (0.5, 1.0) for domain in ("en", "ar", "fr")
     }
-    n = run().n_params
+    n = whole.adaptation().n_params
     for row in table:
         tokens = int(row["adapt_tokens"])
         assert abs(tokens - float(row["atpp"]) * n) <= 32
@@ -142,99 +89,101 @@ def test_a_trajectory_measures_every_budget_on_every_domain(tmp_path, text, stor
         assert float(row["loss"]) > 0 and float(row["bits_per_byte"]) > 0
 
 
-def test_a_finished_stage_is_put_back_when_its_outputs_were_deleted(tmp_path, text, stores, caplog):
-    out = pretrained(tmp_path, text, stores)
-    names = ("trunk", "zero_shot", "curve", "cost")
-    before = {name: out[name].read_bytes() for name in names}
-    weights = (out["checkpoint"] / "model.safetensors").read_bytes()
-    for name in names:
-        out[name].unlink()
-    shutil.rmtree(out["checkpoint"])
+def test_a_finished_stage_is_put_back_when_its_outputs_were_deleted(adapting, whole, caplog):
+    for path in (adapting.trunk(2.0), adapting.zero_shot(2.0), adapting.folder / "curve2.csv"):
+        path.unlink()
+    shutil.rmtree(adapting.checkpoint(2.0))
     with caplog.at_level(logging.INFO, logger="ptpp"):
-        pretrained(tmp_path, text, stores)
+        adapting.pretrain(2.0)
     assert "w8 pre-training to PTPP 2: trained before" in caplog.text
-    assert {name: out[name].read_bytes() for name in names} == before
-    assert (out["checkpoint"] / "model.safetensors").read_bytes() == weights
-    assert not list(tmp_path.glob(".*.????????*")), "nothing half-written is left"
+    assert adapting.results() == whole.results()
+    assert not list(adapting.folder.glob(".*.????????*")), "nothing half-written is left"
 
 
-def test_what_was_finished_otherwise_or_is_damaged_is_trained(tmp_path, text, stores, caplog):
-    out = pretrained(tmp_path, text, stores)
-    trunk = out["trunk"].read_bytes()
+def test_what_was_finished_otherwise_or_is_damaged_is_trained(adapting, caplog):
+    trunk = adapting.trunk(2.0).read_bytes()
+    other = replace(adapting, optimiser=(("weight_decay", 0.5),))
     with caplog.at_level(logging.INFO, logger="ptpp"):
-        pretrained(tmp_path, text, stores, weight_decay=0.5)
-    assert out["trunk"].read_bytes() != trunk
-    kept = out["finished"] / "trunk"
-    kept.write_bytes(kept.read_bytes()[:-1] + b"x")
-    with caplog.at_level(logging.INFO, logger="ptpp"):
-        pretrained(tmp_path, text, stores, weight_decay=0.5)
-    assert "trained before" not in caplog.text
-    assert "damaged" in caplog.text and "trained again" in caplog.text
+        other.pretrain(2.0)
+        assert other.trunk(2.0).read_bytes() != trunk
+        kept = other.finished / "pretrain2" / "trunk"
+        kept.write_bytes(kept.read_bytes()[:-1] + b"x")
+        other.pretrain(2.0)
+        assert "trained before" not in caplog.text
+        assert "damaged" in caplog.text and "trained again" in caplog.text
+        replace(other, code="edited").pretrain(2.0)
+    assert "trained before" not in caplog.text, "finished work belongs to its code"
 
 
-def test_one_process_or_one_for_each_replay_ratio_measure_the_same(tmp_path, text, stores):
-    base = pretrained(tmp_path, text, stores)
-    together = adapted(tmp_path, text, base, 0.0, 0.5, 1.0)
-    for folder in ("a", "b", "c"):
-        (tmp_path / folder).mkdir()
-    alone = adapted(tmp_path / "a", text, base, 0.0)
-    alone += adapted(tmp_path / "b", text, base, 0.5) + adapted(tmp_path / "c", text, base, 1.0)
+def test_one_process_or_one_for_each_replay_ratio_measure_the_same(adapting):
+    shutil.rmtree(adapting.finished)
+    together = adapt_to(adapting, 0.0, 0.5, 1.0)
+    shutil.rmtree(adapting.finished)
+    alone = [row for replay in (0.0, 0.5, 1.0) for row in adapt_to(adapting, replay)]
     assert together == alone
 
 
-def test_a_longer_list_of_ratios_trains_only_the_new_one(tmp_path, text, stores, caplog):
-    base = pretrained(tmp_path, text, stores)
-    first = adapted(tmp_path, text, base, 0.0, 0.5)
+def test_a_longer_list_of_ratios_trains_only_the_new_one(adapting, caplog):
+    first = rows(adapting.observations)
     with caplog.at_level(logging.INFO, logger="ptpp"):
-        both = adapted(tmp_path, text, base, 0.0, 0.25, 0.5)
-    assert [r for r in both if r["replay"] != "0.25"] == first
+        both = adapt_to(adapting, 0.0, 0.25, 0.5)
+    assert [row for row in both if row["replay"] != "0.25"] == first
     assert sum("measured before" in record.getMessage() for record in caplog.records) == 2
-    other = adapted(tmp_path, text, base, 0.0, 0.5, weight_decay=0.5)
+    other = adapt_to(replace(adapting, optimiser=(("weight_decay", 0.5),)), 0.0)
     assert other[0]["loss"] != first[0]["loss"], "other settings are another measurement"
 
 
-def test_costs_count_the_branches_too(tmp_path, text, stores):
-    base = pretrained(tmp_path, text, stores)
-    table = adapted(tmp_path, text, base, 0.0, 0.5)
-    (cost, second) = rows(tmp_path / "costs.csv")
+def test_costs_count_the_branches_too(whole):
+    (cost, second) = rows(whole.folder / "costs.csv")
     assert (cost["run"], second["run"]) == ("w8.ptpp2.replay0", "w8.ptpp2.replay0.5")
-    longest = max(int(row["adapt_tokens"]) for row in table)
+    longest = max(int(row["adapt_tokens"]) for row in rows(whole.observations))
     assert int(cost["tokens"]) > longest
-    assert float(cost["flops"]) == 6 * run().n_params * int(cost["tokens"])
+    assert float(cost["flops"]) == 6 * whole.adaptation().n_params * int(cost["tokens"])
     assert float(cost["seconds"]) > 0 and int(cost["peak_memory_mib"]) > 0
 
 
-def test_text_read_more_than_four_times_is_warned_of(tmp_path, text, stores, caplog):
+def test_text_read_more_than_four_times_is_warned_of(whole, adapting, caplog):
     with caplog.at_level(logging.INFO, logger="ptpp"):
-        base = pretrained(tmp_path, text, stores)
+        replace(adapting, code="edited").pretrain(1.0)
         few = [r for r in caplog.records if r.levelno == logging.WARNING]
-        adapted(tmp_path, text, base, 0, atpp=(6.0,))
+        adapt_to(replace(adapting, atpp=(6.0,)), 0)
     many = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert not few
     assert any("reads its fr text" in message and "train_tokens" in message for message in many)
 
 
-def test_a_run_that_diverges_names_its_cell_and_writes_nothing(tmp_path, text, stores):
-    base = pretrained(tmp_path, text, stores)
+def test_a_target_loss_above_the_checkpoint_s_own_is_a_measurement(adapting, caplog, monkeypatch):
+    """As of a checkpoint that knows the target: adaptation may cost it some of that."""
+    zero_shot = rows(adapting.zero_shot(2.0))
+    before = next(float(row["loss"]) for row in zero_shot if row["domain"] == "fr")
+
+    def worse(*arguments):
+        return held_out_losses(*arguments) | {"fr": before + 0.25}
+
+    monkeypatch.setattr("ptpp.training.adaptation.held_out_losses", worse)
+    with caplog.at_level(logging.WARNING, logger="ptpp"):
+        table = adapt_to(adapting, 0.25, 1.0)
+    assert [float(row["loss"]) for row in table if row["domain"] == "fr"] == [before + 0.25] * 4
+    warnings = [r.getMessage() for r in caplog.records if "is above the checkpoint's own" in r.msg]
+    assert len(warnings) == 2, "at replay 1 nothing of the target is trained on"
+    assert warnings[0].startswith("w8 CPT from PTPP 2 at replay 0.25: fr loss of ")
+
+
+def test_a_run_that_diverges_names_its_cell_and_writes_nothing(work, adapting, tmp_path):
+    wild = (("learning_rate", 1e30), ("clip", 1e30))
+    adapting.observations.unlink()
     with pytest.raises(Diverged, match=r"w8 CPT from PTPP 2 at replay 0: .*lower"):
-        adapted(tmp_path, text, base, 0, learning_rate=500.0, clip=1e9)
-    assert not (tmp_path / "adapted.csv").exists()
+        adapt_to(replace(adapting, optimiser=wild), 0)
+    assert not adapting.observations.exists()
     with pytest.raises(Diverged, match=r"w8 pre-training to PTPP 2"):
-        (tmp_path / "wild").mkdir()
-        pretrained(tmp_path / "wild", text, stores, learning_rate=500.0, clip=1e9)
-    assert not (tmp_path / "wild" / "ptpp2").exists()
+        bad = (("learning_rate", 500.0), ("clip", 1e9))
+        replace(work, optimiser=bad).pretrain(2.0)
+    assert not work.checkpoint(2.0).exists()
 
 
-def test_a_checkpoint_of_another_shape_is_refused(tmp_path, text, stores):
-    base = pretrained(tmp_path, text, stores)
-    other = run(context=16)
+def test_a_checkpoint_of_another_shape_is_refused(adapting):
     with pytest.raises(InputError, match="is not the configured"):
-        adapt(
-            other, 2.0, [0.5], [1.0], settings_for(OPTIMISER, other, 128), text,
-            checkpoint=base["checkpoint"], zero_shot=base["zero_shot"],
-            observations=tmp_path / "x.csv", costs=tmp_path / "y.csv", state=tmp_path / ".state",
-            finished=tmp_path / "finished",
-        )  # fmt: skip
+        adapt(replace(adapting, model=(("context", 16),)).adaptation())
 
 
 def test_the_device_is_the_cpu_where_there_is_no_gpu(monkeypatch):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from training_driver import ALPHABETS, BASE, open_text, texts_of
+from training_driver import ALPHABETS, BASE, text_files, texts_of
 
 from ptpp.text.store import open_store, write_store
 from ptpp.text.tokenizer import SEPARATOR_ID, load_tokenizer
-from ptpp.training.data import adaptation_shares
+from ptpp.training.data import Text, adaptation_shares
 
 CONTEXT = 32
 BATCH = 4
@@ -19,7 +19,7 @@ REPLAYS = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
 
 @pytest.fixture(scope="module")
 def text(training_stores):
-    return open_text(training_stores)
+    return Text.open(**text_files(training_stores))
 
 
 @pytest.fixture(scope="module")
