@@ -146,7 +146,7 @@ def test_text_read_more_than_four_times_is_warned_of(whole, adapting, caplog):
     with caplog.at_level(logging.INFO, logger="ptpp"):
         replace(adapting, code="edited").pretrain(1.0)
         few = [r for r in caplog.records if r.levelno == logging.WARNING]
-        adapt_to(replace(adapting, atpp=(6.0,)), 0)
+        adapt_to(replace(adapting, atpp=(9.0,)), 0)
     many = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert not few
     assert any("reads its fr text" in message and "train_tokens" in message for message in many)
