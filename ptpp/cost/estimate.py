@@ -180,7 +180,9 @@ def _pretraining(size: Mapping, shape: Shape, config: Mapping, device: Device) -
     return lines
 
 
-def _adaptation(size: Mapping, shape: Shape | ExternalSize, config: Mapping, device: Device) -> list[Line]:
+def _adaptation(
+    size: Mapping, shape: Shape | ExternalSize, config: Mapping, device: Device
+) -> list[Line]:
     """Every stage is adapted at every replay ratio, all ATPP off one trajectory."""
     section = config["adaptation"]
     count = shape.count(config["models"]["count"])

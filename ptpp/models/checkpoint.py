@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ptpp.errors import InputError, Unwritable
-from ptpp.jobs.files import read_json, atomic_directory, sha256
+from ptpp.jobs.files import atomic_directory, read_json, sha256
 from ptpp.models.sizes import ExternalSize, Shape
 from ptpp.models.weights import Weights, parameter_shapes
 from ptpp.text.tokenizer import separator_id

@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 
 from ptpp.errors import InputError
-from ptpp.jobs.files import link, read_json, atomic_directory, write_json
+from ptpp.jobs.files import atomic_directory, link, read_json, write_json
 from ptpp.models.backend import open_model
 from ptpp.models.checkpoint import SOURCE, TEXT, write_digests
 from ptpp.models.checkpoint import TOKENIZER_FILES as OURS
 from ptpp.models.external import CONFIGS, INDEX, TOKENIZER_FILES, fetch_model, model_files
 from ptpp.models.sizes import ExternalSize
-from ptpp.text.tokenizer import check_same_tokenizer, vocabulary_size, load_tokenizer
+from ptpp.text.tokenizer import check_same_tokenizer, load_tokenizer, vocabulary_size
 from ptpp.training.data import Text
 from ptpp.training.job import SINGLE, MeasureJob, Model, Process
 from ptpp.training.measurement import Cell, cost_row, held_out_losses, observation_rows, write_rows

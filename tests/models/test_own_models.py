@@ -19,11 +19,11 @@ from ptpp.models.sizes import Shape
 from ptpp.table.observations import read_observations
 from ptpp.text.store import open_store, write_store
 from ptpp.text.synthetic.documents import generate
-from ptpp.text.tokenizer import load_tokenizer, adopt_tokenizer
+from ptpp.text.tokenizer import adopt_tokenizer, load_tokenizer
 from ptpp.training.adoption import adopt_checkpoint, check_declarations, count_parameters
 from ptpp.training.data import Text
 from ptpp.training.job import AdaptJob, MeasureJob, Model, Runtime
-from ptpp.training.run import run_job
+from ptpp.training.run import launch_job
 
 LANGUAGES = {"en": "english", "fr": "french"}
 TEXT = {"target": "fr", "base": {"en": 1.0}, "evaluation_tokens": 1024}
@@ -99,7 +99,7 @@ def job(folder, out, what, stopping=lambda: False, processes=1, **changes):
             state=out / "state",
             finished=out / "finished",
         )
-    run_job(record, stopping)
+    launch_job(record, stopping)
 
 
 def test_parameters_are_counted_without_reading_weights(folder, tmp_path):

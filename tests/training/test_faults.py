@@ -31,7 +31,7 @@ from training_driver import (
 )
 
 from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
-from ptpp.jobs.files import remove_leftovers, atomic_file, atomic_directory
+from ptpp.jobs.files import atomic_directory, atomic_file, remove_leftovers
 from ptpp.models.checkpoint import load_checkpoint
 from ptpp.models.cpu import HandWritten
 from ptpp.text.store import open_store

@@ -23,7 +23,7 @@ from ptpp.models.checkpoint import load_checkpoint
 from ptpp.models.huggingface import Module, start_module
 from ptpp.models.sizes import Shape
 from ptpp.training.job import fingerprint, read_job, write_job
-from ptpp.training.run import raise_first_error, run_job
+from ptpp.training.run import launch_job, raise_first_error
 from ptpp.training.schedule import Settings
 
 SHAPE = Shape(width=16, depth=2, heads=2, context=12, vocab_size=40)
@@ -158,7 +158,7 @@ def test_two_processes_measure_what_one_does_and_leave_the_same_checkpoint(work,
     for jobs in (work, both):
         for each in (jobs.pretraining(1.0), jobs.adaptation()):
             job = Job(jobs.folder, Heartbeat(jobs.folder, "job"))
-            run_job(each, watched_by=job)
+            launch_job(each, watched_by=job)
             counts.append((job.tokens, job.flops))
     assert counts[:2] == counts[2:], "the job's own process learns what was trained, and on what"
     assert losses(both.zero_shot(1.0)) == pytest.approx(losses(work.zero_shot(1.0)), **ROUNDING)
@@ -191,7 +191,7 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(work, tmp_path, 
     # At ten times this rate rounding grows to 0.02 nats.
     calm = replace(work, stages=(10.0,), optimiser=(("learning_rate", 1e-3),))
     whole = replace(calm, folder=tmp_path / "whole")
-    run_job(whole.pretraining(10.0))
+    launch_job(whole.pretraining(10.0))
     stopped = replace(calm, folder=tmp_path / "stopped", save_every_s=0.05)
     state = stopped.pretrain_state(10.0) / "state.safetensors"
     caplog.set_level("INFO", "ptpp")
@@ -203,10 +203,10 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(work, tmp_path, 
             return state.exists() and state.stat().st_mtime_ns > before
 
         with pytest.raises(Interrupted, match="asked to stop; saved after") as stop:
-            run_job(replace(stopped, devices=devices).pretraining(10.0), saved_again)
+            launch_job(replace(stopped, devices=devices).pretraining(10.0), saved_again)
         positions += re.findall(r"saved after (\d+) sequences", str(stop.value))
         assert not stopped.trunk(10.0).exists()
-    run_job(stopped.pretraining(10.0))
+    launch_job(stopped.pretraining(10.0))
     resumed = re.findall(r"goes on from its saved state \((\d+) sequences\)", caplog.text)
     assert resumed == positions
     assert int(positions[0]) < int(positions[1])
@@ -219,7 +219,7 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(work, tmp_path, 
 def test_an_error_in_a_process_is_told_in_its_one_line(work):
     wild = replace(work, devices=2, optimiser=(("learning_rate", 1e30),))
     with pytest.raises(Diverged, match=r"^w8 pre-training to PTPP 1: loss is \S+ after \d+ tok"):
-        run_job(wild.pretraining(1.0))
+        launch_job(wild.pretraining(1.0))
     assert not work.checkpoint(1.0).exists()
 
 
@@ -248,8 +248,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from ptpp.training.job import read_job
-from ptpp.training.run import raise_first_error, run_job
-run_job(read_job(Path(sys.argv[1])))
+from ptpp.training.run import raise_first_error, launch_job
+launch_job(read_job(Path(sys.argv[1])))
 """
 
 
