@@ -9,7 +9,7 @@ localrules:
 
 # One job a law, since a process takes as long to start as a fit with its refits and profiles.
 rule fit:
-    """Fit one target law under every protocol, with bootstrap draws and profiles."""
+    """Fit one law under every protocol, with bootstrap draws and profiles."""
     input:
         observations=f"{RESULTS}/observations.csv",
         anchors=f"{RESULTS}/anchors.csv",
@@ -21,20 +21,12 @@ rule fit:
     benchmark:
         f"{RESULTS}/benchmarks/fits/{{law}}.tsv"
     wildcard_constraints:
-        law=one_of(EXPERIMENT.target_laws),
+        law=one_of(TARGET_LAWS),
     priority: 20
     conda:
         "../envs/ptpp.yaml"
     params:
-        law="{law}",
-        domains=[TARGET],
-        protocols=PROTOCOLS,
-        held_out=HELD_OUT,
-        settings=fit_settings(),
-        resampling=bootstrap_settings(),
-        code=code_digest(
-            "ptpp.laws.experiment", "ptpp.laws.uncertainty", "ptpp.laws.identifiability"
-        ),
+        **fit_params("{law}", [TARGET]),
     script:
         "../scripts/fit.py"
 
@@ -52,15 +44,7 @@ if "forgetting" in LAWS:
         benchmark:
             f"{RESULTS}/benchmarks/fits/forgetting.tsv"
         params:
-            law="forgetting",
-            domains=BASE_DOMAINS,
-            protocols=PROTOCOLS,
-            held_out=HELD_OUT,
-            settings=fit_settings(),
-            resampling=bootstrap_settings(),
-            code=code_digest(
-                "ptpp.laws.experiment", "ptpp.laws.uncertainty", "ptpp.laws.identifiability"
-            ),
+            **fit_params("forgetting", BASE_DOMAINS),
 
 
 rule law_tables:

@@ -2,27 +2,32 @@
 
 from pathlib import Path
 
-import pandas as pd
-
-from ptpp.jobs.job import run_job
+from ptpp.jobs.job import log, run_job
 
 with run_job(snakemake.log[0]):
-    from ptpp.laws import FittedLaw
-    from ptpp.planning import PlanRequest, forgetting_fits, surface
-    from ptpp.report import figures
+    import pandas as pd
 
-    headline = snakemake.params.headline
-    request = PlanRequest.of(snakemake.params.request)
-    target, *others = [FittedLaw.load(path) for path in snakemake.input.fits]
+    from ptpp.laws import FittedLaw
+    from ptpp.laws.base_loss import BaseLosses
+    from ptpp.planning import PlanRequest, find_base_loss, forgetting_fits, surface
+    from ptpp.report import figures
+    from ptpp.table.observations import read_observations
+
+    source, params = snakemake.input, snakemake.params
+    law, protocol = (params.headline[key] for key in ("law", "protocol"))
+    target, *others = [FittedLaw.load(path) for path in source.fits]
+    request = PlanRequest.of(params.request)
+    if "base_loss" in target.law.inputs:
+        observations = read_observations(source.observations)
+        base_losses = BaseLosses.of(observations, target.record.domain)
+        request = find_base_loss(request, [target], base_losses)
     chosen, robust = (
-        pd.read_csv(path)
-        .set_index(["law", "protocol"])
-        .loc[(headline["law"], headline["protocol"])]
-        for path in (snakemake.input.plan, snakemake.input.robust)
+        pd.read_csv(path).set_index(["law", "protocol"]).loc[(law, protocol)]
+        for path in (source.plan, source.robust)
     )
     limits = {"target_loss": chosen["target_loss_limit"]}
     limits |= {f"forgetting_{domain}": most for domain, most in request.forgetting_limits.items()}
-    grid = surface(request, target, forgetting_fits(others, headline["protocol"]))
-    figures.save(
-        figures.plan(grid, chosen, limits, robust), Path(snakemake.output.plan).with_suffix("")
-    )
+    grid = surface(request, target, forgetting_fits(others, protocol))
+    figure = figures.plan(grid, chosen, limits, robust)
+    figures.save(figure, Path(snakemake.output.plan).with_suffix(""))
+    log.info("figure plan: %s, %s", law, protocol)

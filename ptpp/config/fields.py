@@ -12,7 +12,6 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 
 class Section(BaseModel):
@@ -33,23 +32,23 @@ class Section(BaseModel):
         if isinstance(value, dict) and cls.model_config["extra"] == "forbid":
             for key in value:
                 if key not in cls.model_fields:
-                    raise unknown_key(key, list(cls.model_fields))
+                    raise UnknownKey(key, list(cls.model_fields))
         return value
 
 
-def unknown_key(key: str, known: list[str]) -> PydanticCustomError:
-    """The error for a key that a section does not have."""
-    near = get_close_matches(str(key), known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"accepted: {', '.join(known)}"
-    # Doubled braces, since pydantic takes the message for a template.
-    message = f"unknown key {key!r}; {hint}".replace("{", "{{").replace("}", "}}")
-    return PydanticCustomError("unknown_key", message)
+class UnknownKey(ValueError):
+    """A key that a section does not have."""
+
+    def __init__(self, key: str, known: list[str]):
+        near = get_close_matches(str(key), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"accepted: {', '.join(known)}"
+        super().__init__(f"unknown key {key!r}; {hint}")
 
 
 def _require_distinct(values: list) -> list:
     """Refuse a list that holds an entry twice."""
     if any(value in values[:place] for place, value in enumerate(values)):
-        raise PydanticCustomError("repeated", "holds an entry twice")
+        raise ValueError(f"found {values!r}; holds an entry twice")
     return values
 
 

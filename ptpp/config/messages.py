@@ -1,8 +1,11 @@
 """A configuration's errors of form, in one line each: key, what was found, what is accepted."""
 
+import re
 from typing import Any
 
 from pydantic import ValidationError
+
+from ptpp.config.fields import UnknownKey
 
 _EXPECTED = {
     "string_type": "text",
@@ -29,7 +32,7 @@ _LIMITS = {
 def describe_error(error: ValidationError) -> str:
     """The most telling of several errors: an unknown key first, then the first in order."""
     errors = error.errors(include_url=False)
-    unknown = [one for one in errors if one["type"] == "unknown_key"]
+    unknown = [one for one in errors if isinstance(one.get("ctx", {}).get("error"), UnknownKey)]
     return _describe([*unknown, *errors][0])
 
 
@@ -43,9 +46,12 @@ def _describe(error: Any) -> str:
     ]
     if kind == "missing":
         return f"config: {_place(path[:-1])}: key {path[-1]!r} is missing"
-    if kind in ("unknown_key", "repeated", "source"):
-        found = "" if kind != "repeated" else f"found {value!r}; "
-        return f"config: {_place(path)}: {found}{error['msg']}"
+    if kind == "value_error":
+        return f"config: {_place(path)}: {context['error']}"
+    if kind == "union_tag_invalid":  # only languages, by their source
+        path, value = [*path, "source"], value.get("source", "nothing")
+        context = {"expected": re.sub("[()]", "", context["expected_tags"])}
+        kind = "literal_error"
     if kind == "literal_error":
         accepted = context["expected"].replace("'", "").replace(" or ", ", ")
         expected = f"accepted: {accepted}"

@@ -1,1 +1,1 @@
-"""What an experiment takes: estimated before, measured after."""
+"""The cost of an experiment: estimated before, measured after."""

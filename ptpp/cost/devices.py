@@ -15,8 +15,8 @@ class Device:
     """Seconds of a token are `seconds_per_token` + FLOPs / (`peak` x `utilisation`).
 
     peak: FLOP/s of dense matrix products in the type that training multiplies in (float32 on a CPU,
-    bfloat16 on a GPU). utilisation: share of it that is reached. seconds_per_token: what takes time
-    without being arithmetic, for shapes as small as those of the default scale. [ours]
+    bfloat16 on a GPU). utilisation: the share of it that training reaches. seconds_per_token: time
+    that is not arithmetic, for shapes as small as those of the default scale. [ours]
     """
 
     peak: float
@@ -38,16 +38,16 @@ def step_flops_per_token(shape: Shape | Given) -> float:
     """6 N + 12 depth x width x context: attention counted, causal or not, where the shape is known.
 
     The convention of Chowdhery et al. 2022 (PaLM, arXiv 2204.02311, appendix B), in which
-    utilisations are usually told.
+    utilisations are usually reported.
     """
     return 6.0 * shape.n_params + shape.attention_flops_per_token
 
 
-# Peaks of GPUs: NVIDIA's data sheets, bfloat16, halved where those count sparsity. Nothing was
-# measured by us on a GPU: 0.4 is an assumption, what good code reaches on large models.
+# Peaks of GPUs: NVIDIA's data sheets, bfloat16, halved where those count sparsity. We measured
+# nothing on a GPU: 0.4 is an assumption, what good code reaches on large models.
 _SHEET = "NVIDIA data sheet, bfloat16; utilisation assumed"
 DEVICES = {
-    # Peak: docs/performance.md. The other two: `calibrated` on benchmarks/laptop.costs.csv.
+    # Peak: docs/performance.md. The other two: `calibrate_device` on benchmarks/laptop.costs.csv.
     "zen5_core": Device(259e9, 0.753, 2.76e-6, "one core of an AMD EPYC, Zen 5; measured"),
     "a100": Device(312e12, 0.4, 0.0, _SHEET),
     "h100": Device(989e12, 0.4, 0.0, f"SXM, {_SHEET}"),
@@ -68,11 +68,11 @@ def device_of(section: Mapping) -> Device:
 
 
 def calibrate_device(costs: pd.DataFrame, config: Mapping, peak: float) -> Device:
-    """The device on which the pre-training runs of `costs` took the seconds they did.
+    """The device that explains the seconds of the pre-training runs in `costs`.
 
     `costs` is a finished `costs.csv` of the scale `config`. Least squares of relative errors, a
-    point per size: its tokens per second over all stages. Two trained sizes at least. Adaptation
-    runs are left out, so that they can check the result.
+    point per size: its tokens per second over all stages. Adaptation runs are left out, so that
+    they can check the result. Raises InputError for fewer than two trained sizes.
     """
     models = config["models"]
     rows = []

@@ -1,4 +1,4 @@
-"""What an experiment will take, from its configuration alone: tokens, FLOPs, time, disk, jobs."""
+"""The cost of an experiment, from its configuration: tokens, FLOPs, time, disk, jobs."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import pandas as pd
 from ptpp.cost.devices import Device, device_of
 from ptpp.errors import InputError
 from ptpp.models.sizes import Given, Shape, shape_of, training_flops
-from ptpp.report.tables import to_text
+from ptpp.report.tables import round_value, to_text
 from ptpp.training.schedule import Milestone, Settings, sequences_trained
 
 CHECKPOINT_BYTES = 4  # per parameter: float32 weights
@@ -27,7 +27,7 @@ class Line:
     jobs: int
     runs: int
     tokens: int
-    unshared_tokens: int  # had every stage, or every ATPP, been a run of its own
+    unshared_tokens: int  # if every stage, or every ATPP, were a separate run
     flops: float
     device_hours: float
     devices: int | None  # that one job trains on
@@ -41,18 +41,19 @@ def cost_estimate(config: Mapping) -> pd.DataFrame:
     `config` is a checked configuration. Returns the columns of `Line` and saved, the share of
     unshared_tokens that shared trunks spare. flops are 6 N D as in `costs.csv`; device_hours are
     hours of one device by `ptpp.cost.devices`, evaluation included, starts of processes not;
-    longest_job_hours are by the clock, `devices` at once taken to be as many times as fast as one;
-    disk_gb (1e9 bytes) is what stays. Checkpoints of the user's own are stages without training,
-    and their N is as declared. Raises InputError when the configuration trains nothing.
+    longest_job_hours are by the clock, n devices taken to be n times as fast as one; disk_gb (1e9
+    bytes) is what stays. External checkpoints are stages without training, their N is the declared
+    one. Raises InputError when the configuration trains nothing.
     """
     if config["observations"] is not None:
-        raise InputError("observations: a finished table is given, so nothing is trained")
+        raise InputError("observations: this is a finished table, so nothing is trained")
     device = device_of(config["cost"])
     shapes = [_shape(size, config) for size in config["models"]["sizes"]]
     sizes = list(zip(config["models"]["sizes"], shapes, strict=True))
-    trained, given = ([one for one in sizes if _is_external(one[0]) is own] for own in (False, True))
+    trained = [one for one in sizes if not _is_external(one[0])]
+    external = [one for one in sizes if _is_external(one[0])]
     pretraining = [line for one in trained for line in _pretraining(*one, config, device)]
-    adoption = [line for one in given for line in _adoption(*one, config, device)]
+    adoption = [line for one in external for line in _adoption(*one, config, device)]
     adaptation = [line for one in sizes for line in _adaptation(*one, config, device)]
     text = _text(config)
     lines = [
@@ -74,7 +75,7 @@ def cost_estimate(config: Mapping) -> pd.DataFrame:
 
 
 def estimate_text(table: pd.DataFrame, section: Mapping) -> str:
-    """What `snakemake cost` prints: the table of `cost_estimate`, the device, the saving.
+    """The text of `snakemake cost`: the table of `cost_estimate`, the device, the saving.
 
     `section` is the config's `cost`.
     """
@@ -90,23 +91,19 @@ def estimate_text(table: pd.DataFrame, section: Mapping) -> str:
         to_text(table.drop(columns="unshared_tokens").astype({"tokens": float}))
         + f"\nDevice {section['device']}: {device.peak:.4g} FLOP/s x {device.utilisation:g}, and "
         f"{device.seconds_per_token:g} s a token ({device.source}).\n"
-        f"In all {_four(total.device_hours)} {unit}-hours. The longest job, {longest['what']} of "
-        f"{longest['size']} {way} PTPP {longest['ptpp']}, takes\n"
-        f"{_four(longest.longest_job_hours)} hours{several}; "
+        f"In all {round_value(total.device_hours)} {unit}-hours. "
+        f"The longest job, {longest['what']} of {longest['size']} {way} PTPP {longest['ptpp']}, "
+        f"takes\n"
+        f"{round_value(longest.longest_job_hours)} hours{several}; "
         "a model's stages wait for each other.\n"
         + evenly
         * bool((trains["devices"] > 1).any())
-        + f"Shared trunks spare {_spared(saved)}.\n"
+        + f"Shared trunks spare {_describe_saving(saved)}.\n"
         "Jobs train or prepare text; hours leave out text, fits and the start of processes.\n"
     )
 
 
-def _four(number: float) -> str:
-    """Four significant digits, as in the table."""
-    return f"{float(f'{number:.4g}'):g}"
-
-
-def _spared(saved: pd.Series) -> str:
+def _describe_saving(saved: pd.Series) -> str:
     adapted = f"{saved['adaptation']:.0f} % of"
     if "pre-training" not in saved:
         return f"{adapted} the tokens of adaptation (against a run per ATPP)"
@@ -147,7 +144,7 @@ def _text(config: Mapping) -> Line:
 
 
 def _adoption(size: Mapping, shape: Given, config: Mapping, device: Device) -> list[Line]:
-    """Checkpoints of the user's own are measured, and linked or copied."""
+    """External checkpoints are measured, and linked or copied."""
     return [
         _line(
             *("adoption", ptpp, size, shape.n_params, shape, device),
@@ -163,7 +160,7 @@ def _adoption(size: Mapping, shape: Given, config: Mapping, device: Device) -> l
 
 
 def _pretraining(size: Mapping, shape: Shape, config: Mapping, device: Device) -> list[Line]:
-    """Each stage goes on from the trunk of the stage before it, as `pretrain_stage` does."""
+    """Each stage continues the trunk of the stage before it, as `pretrain_stage` does."""
     count = shape.count(config["models"]["count"])
     settings = _settings(config["pretraining"], config, size, count, shape.context)
     start, lines = 0, []

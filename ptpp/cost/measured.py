@@ -1,4 +1,4 @@
-"""What the sweep took: tokens, FLOPs and time, by size and kind of run."""
+"""The measured cost of a sweep: tokens, FLOPs and time, by size and kind of run."""
 
 import pandas as pd
 
@@ -18,11 +18,11 @@ COLUMNS = (
 def cost_summary(costs: pd.DataFrame) -> pd.DataFrame:
     """Sums over runs, a row per size and kind of run, and the total last.
 
-    `costs` has the columns `COLUMNS`, a row per run; a run named with a replay ratio is a CPT
-    trajectory, one named "adopted" a checkpoint of the user's own that was measured, another one a
-    pre-training stage. Returns columns size, kind, runs, tokens, flops (6 N D, branches included),
-    device_hours, share_of_flops, tokens_per_second (of one device) and
-    peak_memory_mib (the largest).
+    `costs` has the columns `COLUMNS`, a row per run: a run named with a replay ratio is a CPT
+    trajectory, one named "adopted" an external checkpoint, any other a pre-training stage. Tokens
+    and seconds of a resumed run are those of all its starts. Returns columns size, kind, runs,
+    tokens, flops (6 N D, branches included), share_of_flops, device_hours, tokens_per_second (of
+    one device) and peak_memory_mib (the largest).
     """
     kind = costs["run"].map(_kind)
     rows = [

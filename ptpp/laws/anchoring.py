@@ -80,13 +80,13 @@ def anchor_sweep(
     total = len(_cells(request.grid, measured_cells(of_domain, held_out)))
     counts = sorted({count for count in request.counts if count <= total})
     tables = [(law, law_rows(observations, law, domain)) for law in map(find_law, laws)]
-    chosen = [
+    choices = [
         _choose_cells(law, table, held_out, request, max(counts, default=0))
         for law, table in tables
     ]
-    taken = {cell for of_law in chosen for _, _, cells in of_law for cell in cells}
+    taken = {cell for of_law in choices for _, _, cells in of_law for cell in cells}
     results = []
-    for (law, table), of_law in zip(tables, chosen, strict=True):
+    for (law, table), of_law in zip(tables, choices, strict=True):
         scored = table[is_stage(table, held_out) & ~is_anchor(table, taken, held_out)]
         if scored.empty:
             raise InputError(
@@ -185,14 +185,14 @@ def _choose_cells(
     law: Law, table: pd.DataFrame, held_out: float, request: SweepRequest, most: int
 ) -> list[tuple[str, int, list[Cell]]]:
     """(choice, repeat, cells in the order in which they are taken)."""
-    found, grid, seed = [], request.grid, request.seed
+    choices, grid, seed = [], request.grid, request.seed
     measured = measured_cells(table, held_out)
     for choice in request.choices:
         if choice == "spread":
             axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
-            found.append((choice, 0, choose_anchors(*axes, most, seed, measured)))
+            choices.append((choice, 0, choose_anchors(*axes, most, seed, measured)))
         elif choice == "random":
-            found += [
+            choices += [
                 (choice, i, random_cells(grid, most, seed + i, measured))
                 for i in range(request.repeats)
             ]
@@ -201,8 +201,8 @@ def _choose_cells(
             fitted = fit(law, early_to_late(table, held_out).fit, request.settings)
             candidates = candidates.reset_index(drop=True)
             cells = v_optimal_cells(fitted, candidates, request.targets, most)
-            found.append((choice, 0, cells))
-    return found
+            choices.append((choice, 0, cells))
+    return choices
 
 
 def _score_fit(law: Law, part: pd.DataFrame, scored: pd.DataFrame, settings: FitSettings) -> dict:

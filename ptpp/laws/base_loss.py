@@ -69,8 +69,8 @@ class BaseLosses:
 
 def measured_domains(observations: pd.DataFrame, target: str) -> list[str]:
     """The domains other than `target` that have zero-shot rows."""
-    found = observations[is_zero_shot(observations)]["domain"].unique()
-    return sorted(domain for domain in found if domain != target)
+    domains = observations[is_zero_shot(observations)]["domain"].unique()
+    return sorted(domain for domain in domains if domain != target)
 
 
 def base_losses(observations: pd.DataFrame, domains: Sequence[str]) -> pd.DataFrame:

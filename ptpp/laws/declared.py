@@ -141,7 +141,7 @@ def declared_law(value: object, source: str) -> Law:
         inputs=tuple(dict.fromkeys(INPUT_NAMES[name][0] for name in used)),
         centred=tuple(dict.fromkeys(INPUT_NAMES[n][0] for n in used if INPUT_NAMES[n][1])),
         parameters=parameters,
-        formula=lambda p, x: _evaluated(tree, p, x),
+        formula=lambda p, x: _evaluate(tree, p, x),
         declaration=_plain(value),
     )
 
@@ -168,8 +168,8 @@ def _parameter(name: object, bounds: object, amplitudes: Mapping, source: str) -
     for key in ("low", "high"):
         number = bounds.get(key)
         if not isinstance(number, int | float) or isinstance(number, bool):
-            found = "no" if number is None else repr(number)
-            raise InputError(f"{where}: {found} bound {key!r}; accepted is a finite number")
+            value = "no" if number is None else repr(number)
+            raise InputError(f"{where}: {value} bound {key!r}; accepted is a finite number")
         if not abs(number) < 1e300:
             raise InputError(f"{where}: {key} is {number:.3g}; accepted is a finite number")
     low, high = float(bounds["low"]), float(bounds["high"])
@@ -239,17 +239,17 @@ def _check_inputs(stated: object, used: list[str], source: str) -> None:
         )
 
 
-def _evaluated(node: ast.expr, p: SimpleNamespace, x: Point) -> Operand:
+def _evaluate(node: ast.expr, p: SimpleNamespace, x: Point) -> Operand:
     """The value of a checked tree at parameters and inputs."""
     match node:
         case ast.BinOp():
-            left, right = _evaluated(node.left, p, x), _evaluated(node.right, p, x)
+            left, right = _evaluate(node.left, p, x), _evaluate(node.right, p, x)
             return _OPERATORS[type(node.op)](left, right)
         case ast.UnaryOp():
-            operand = _evaluated(node.operand, p, x)
+            operand = _evaluate(node.operand, p, x)
             return -operand if isinstance(node.op, ast.USub) else operand
         case ast.Call():
-            return FUNCTIONS[node.func.id](_evaluated(node.args[0], p, x))
+            return FUNCTIONS[node.func.id](_evaluate(node.args[0], p, x))
         case ast.Constant():
             return np.array([float(node.value)])
     if node.id in INPUT_NAMES:
@@ -265,7 +265,7 @@ def _amplitudes(tree: ast.expr, parameters: set[str]) -> dict[str, str]:
     only as a factor of products, always alike, and no product has two of them.
     """
     counts = {name: names_in(tree).count(name) for name in parameters}
-    found: dict[str, list[str]] = {}
+    kinds_by_name: dict[str, list[str]] = {}
     for term in _terms(tree):
         factors = [(f.id, "linear") for f in _factors(term) if isinstance(f, ast.Name)]
         factors += [
@@ -279,10 +279,10 @@ def _amplitudes(tree: ast.expr, parameters: set[str]) -> dict[str, str]:
         ]
         candidates = [(name, kind) for name, kind in factors if name in parameters]
         for name, kind in candidates[:1]:
-            found.setdefault(name, []).append(kind)
+            kinds_by_name.setdefault(name, []).append(kind)
     return {
         name: kinds[0]
-        for name, kinds in found.items()
+        for name, kinds in kinds_by_name.items()
         if len(kinds) == counts[name] and len(set(kinds)) == 1
     }
 

@@ -85,9 +85,9 @@ def predictions(
         cells = experiment.split_of(one)
         roles = ["fit"] * len(cells.fit) + ["held_out"] * len(cells.held_out)
         rows = pd.concat([cells.fit, cells.held_out], ignore_index=True)
-        found = one.predict(rows, level).rename(columns={"loss": "predicted"})
-        table = rows.assign(**one.label, role=roles, observed=rows["loss"], **found)
-        columns = [*PREDICTION_COLUMNS, *(name for name in ("low", "high") if name in found)]
+        predicted = one.predict(rows, level).rename(columns={"loss": "predicted"})
+        table = rows.assign(**one.label, role=roles, observed=rows["loss"], **predicted)
+        columns = [*PREDICTION_COLUMNS, *(name for name in ("low", "high") if name in predicted)]
         parts.append(table[columns])
     return pd.concat(parts, ignore_index=True)
 

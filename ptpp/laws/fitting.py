@@ -73,8 +73,8 @@ def fit(
 def _fit(
     law: Law, frame: pd.DataFrame, settings: FitSettings, protocol: str, domain: str
 ) -> FittedLaw:
-    problem = _problem(law, frame, settings.delta)
-    starts = _starts(problem, settings)
+    problem = pose_problem(law, frame, settings.delta)
+    starts = draw_starts(problem, settings)
     solution = _solve(problem, starts, settings)
     if settings.robust_scale:
         settings = replace(settings, delta=_robust_delta(problem, solution))
@@ -112,7 +112,8 @@ def _fit(
     return FittedLaw(record, frame, law=law)
 
 
-def _problem(law: Law, frame: pd.DataFrame, delta: float) -> Problem:
+def pose_problem(law: Law, frame: pd.DataFrame, delta: float) -> Problem:
+    """The law on the rows of `frame`, with its free parameters and reference; see `fit`."""
     if not len(frame):
         raise InputError(f"law {law.name}: no rows to fit; at least one per free parameter")
     loss, inputs = observed_loss(law, frame), law_inputs(law, frame)
@@ -123,7 +124,10 @@ def _problem(law: Law, frame: pd.DataFrame, delta: float) -> Problem:
             "add rows, or take a law with fewer"
         )
     _check_spread(law, inputs)
-    middle = [_inside(p, 0.5) if p.fixed is None else p.to_solver(p.fixed) for p in law.parameters]
+    middle = [
+        _place_between_bounds(p, 0.5) if p.fixed is None else p.to_solver(p.fixed)
+        for p in law.parameters
+    ]
     return Problem(
         law=law,
         inputs=inputs,
@@ -167,13 +171,13 @@ def _is_free(parameter: Parameter, inputs: Mapping[str, NDArray]) -> bool:
     return bool(inputs[name].min() <= limit + 1e-9)
 
 
-def _inside(parameter: Parameter, position: float) -> float:
+def _place_between_bounds(parameter: Parameter, position: float) -> float:
     """The solver's value at a position 0..1 between the bounds."""
     low, high = parameter.to_solver(parameter.low), parameter.to_solver(parameter.high)
     return low + (high - low) * position
 
 
-def _starts(problem: Problem, settings: FitSettings) -> NDArray:
+def draw_starts(problem: Problem, settings: FitSettings) -> NDArray:
     """Free parameters (starts, f) at which the solver begins, each strictly within the bounds.
 
     Where no parameter is an amplitude, more are drawn and the best of them are taken.
@@ -190,7 +194,7 @@ def _starts(problem: Problem, settings: FitSettings) -> NDArray:
         if number:
             for j, parameter in enumerate(parameters):
                 if problem.free[j]:
-                    theta[j] = _inside(parameter, generator.uniform())
+                    theta[j] = _place_between_bounds(parameter, generator.uniform())
         if amplitudes:
             theta = _with_amplitudes(problem, theta, amplitudes)
         starts.append(np.clip(theta[problem.free], low + margin, high - margin))

@@ -20,7 +20,7 @@ from scipy.special import erf, gammaincinv
 from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.law import Parameter
 from ptpp.laws.problem import Problem
-from ptpp.laws.uncertainty import refits, run_numbers, unidentified
+from ptpp.laws.uncertainty import find_unidentified, refits, run_numbers
 from ptpp.table.kinds import target_rows
 
 # Deviance at the ends of a 90 % interval: the quantile of chi squared with one degree of freedom.
@@ -83,7 +83,7 @@ def profile(fitted: FittedLaw) -> pd.DataFrame:
 
 def verdicts(fitted: FittedLaw, profiles: pd.DataFrame) -> list[Verdict]:
     """One `Verdict` per fitted parameter, from the `profile` of the same fit."""
-    hopeless = {p.name: p.needs for p in unidentified(fitted.problem)}
+    hopeless = {p.name: p.needs for p in find_unidentified(fitted.problem)}
     parameters = dict(zip(fitted.law.names, fitted.law.parameters, strict=True))
     return [
         _verdict(fitted, parameters[name], line, hopeless.get(name))

@@ -145,8 +145,8 @@ class Law:
         shape = (*theta.shape[:-1], rows)
         value = np.broadcast_to(value_of(result), shape)
         slopes = np.zeros((*shape[:-1], len(wanted), rows), dtype=value.dtype)
-        found = result.slopes if isinstance(result, Dual) else {}
+        known = result.slopes if isinstance(result, Dual) else {}
         for k, j in enumerate(wanted):
-            if j in found:
-                slopes[..., k, :] = found[j]
+            if j in known:
+                slopes[..., k, :] = known[j]
         return value, slopes

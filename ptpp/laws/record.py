@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
-from ptpp.jobs.files import read_json, atomic_file, write_json
+from ptpp.jobs.files import atomic_file, read_json, write_json
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def minimise(
     """
     x = np.clip(np.asarray(start, dtype=float), low, high)
     low, high = (np.broadcast_to(end, x.shape) for end in (low, high))
-    f, g, newton, reweighted, zero = _evaluated(residuals, x, delta, weights, np.arange(len(x)))
+    f, g, newton, reweighted, zero = _evaluate(residuals, x, delta, weights, np.arange(len(x)))
     t = np.ones(len(x))
     done = ~np.isfinite(f)
     converged = np.zeros(len(x), dtype=bool)
@@ -85,7 +85,7 @@ def minimise(
                 *(low[active], high[active]),
             )
         trial = np.clip(x[active] + step, low[active], high[active])
-        new = _evaluated(residuals, trial, delta, weights, active)
+        new = _evaluate(residuals, trial, delta, weights, active)
         gained = f[active] - new[0]
         rounding = zero[active] + 1e-14 * f[active]
         ratio = np.where(foreseen > 0, gained / np.maximum(foreseen, 1e-300), -1.0)
@@ -105,7 +105,7 @@ def minimise(
     return Solution(x, f, converged, used)
 
 
-def _evaluated(
+def _evaluate(
     residuals: Residuals, x: NDArray, delta: float, weights: NDArray | None, which: NDArray
 ) -> tuple[NDArray, ...]:
     """Objective, gradient, both Hessians and the objective of rounding errors, in chunks."""

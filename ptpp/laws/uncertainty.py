@@ -121,7 +121,7 @@ def run_numbers(frame: pd.DataFrame) -> NDArray:
     return frame.groupby(columns, sort=True).ngroup().to_numpy()
 
 
-def unidentified(problem: Problem) -> list[Parameter]:
+def find_unidentified(problem: Problem) -> list[Parameter]:
     """Free parameters for which the rows have too few values of an input, whatever the losses."""
     return [
         p
@@ -133,7 +133,7 @@ def unidentified(problem: Problem) -> list[Parameter]:
 def _parameters_to_draw(problem: Problem) -> list[Parameter]:
     """One parameter per input with too few values: given that one, the rows can tell the others."""
     chosen: dict[str, Parameter] = {}
-    for parameter in unidentified(problem):
+    for parameter in find_unidentified(problem):
         before = chosen.get(parameter.needs[0])
         if before is None or before.band is None:
             chosen[parameter.needs[0]] = parameter
@@ -156,7 +156,7 @@ def band_refits(problem: Problem) -> tuple[str, NDArray, NDArray]:
     ("", no values, no refits) where every banded parameter is identified. Refits go outward from
     the value nearest to the fit's own, each from its neighbour.
     """
-    parameter = next((p for p in unidentified(problem) if p.band is not None), None)
+    parameter = next((p for p in find_unidentified(problem) if p.band is not None), None)
     if parameter is None:
         return "", np.empty(0), np.empty((0, len(problem.theta)))
     j = problem.law.names.index(parameter.name)

@@ -83,7 +83,9 @@ def by_transfer(plan: Mapping, transfer: FittedLaw) -> BreakEven:
     places = [transfer.law.names.index(name) for name in ("tau", "pi")]
     drawn = None if transfer.draws is None else tokens(*transfer.draws.params[:, places].T)
     needed = tokens(record.params["tau"], record.params["pi"])
-    return _compare(plan, "transfer", record.law, needed, drawn, _outside(plan, transfer, needed))
+    return _compare(
+        plan, "transfer", record.law, needed, drawn, _extrapolated_inputs(plan, transfer, needed)
+    )
 
 
 def by_measurement(plan: Mapping, scratch: FittedLaw) -> BreakEven:
@@ -102,7 +104,9 @@ def by_measurement(plan: Mapping, scratch: FittedLaw) -> BreakEven:
     drawn = None
     if scratch.draws is not None:
         drawn = _tokens_for(plan, scratch, scratch.draws.params)
-    return _compare(plan, "measured", law.name, needed, drawn, _outside(plan, scratch, needed))
+    return _compare(
+        plan, "measured", law.name, needed, drawn, _extrapolated_inputs(plan, scratch, needed)
+    )
 
 
 def break_even_table(
@@ -200,7 +204,7 @@ def _compare(
     )
 
 
-def _outside(plan: Mapping, fitted: FittedLaw, tokens: float) -> list[str]:
+def _extrapolated_inputs(plan: Mapping, fitted: FittedLaw, tokens: float) -> list[str]:
     """Inputs of the run from scratch that leave the fitted rows' range."""
     row = {
         "n_params": plan["n_params"],

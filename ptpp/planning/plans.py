@@ -98,13 +98,13 @@ class LawPlans:
     def relaxations(self) -> dict[str, list["Relaxation"]]:
         """What would make the infeasible ones of the two feasible: by "point" or "robust"."""
         arguments = self.request, self.target, self.forgetting
-        found = {}
+        result = {}
         for kind, plan in (("point", self.point), ("robust", self.robust)):
             if not plan.feasible:
                 robust = kind == "robust"
                 lowest = self.lowest if robust else None
-                found[kind] = relaxations(*arguments, robust=robust, goal=plan.goal, lowest=lowest)
-        return found
+                result[kind] = relaxations(*arguments, robust=robust, goal=plan.goal, lowest=lowest)
+        return result
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,8 @@ def make_plan(
     forecast, mesh = Forecast.of(request, target, forgetting), Mesh(points=resolution)
     _check_falling(forecast)
     limit = _target_limit(forecast, mesh, goal)
-    found = _best(forecast, limit, mesh, goal)
-    return _plan(forecast, limit, found, goal, None)
+    best = _best(forecast, limit, mesh, goal)
+    return _plan(forecast, limit, best, goal, None)
 
 
 def make_robust_plan(
@@ -183,9 +183,9 @@ def make_robust_plan(
     point = Forecast.of(request, target, forgetting)
     _check_falling(point)
     limits = _target_limit(forecast, mesh, goal, lowest)
-    found = _best(forecast, limits, mesh, goal, request.confidence)
+    best = _best(forecast, limits, mesh, goal, request.confidence)
     limit = limits if request.target_loss is not None else _target_limit(point, Mesh(), goal)
-    plan = _judge(_plan(point, limit, found, goal, request.confidence), forecast, limits)
+    plan = _judge(_plan(point, limit, best, goal, request.confidence), forecast, limits)
     missed = tuple(name for name, share in plan.missed.items() if share > 0)
     return replace(plan, binding=(*missed, *plan.binding))
 
@@ -246,7 +246,7 @@ def relaxations(
         forecast = Forecast.of(request, target, forgetting)
         mesh, confidence = mesh or Mesh(), None
     limit = _target_limit(forecast, mesh, goal, lowest)
-    found = []
+    result = []
     for name in forecast.names:
         if name == "target_loss" and goal == "least_loss":
             continue
@@ -257,16 +257,16 @@ def relaxations(
             asked = request.target_within if within else request.target_loss
         else:
             asked = request.forgetting_limits[name.removeprefix("forgetting_")]
-        found.append(Relaxation(name, asked, asked + more))
+        result.append(Relaxation(name, asked, asked + more))
     name = request.atpp_limit_name
     free = _with_atpp_limit(request, _RELAXED_ATPP * request.atpp_limit)
     best = _best(replace(forecast, request=free), limit, mesh, goal, confidence, least_atpp=True)
     atpp = float(np.exp(best.log_atpp[0])) if best.allowed[0] else np.nan
     if name == "max_flops":
-        found.append(Relaxation(name, request.max_flops, request.flops(atpp)))
+        result.append(Relaxation(name, request.max_flops, request.flops(atpp)))
     else:
-        found.append(Relaxation(name, request.max_atpp, atpp))
-    return found
+        result.append(Relaxation(name, request.max_atpp, atpp))
+    return result
 
 
 def least_losses(
@@ -385,15 +385,15 @@ def _with_atpp_limit(request: PlanRequest, atpp: float) -> PlanRequest:
 
 
 def _plan(
-    point: Forecast, limit: NDArray, found: Optimum, goal: str, confidence: float | None
+    point: Forecast, limit: NDArray, best: Optimum, goal: str, confidence: float | None
 ) -> Plan:
-    """The plan at a point that was found, as the point fits see it."""
+    """The plan at the best point, as the point fits see it."""
     request = point.request
-    replay, log_atpp = float(found.replay[0]), float(found.log_atpp[0])
+    replay, log_atpp = float(best.replay[0]), float(best.log_atpp[0])
     atpp = float(np.exp(log_atpp))
     at = np.array([[replay]]), np.array([[log_atpp]])
-    feasible = bool(found.allowed[0])
-    shortfall = 0.0 if feasible else float(found.cost[0]) - BROKEN
+    feasible = bool(best.allowed[0])
+    shortfall = 0.0 if feasible else float(best.cost[0]) - BROKEN
     reads = "base_loss" in point.target.law.inputs
     binding = []
     if confidence is None:

@@ -206,8 +206,7 @@ def _judge(
     """The law's choice and the best one: `actual` (limits, cells), `values` (limits, m, cells)."""
     places = np.flatnonzero((truth["size"] == case.size) & (truth["atpp"] <= case.max_atpp))
     atpp = truth["atpp"].to_numpy()[places]
-    seen = values[:, :, places]
-    chosen, declared = _choose(case, atpp, seen, confidence)
+    chosen, declared = _choose(case, atpp, values[:, :, places], confidence)
     true = actual[:, None, places]
     best, _ = _choose(case, atpp, true, 1.0)
     excess = float(np.max(true[:, 0, chosen] - case.limits, initial=-np.inf))

@@ -36,9 +36,9 @@ def plan_tables(
         plans = plan_law(request, target, others, lowest=lowest)
         cheapest.append(plans)
         best.append(plan_law(request, target, others, "least_loss", lowest))
-        for kind, found in plans.relaxations().items():
+        for kind, changes in plans.relaxations().items():
             labels = {"law": plans.point.law, "protocol": plans.point.protocol, "kind": kind}
-            relaxed += [{**labels, **vars(one)} for one in found]
+            relaxed += [{**labels, **vars(one)} for one in changes]
     least = plan_table([plan for each in best for plan in (each.point, each.robust)])
     least.insert(min(2, least.shape[1]), "kind", ["point", "robust"] * len(best))
     return {

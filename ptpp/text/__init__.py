@@ -1,1 +1,1 @@
-"""Text in: sources of documents, the tokenizer, and the token stores made of both."""
+"""Sources of documents, the tokenizer, and the token stores made of both."""

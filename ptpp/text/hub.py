@@ -1,4 +1,4 @@
-"""Documents from the Hugging Face Hub, or a local directory in one of its formats, streamed."""
+"""Stream documents from the Hugging Face Hub, or from a local directory in its formats."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,8 +13,8 @@ def hub_documents(spec: Mapping, split: str) -> Iterator[str]:
     `config`, `revision`, `valid_split`, `shuffle_buffer` (default 10000), `seed` (default 0),
     `valid_documents`. Without `valid_split`, the first `valid_documents` of the shuffled stream
     are the validation set and the rest is for training. The order depends on `seed` alone. Code
-    shipped inside a dataset is never run. Raises InputError when the dataset, the split or the
-    column cannot be had.
+    inside a dataset never runs. Raises InputError when the dataset, the split or the column is
+    missing.
     """
     name = spec["id"]
     own_valid = spec.get("valid_split")
@@ -30,13 +30,13 @@ def hub_documents(spec: Mapping, split: str) -> Iterator[str]:
 
 
 def local_files(name: str) -> list[Path]:
-    """Files of a dataset given as a local directory, in sorted order; [] for a Hub name."""
+    """Files of a dataset in a local directory, in sorted order; [] for a Hub name."""
     return sorted(p for p in Path(name).rglob("*") if p.is_file()) if Path(name).is_dir() else []
 
 
 def _open(spec: Mapping, part: str):
     """A streaming dataset of one split."""
-    import datasets  # one second to import, and most runs never need it
+    import datasets  # takes a second, and most runs do not need it
 
     try:
         if (Path(spec["id"]) / "dataset_dict.json").is_file():  # written by save_to_disk

@@ -1,4 +1,4 @@
-"""Documents from files: JSON Lines and plain text, as they are or packed as .xz, .gz or .zst."""
+"""Documents from JSON Lines and plain text files, plain or compressed as .xz, .gz or .zst."""
 
 import gzip
 import io
@@ -17,9 +17,9 @@ _DAMAGE = (EOFError, OSError, lzma.LZMAError, zlib.error, zstandard.ZstdError, U
 
 
 def read_jsonl(path: str | Path, field: str = "text") -> Iterator[str]:
-    """Yield the string under `field` of every line; blank lines and blank texts are passed over.
+    """Yield the string under `field` of every line; skips blank lines and blank texts.
 
-    Raises InputError naming the line when it is no JSON object or has no such string.
+    Raises InputError with the line's number when it is no JSON object or has no such string.
     """
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
@@ -34,7 +34,7 @@ def read_jsonl(path: str | Path, field: str = "text") -> Iterator[str]:
         if not _encodable(text):
             raise InputError(
                 f"{path}, line {number}: {field!r} holds half of a surrogate pair, which no UTF-8 "
-                "text can; mend or drop this line"
+                "text can; correct or delete this line"
             )
         if text.strip():
             yield text
@@ -54,7 +54,7 @@ def read_text(path: str | Path) -> Iterator[str]:
 
 
 def _lines(path: str | Path) -> Iterator[str]:
-    """Lines of a UTF-8 file, unpacked by its suffix; InputError when it is absent or damaged."""
+    """Lines of a UTF-8 file, decompressed by suffix; InputError when it is absent or damaged."""
     try:
         with (
             _open_bytes(Path(path)) as stream,
@@ -82,7 +82,7 @@ def _open_bytes(path: Path) -> BinaryIO:
 class _ZstdFile(io.RawIOBase):
     """A .zst file of one or more frames.
 
-    zstandard.open stops silently after the first frame and at a cut one; both would lose text.
+    zstandard.open stops silently after the first frame and at a truncated one: text is lost.
     """
 
     def __init__(self, path: Path):

@@ -1,4 +1,4 @@
-"""One door to all kinds of text: a corpus spec in, a stream of documents out."""
+"""Turn the specification of a corpus into a stream of documents."""
 
 import hashlib
 import json
@@ -22,8 +22,8 @@ def documents(spec: Mapping, split: str) -> Iterator[str]:
     - "text": `train` and `valid`; blank lines separate documents;
     - "huggingface": see `ptpp.text.hub.hub_documents`.
 
-    Memory does not grow with the stream. Raises InputError, some of it only while the stream is
-    read: a missing or damaged file, a row without text, an unknown source or split.
+    Memory does not grow with the stream. Raises InputError for a missing or damaged file, a row
+    without text, an unknown source or split; some of it only while the stream is read.
     """
     if split not in SPLITS:
         raise InputError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
@@ -46,11 +46,11 @@ def documents(spec: Mapping, split: str) -> Iterator[str]:
 
 
 def source_digest(spec: Mapping) -> str:
-    """SHA-256 (hexadecimal) of what decides a corpus's text.
+    """SHA-256 (hexadecimal) of all that determines the text of a corpus.
 
-    Files, and local directories of datasets, count by their content and order, not by their
-    names. A Hub dataset counts by its spec alone: pin `revision` to hold its text fixed. A
-    synthetic corpus counts by its spec and the generator's version.
+    Files, and local directories of datasets, count by content and order, not by name. A Hub dataset
+    counts by its spec alone: pin `revision` to fix its text. A synthetic corpus counts by its spec
+    and the generator's version.
     """
     identity = dict(spec)
     match spec.get("source"):

@@ -20,17 +20,17 @@ _BATCH_CHARACTERS = 1 << 19  # enough to keep the encoder busy, little enough to
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """What the sidecar records.
+    """The content of the sidecar.
 
     tokens: all ids in the array, one separator after every whole document included.
     bytes: UTF-8 bytes of the text those tokens stand for, to the end of the character in which a
     document was cut; separators count as none.
-    documents: documents begun; the last may be cut short.
-    excluded: documents left out because they stand in the other split.
+    documents: documents begun; the last may be truncated.
+    excluded: documents left out because the other split has them.
     tokenizer, source: SHA-256 digests; separator: the id between documents.
     dtype: "uint16" or "uint32", little-endian.
-    content: digest of the array (`files.content_digest`) and of the fields above, by which a
-    changed store is noticed.
+    content: digest of the array (`files.content_digest`) and of the fields above, which reveals a
+    changed store.
     """
 
     tokens: int
@@ -65,11 +65,11 @@ def write_store(
     """Encode documents into `path` and its sidecar, until the texts or `max_tokens` end.
 
     exclude: hashes (`document_hashes`) of documents to leave out, i.e. of the other split.
-    source: digest of where the texts come from, kept in the sidecar.
+    source: digest of the corpus (`source_digest`), kept in the sidecar.
     separator: the id written after every document (`ptpp.text.tokenizer.separator_id`).
 
-    What a document spells like a special token ("<|endoftext|>") is encoded as ordinary text, so
-    separators stand between documents and nowhere else. Raises InputError when no token comes out.
+    Special tokens spelt out in a document ("<|endoftext|>") are encoded as ordinary text, so
+    separators stand between documents only. Raises InputError when there is no token to write.
     """
     if max_tokens is not None and max_tokens < 1:
         raise InputError(f"max_tokens {max_tokens}: expected at least 1, or none for no limit")
@@ -97,7 +97,7 @@ def write_store(
                     break
         if not tokens:
             raise InputError(f"{path}: the corpus holds no text ({excluded} documents excluded)")
-        _sidecar(path).unlink(missing_ok=True)  # never an old sidecar beside a new array
+        _sidecar(path).unlink(missing_ok=True)  # no old sidecar beside a new array
     info = StoreInfo(tokens, size, count, excluded, digest(tokenizer), source, separator, dtype, "")
     info = replace(info, content=_content(path, info))
     files.write_json(_sidecar(path), asdict(info))
@@ -117,9 +117,9 @@ def open_store(path: str | Path) -> Store:
     dtype = _DTYPES[info.dtype]
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
-    found, expected = Path(path).stat().st_size, info.tokens * dtype.itemsize
-    if found != expected:
-        raise InputError(f"{path}: {found} bytes, but {sidecar.name} promises {expected}")
+    size, expected = Path(path).stat().st_size, info.tokens * dtype.itemsize
+    if size != expected:
+        raise InputError(f"{path}: {size} bytes, but {sidecar.name} promises {expected}")
     if _content(path, info) != info.content:
         raise InputError(
             f"{path}: changed since it was written (its digest, which covers {sidecar.name} too, "
@@ -134,7 +134,7 @@ def bytes_per_token(info: StoreInfo) -> float:
 
 
 def document_hashes(texts: Iterable[str]) -> set[bytes]:
-    """128-bit hashes of documents, by which `write_store` keeps two splits apart."""
+    """128-bit hashes of documents; `write_store` keeps two splits apart by them."""
     return {_hash(text) for text in texts}
 
 
@@ -178,7 +178,7 @@ def _bytes_kept(tokenizer: Tokenizer, text: str, encoded: Encoding, left: int) -
     """UTF-8 bytes of a document without its last `left` tokens, its separator counted as one."""
     if left <= 1:
         return len(text.encode("utf-8"))
-    # Only this one is encoded with offsets, which cost time.
+    # Offsets cost time, so only this document is encoded with them.
     offsets = tokenizer.encode(text, add_special_tokens=False).offsets
     end = offsets[len(encoded) - left][1]
     return len(text[:end].encode("utf-8"))

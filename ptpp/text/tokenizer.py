@@ -1,4 +1,4 @@
-"""One vocabulary for all languages of an experiment: a byte-level BPE of ours, or a given one."""
+"""One vocabulary for all languages of an experiment: trained here, or taken from a model."""
 
 import hashlib
 import json
@@ -60,7 +60,7 @@ def train_tokenizer(
         )
     with files.atomic_directory(directory) as temporary:
         tokenizer.save(str(temporary / "tokenizer.json"))
-        # Written by hand so that corpora never wait for transformers to be imported.
+        # Written by hand: importing transformers takes seconds.
         files.write_json(
             temporary / "tokenizer_config.json",
             {
@@ -77,18 +77,18 @@ def train_tokenizer(
 def adopt_tokenizer(
     model: str, revision: str | None, vocab_size: int, directory: str | Path
 ) -> str:
-    """Take over the fast tokenizer of a Hugging Face directory or Hub id; returns its digest.
+    """Copy the fast tokenizer of a Hugging Face directory or Hub id; returns its digest.
 
-    vocab_size: how many ids models of ours are built with, at least those of the tokenizer.
+    vocab_size: the number of ids of the models; no less than those of the tokenizer.
     directory: receives tokenizer.json and tokenizer_config.json, as `AutoTokenizer` reads them.
 
-    Raises InputError when there is no fast tokenizer, when it needs code of its own, when it has
-    more ids than `vocab_size`, or when it names nothing that could separate documents.
+    Raises InputError when there is no fast tokenizer, when it needs remote code, when it has more
+    ids than `vocab_size`, or when it has no token to separate documents.
     """
     source = fetched(model, revision, ("config.json", *TOKENIZER_FILES))
-    given = _given_tokenizer(source)
+    original = _load_fast_tokenizer(source)
     with files.atomic_directory(directory) as temporary:
-        given.save_pretrained(temporary / "all")
+        original.save_pretrained(temporary / "all")
         for name in ("tokenizer.json", "tokenizer_config.json"):
             (temporary / "all" / name).rename(temporary / name)
         shutil.rmtree(temporary / "all")
@@ -96,7 +96,8 @@ def adopt_tokenizer(
         if vocabulary_size(tokenizer) > vocab_size:
             raise InputError(
                 f"tokenizer.vocab_size: {vocab_size}, but the tokenizer of {model} has "
-                f"{vocabulary_size(tokenizer)} ids; set it to that, or to what the models have if more"
+                f"{vocabulary_size(tokenizer)} ids; "
+                "set it to that, or to what the models have if more"
             )
         separator = separator_id(temporary)
         tokenizer.encode_special_tokens = True
@@ -110,14 +111,14 @@ def adopt_tokenizer(
 
 
 def check_same_tokenizer(checkpoint: str | Path, directory: str | Path) -> None:
-    """Raise InputError when a checkpoint brings another tokenizer than the one in `directory`.
+    """Raise InputError when a checkpoint has another tokenizer than the one in `directory`.
 
-    Compared is what turns text into ids, not what decodes or adds special tokens. A checkpoint
-    without a tokenizer.json brings none.
+    Only the parts that turn text into ids count, not those that decode or add special tokens. A
+    checkpoint without a tokenizer.json passes.
     """
     if not (Path(checkpoint) / "tokenizer.json").is_file():
         return
-    theirs = json.loads(_given_tokenizer(Path(checkpoint)).backend_tokenizer.to_str())
+    theirs = json.loads(_load_fast_tokenizer(Path(checkpoint)).backend_tokenizer.to_str())
     ours = json.loads(load_tokenizer(directory).to_str())
     for part in ("model", "normalizer", "pre_tokenizer", "added_tokens"):
         if theirs[part] != ours[part]:
@@ -127,27 +128,27 @@ def check_same_tokenizer(checkpoint: str | Path, directory: str | Path) -> None:
             )
 
 
-def _given_tokenizer(directory: Path):
+def _load_fast_tokenizer(directory: Path):
     """A fast tokenizer as transformers sees it, which may differ from its bare tokenizer.json."""
     tokenizer_files(directory)
-    import transformers  # seconds to import, and most runs never need it
+    import transformers  # takes seconds, and most runs do not need it
 
     try:
-        given = transformers.AutoTokenizer.from_pretrained(
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
             directory, trust_remote_code=False, local_files_only=True
         )
     except Exception as error:  # a dozen kinds, none of them the library's own
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{directory}: no tokenizer to be used ({reason})") from None
-    if not given.is_fast:
-        raise InputError(f"{directory}: {type(given).__name__} is slow; accepted are fast ones")
-    return given
+    if not tokenizer.is_fast:
+        raise InputError(f"{directory}: {type(tokenizer).__name__} is slow; accepted are fast ones")
+    return tokenizer
 
 
 def load_tokenizer(directory: str | Path) -> Tokenizer:
     """Read `directory`/tokenizer.json; InputError when it is absent or damaged.
 
-    It neither cuts nor pads, whatever it was saved with.
+    It neither truncates nor pads, whatever its file says.
     """
     path = Path(directory) / "tokenizer.json"
     if not path.is_file():
@@ -162,10 +163,10 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
 
 
 def separator_id(directory: str | Path) -> int:
-    """The id that stands between documents: of `eos_token`, else of `bos_token`.
+    """The id between documents: that of `eos_token`, else of `bos_token`.
 
-    Both as `directory`/tokenizer_config.json names them. Raises InputError when it names neither,
-    or a token that the vocabulary does not hold.
+    `directory`/tokenizer_config.json names them. Raises InputError when it names neither, or a
+    token that is not in the vocabulary.
     """
     path = Path(directory) / "tokenizer_config.json"
     config = files.read_json(path)
@@ -173,22 +174,22 @@ def separator_id(directory: str | Path) -> int:
         token = config.get(key)
         token = token.get("content") if isinstance(token, dict) else token
         if token is not None:
-            found = load_tokenizer(directory).token_to_id(token)
-            if found is None:
+            number = load_tokenizer(directory).token_to_id(token)
+            if number is None:
                 raise InputError(f"{path}: {key} {token!r} is not in the vocabulary")
-            return found
+            return number
     raise InputError(
         f"{path}: names no eos_token and no bos_token; one of them must separate documents"
     )
 
 
 def vocabulary_size(tokenizer: Tokenizer) -> int:
-    """How many ids a model must know: the largest of the vocabulary, and one."""
+    """The number of ids a model needs: the largest of the vocabulary plus one."""
     return max(tokenizer.get_vocab().values()) + 1
 
 
 def digest(tokenizer: Tokenizer) -> str:
-    """SHA-256 (hexadecimal) of everything that decides how text becomes tokens."""
+    """SHA-256 (hexadecimal) of all that turns text into tokens."""
     return hashlib.sha256(tokenizer.to_str().encode("utf-8")).hexdigest()
 
 
@@ -204,12 +205,12 @@ def tokenizer_threads(threads: int) -> Iterator[None]:
     The library sizes its pool at the first parallel call of a process and keeps it: a later,
     larger number than that first one has no effect.
     """
-    wanted = {
+    settings = {
         "RAYON_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "true" if threads > 1 else "false",
     }
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     try:
         yield
     finally:
@@ -231,6 +232,6 @@ def _share(language: str, stream: Iterator[str], limit: int) -> Iterator[str]:
         yield text
         left -= len(encoded)
     raise InputError(
-        f"language {language}: its text ends after {limit - left} bytes, the tokenizer asks for "
+        f"language {language}: its text ends after {limit - left} bytes, the tokenizer needs "
         f"{limit} per language; give more text or ask for fewer bytes"
     )

@@ -64,9 +64,23 @@ def fit_files(law, domains):
     return {name: law_fits(law, suffix, domains) for name, suffix in suffixes.items()}
 
 
+def fit_params(law, domains):
+    """The parameters of a job that fits one law, in the order of `fit_files`."""
+    modules = ("ptpp.laws.experiment", "ptpp.laws.uncertainty", "ptpp.laws.identifiability")
+    return {
+        "law": law,
+        "domains": domains,
+        "protocols": PROTOCOLS,
+        "held_out": HELD_OUT,
+        "settings": fit_settings(),
+        "resampling": bootstrap_settings(),
+        "code": code_digest(*modules),
+    }
+
+
 def fit_rule(law):
     """The rule that fits a law."""
-    return "fit" if law in EXPERIMENT.target_laws else "fit_forgetting"
+    return "fit" if law in TARGET_LAWS else "fit_forgetting"
 
 
 def declaration(wildcards):
@@ -76,7 +90,7 @@ def declaration(wildcards):
 
 def law_sources():
     """Target laws by name or, where declared, by file."""
-    return [DECLARED.get(law, law) for law in EXPERIMENT.target_laws]
+    return [DECLARED.get(law, law) for law in TARGET_LAWS]
 
 
 def fit_settings():

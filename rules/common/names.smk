@@ -25,14 +25,39 @@ from ptpp.jobs.code_digest import code_digest
 from ptpp.models.external import model_files, tokenizer_files
 
 
+def read_contents():
+    """What a finished table can be used for; None where the losses are measured here."""
+    if EXPERIMENT.is_trained:
+        return None
+    # Only now, since pandas takes half a second.
+    from ptpp.table.contents import describe_contents
+    from ptpp.table.observations import read_observations
+
+    target = EXPERIMENT.corpora.target
+    table = read_observations(EXPERIMENT.observations, target=target, **table_keys())
+    return describe_contents(table, target)
+
+
 def list_base_domains():
     """The base domains that have forgetting laws: all, or those a finished table has rows of."""
-    if EXPERIMENT.is_trained:
-        return list(EXPERIMENT.corpora.base)
-    from ptpp.table.observations import list_domains  # only now, since pandas takes half a second
+    domains = list(EXPERIMENT.corpora.base)
+    return [name for name in domains if CONTENTS is None or name in CONTENTS.domains]
 
-    measured = list_domains(EXPERIMENT.observations, **table_keys())
-    return [domain for domain in EXPERIMENT.corpora.base if domain in measured]
+
+def list_target_laws():
+    """All that are configured, but those that a finished table has no base losses for."""
+    laws, informed = EXPERIMENT.target_laws, "checkpoint_informed"
+    if informed not in laws or CONTENTS is None or CONTENTS.has_base_losses:
+        return laws
+    why = (
+        f"{EXPERIMENT.observations}: law {informed} reads base losses, but not every checkpoint has "
+        "zero-shot rows (atpp = 0) of the base domains"
+    )
+    others = [law for law in laws if law != informed]
+    if EXPERIMENT.plan.law == informed or not others:
+        raise InputError(f"config: plan.law: {why}; accepted: {', '.join(others) or 'other laws'}")
+    print(f"{why}; it is left out", file=sys.stderr)
+    return others
 
 
 def table_keys():
@@ -72,7 +97,9 @@ update_config(config, read_command_line(workflow.config_settings.config))
 try:
     EXPERIMENT = read_config(config)
     check_files(EXPERIMENT)
+    CONTENTS = read_contents()
     BASE_DOMAINS = list_base_domains()
+    TARGET_LAWS = list_target_laws()
 except InputError as error:
     sys.exit(f"error: {error}")
 config["arguments"] = configuration_arguments()  # the report says how it was made
@@ -101,7 +128,7 @@ CHECKPOINTS = [
 PROTOCOLS = EXPERIMENT.laws.protocols
 DECLARED = EXPERIMENT.declared_laws  # name -> path
 # The domains each law is fitted to.
-LAWS = {law: [TARGET] for law in EXPERIMENT.target_laws} | {
+LAWS = {law: [TARGET] for law in TARGET_LAWS} | {
     law: BASE_DOMAINS for law in EXPERIMENT.laws.base if BASE_DOMAINS
 }
 

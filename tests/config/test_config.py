@@ -58,6 +58,8 @@ WRONG = [
     ("plan.n_params", "8.1e9", "plan.n_params: found '8.1e9'; expected number (YAML reads 1e9 as"),
     ("plan.law", "chinchilla", "plan.law: found 'chinchilla'; accepted: dcpt, floor"),
     ("laws.target", ["gatd"], "laws.target.0: found 'gatd'; accepted: dcpt, floor"),
+    ("laws.target", ["dcpt", "dcpt"], "laws.target: found ['dcpt', 'dcpt']; holds an entry twice"),
+    ("corpora", None, "config: corpora: found None; expected mapping"),
     ("laws.protocols", [], "laws.protocols: found []; needs 1 entries or more"),
     (
         "models.sizes",
@@ -134,6 +136,14 @@ def test_every_source_rejects_keys_it_does_not_know(config, source):
     language = {"name": "en", "source": source, "colour": 1, "train_tokens": 1, "valid_tokens": 1}
     languages = [language, *config["corpora"]["languages"][1:]]
     with pytest.raises(InputError, match="colour"):
+        read_config(changed(config, "corpora.languages", languages))
+
+
+def test_an_unknown_source_is_named(config):
+    language = {"name": "en", "source": "csv", "train_tokens": 1, "valid_tokens": 1}
+    languages = [language, *config["corpora"]["languages"][1:]]
+    accepted = "source: found 'csv'; accepted: synthetic, jsonl, text, huggingface"
+    with pytest.raises(InputError, match=r"config: corpora\.languages\.0\." + accepted):
         read_config(changed(config, "corpora.languages", languages))
 
 

@@ -29,6 +29,11 @@ def test_a_row_per_size_and_kind_in_the_order_of_the_sweep_and_a_total():
     assert table["device_hours"].iloc[-1] == pytest.approx(22 / 3600)
 
 
+def test_a_run_on_two_devices_counts_both():
+    one = cost_summary(COSTS).set_index("size").loc["w8"]
+    assert one.device_hours == pytest.approx(2 / 3600) and one.tokens_per_second == 50
+
+
 def test_rates_and_peaks_are_those_of_the_runs_together():
     adaptation = cost_summary(COSTS).iloc[1]
     assert adaptation.tokens_per_second == pytest.approx(100)

@@ -16,7 +16,7 @@ EXPERIMENT = Experiment(observations(noise=0.01), HELD_OUT, ANCHORS)
 LAWS = ("dcpt", "gated", "gated_floor")
 
 
-def fit_law(law, protocol="with_anchors", draws=60, seed=0):
+def fit_law(law, protocol="with_anchors", draws=40, seed=0):
     return bootstrap(EXPERIMENT.fit(law, protocol, "fr", FitSettings(starts=4)), draws, seed)
 
 

@@ -296,7 +296,7 @@ def test_a_law_that_is_not_finite_on_the_data_says_so():
         fit(declared_law(CHINCHILLA, "law.yaml"), zero)
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(
     text=st.one_of(
         st.text(max_size=60),
@@ -327,7 +327,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(key=st.sampled_from(["name", "expression", "parameters", "inputs", "title", "e"]),
        value=json_values)  # fmt: skip
 def test_no_value_brings_more_than_one_clear_line(key, value):

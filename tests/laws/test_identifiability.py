@@ -74,7 +74,7 @@ def test_intervals_of_identified_parameters_hold_the_truth(early):
 def test_a_term_that_the_data_lack_is_not_called_identified():
     rows = EARLY.fit
     rows = rows.assign(loss=5 - 0.1 * rows["replay"] - 0.2 * np.log(rows["atpp"]))  # no size in it
-    fitted = fit("dcpt", rows)
+    fitted = fit("chinchilla", rows, FitSettings(starts=8))
     found = {v.parameter: v for v in verdicts(fitted, profile(fitted))}
     assert "identified" not in {found["A"].verdict, found["alpha"].verdict}
     assert all(v.words.startswith(v.parameter) for v in found.values())

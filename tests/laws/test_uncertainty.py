@@ -182,12 +182,12 @@ def refit(fitted, weights):
 
 @pytest.mark.parametrize("law", ["gated_floor", "transfer_offset"])
 def test_refits_equal_fits_of_the_resampled_rows(law):
-    fitted = fit(law, ROWS)
-    counts = np.random.default_rng(0).multinomial(len(ROWS), np.full(len(ROWS), 1 / 180), size=3)
+    fitted = fit(law, ROWS, FitSettings(starts=8))
+    counts = np.random.default_rng(0).multinomial(len(ROWS), np.full(len(ROWS), 1 / 180), size=2)
     for count, theta, objective in zip(counts, *refit(fitted, counts), strict=True):
         copies = ROWS.loc[ROWS.index.repeat(count)]
         # The drawn fit may find a better minimum elsewhere, but never a better one nearby.
-        drawn = fit(law, copies, FitSettings(starts=8)).record
+        drawn = fit(law, copies, FitSettings(starts=4)).record
         assert drawn.objective * (1 - 1e-6) <= objective <= drawn.objective * 1.05
         there = replace(fitted.record, params=fitted.law.from_solver(theta))
         residuals = np.log(replace(fitted, record=there).loss(copies) / copies["loss"])
@@ -203,9 +203,9 @@ def test_equal_weights_give_the_fit_itself():
 
 def test_a_bootstrap_spreads_as_refitting_fresh_noise_does():
     few = FitSettings(starts=8)
-    rows = [target_rows(observations("gated", 0.01, seed), "fr") for seed in range(9)]
+    rows = [target_rows(observations("gated", 0.01, seed), "fr") for seed in range(7)]
     fits = [fit("gated", each, few) for each in rows]
-    spread = bootstrap(fits[0], 100).loss_draws(ROWS).std(axis=0).mean()
+    spread = bootstrap(fits[0], 60).loss_draws(ROWS).std(axis=0).mean()
     fresh = [one.loss(ROWS) for one in fits[1:]]
     assert 0.5 < spread / np.std(fresh, axis=0).mean() < 2
     truth = target_rows(observations("gated"), "fr")["loss"]

@@ -67,7 +67,7 @@ def test_certain_draws_give_the_point_plan():
     assert robust.met == 1
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.integers(0, 99), st.floats(0.55, 0.95), st.floats(0.2, 0.6))
 def test_a_feasible_robust_plan_meets_all_limits_together_in_the_share_asked_for(
     seed, confidence, limit
@@ -84,7 +84,7 @@ def test_a_feasible_robust_plan_meets_all_limits_together_in_the_share_asked_for
     assert not surer.feasible or surer.flops >= plan.flops * (1 - 1e-4)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(st.integers(0, 99))
 def test_no_cheaper_point_meets_the_limits_in_the_share_asked_for(seed):
     wanted = request(forgetting_limits={"en": 0.5}, target_loss=3.9)

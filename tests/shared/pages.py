@@ -38,7 +38,7 @@ DECLARED = {
 DECLARED_PARAMS = {"a": 1.8, "b": -0.2, "c": 0.9, "k": -0.05}
 
 
-def fit_by(law, params, domain, protocol="with_anchors", draws=24, seed=0, spread=0.04):
+def fit_by(law, params, domain, protocol="with_anchors", draws=16, seed=0, spread=0.04):
     """One fit, and draws that scatter about it by a relative `spread`."""
     values = np.array([params[name] for name in law.names])
     scatter = np.random.default_rng(seed).normal(1, spread, (draws, len(values)))
@@ -77,7 +77,7 @@ def fit_by(law, params, domain, protocol="with_anchors", draws=24, seed=0, sprea
     return FittedLaw(record, draws=drawn)
 
 
-def forgetting(domain, seed, draws=24, **changed):
+def forgetting(domain, seed, draws=16, **changed):
     params = {**FORGETTING_PARAMS, **changed}
     return fit_by(LAWS["forgetting"], params, domain, draws=draws, seed=seed)
 

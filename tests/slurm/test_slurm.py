@@ -2,7 +2,7 @@
 
 One run tells the whole story, since a SLURM job costs seconds: beside what a finished run has, two
 models are trained to a further stage. The head process is killed and started again, a training job
-is cancelled, another hangs until its time limit ends it. A job that is to be hit is held (SIGSTOP)
+is cancelled, another hangs until a time limit ends it. A job that is to be hit is held (SIGSTOP)
 once it has saved something, so that no machine is too fast or slow.
 """
 
@@ -32,9 +32,9 @@ CONFIG = [*SMOKE, "change.yaml"]
 PAGES = [ROOT / "docs" / "slurm.md", ROOT / "docs" / "tutorials" / "cluster.md"]
 OF_SLURM = ("sinfo", "squeue", "scontrol", "scancel", "grep")
 STAGE = 60  # trained long enough to be hit
-# The small size has a minute to adapt, the large one trains on a node's two GPUs and adapts on one.
+# The large size trains on a node's two GPUs and adapts on one.
 ASKED = {
-    "w8": {"runtime": {"adapt": 1}},
+    "w8": {"runtime": {"adapt": 10}},
     "w16": {
         "mem_mb": 1500,
         "gpu": {"pretrain": 2, "adapt": 1},
@@ -85,6 +85,7 @@ class Held:
     """A training process that was stopped in the middle of its work."""
 
     job: str  # of SLURM
+    limit: str
     environment: dict[str, str]
 
 
@@ -152,7 +153,8 @@ class Folder:
             raise AssertionError(f"{error}:\n{self.said()[-3000:]}") from None
         lines = Path(f"/proc/{mark['pid']}/environ").read_bytes().decode().split("\0")
         environment = dict(line.split("=", 1) for line in lines if "=" in line)
-        return Held(mark["slurm_job"], environment)
+        limit = self.slurm("squeue", "-h", "-j", mark["slurm_job"], "-o", "%l").strip()
+        return Held(mark["slurm_job"], limit, environment)
 
     def log(self, job):
         """What the last attempt at a job wrote."""
@@ -212,6 +214,8 @@ def tell(folder, text, here):
         logs["killed"] = folder.log(large)
         folder.slurm("scancel", cancelled.job)
         hung = hanging.result()
+    # What it asked for would take too long here: its limit is a minute from its start.
+    folder.slurm("scontrol", "update", f"JobId={hung.job}", "TimeLimit=1")
     # While it hangs there is time for text, and for the run that the story's must equal.
     stores = [f"results/smoke/tokens/{name}.train.bin" for name in ("en", "ar", "fr")]
     texts = text.start(*stores, *SMOKE)
@@ -288,7 +292,7 @@ def test_a_cancelled_job_is_submitted_again_and_goes_on_from_its_saved_state(sto
 def test_a_job_that_meets_its_time_limit_is_given_more_and_goes_on(story):
     first, second = story.of(f"rule_adapt_wildcards_w8_{STAGE}")
     assert (first.state, second.state) == ("TIMEOUT", "COMPLETED")
-    assert (first.limit, second.limit) == ("1:00", "2:00")
+    assert (story.hung.limit, second.limit) == ("10:00", "20:00")
     assert (first.memory, second.memory) == ("2000M", "4000M")
     assert went_on_from_where_it_was_stopped(story, first, story.logs["hung"])
 

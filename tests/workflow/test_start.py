@@ -68,6 +68,18 @@ def test_spaces_after_commas_drop_no_forgetting_law(folder, foreign, snakemake):
     assert (jobs["fit"], jobs["fit_forgetting"]) == (5, 1)
 
 
+def test_a_law_of_base_losses_needs_them_in_a_finished_table(folder, snakemake):
+    table = pd.read_csv(TABLE).query("atpp > 0")
+    table.to_csv(folder / "adapted.csv", index=False)
+    arguments = ["--dry-run", "laws", "--config", "observations=adapted.csv", "scale=adapted"]
+    done = snakemake(folder, *arguments)
+    assert job_counts(done)["fit"] == 4
+    assert "law checkpoint_informed reads base losses" in done.stderr
+    done = snakemake(folder, *arguments, "plan={law: checkpoint_informed}")
+    assert done.returncode == 1
+    assert "error: config: plan.law: adapted.csv: law checkpoint_informed reads" in done.stderr
+
+
 def test_a_script_runs_outside_snakemake_and_reads_the_columns_and_rows_configured(folder, foreign):
     command = [sys.executable, "scripts/_mock.py", "observations"]
     command += ["--configfile", f"{foreign}.yaml"]

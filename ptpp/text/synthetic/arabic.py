@@ -7,10 +7,10 @@ prefix ("ال", "بال", or an empty one), to which conjunctions attach in turn
 import numpy as np
 
 from ptpp.text.synthetic.grammar import OPEN_CLASSES, Clause, compile_library
-from ptpp.text.synthetic.lexicon import Language, Lexicon, draw_words, listed
+from ptpp.text.synthetic.lexicon import Language, Lexicon, draw_words, split_words
 from ptpp.text.synthetic.meaning import COUNTS, STEMS, Meaning
 
-_RADICALS = listed("ر ل م ب د ع ق س ف ن ح ج ك ت ه ش ط خ ص ذ ز ض غ ث ظ و ي ء")
+_RADICALS = split_words("ر ل م ب د ع ق س ف ن ح ج ك ت ه ش ط خ ص ذ ز ض غ ث ظ و ي ء")
 _FIRST = _RADICALS[:-1]
 _SHAPES = ((_FIRST, _RADICALS[:-3], _RADICALS[:-3]),)
 _NAMES = (
@@ -43,7 +43,7 @@ _SUFFIXES = ("", "ه", "ها", "هم", "ي", "نا", "ك")  # possessives
 _CELLS = {"prefix": 2, "preposition": 2, "this": 4, "was": 12, "that_which": 4}
 _CLOSED = {
     "prefix": ["~/ال~"],
-    "preposition": listed(
+    "preposition": split_words(
         "في/في ال~;من/من ال~;ب~/بال~;ل~/لل~;على/على ال~;إلى/إلى ال~;عن/عن ال~;مع/مع ال~;"
         "بين/بين ال~;بعد/بعد ال~;ك~/كال~;عند/عند ال~;قبل/قبل ال~;حتى/حتى ال~;تحت/تحت ال~;"
         "فوق/فوق ال~;أمام/أمام ال~;دون/دون ال~;نحو/نحو ال~;خلال/خلال ال~;حول/حول ال~;"
@@ -64,11 +64,11 @@ _CLOSED = {
     "that": ["أن", "أن", "كي", "لأن"],
     "comma": ["~،"],
     "and": ["و~", "ف~", "ثم", "أو", "بل", "لكن"],
-    "subordinator": listed(
+    "subordinator": split_words(
         "حين;وقد;إذ;لأن;حتى;حيث;لما;إذا;كما;عندما;وهو;بعد أن;كأن;قبل أن;على أن;إلا أن;مع أن;لو",
         ";",
     ),
-    "opener": listed(
+    "opener": split_words(
         "و~;ف~;ثم;أما بعد ف~;وفي الحقيقة;وبعد ذلك;ومع ذلك;وعلى كل حال;وفي هذه الأثناء;ومن ثم;"
         "وهكذا;ولذلك;وفي النهاية;ولا ريب أنه;ومما يذكر أنه;وعلى ذلك;وفي ذات يوم;وفي أول الأمر;"
         "وأخيرا;والحق أنه",

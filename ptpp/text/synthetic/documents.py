@@ -1,4 +1,4 @@
-"""Unlimited invented text in three languages, made from a seed; nothing is shipped or downloaded.
+"""Unlimited synthetic text in three languages from a seed; no file, no network.
 
 A document has topics, a cast of names, favourite words and a tense. Its sentences are patterns of
 slots (`grammar`) filled with concepts (`meaning`) by topic and by the company of their heads, then
@@ -83,7 +83,7 @@ def _write(language: Language, meaning: Meaning, rng: np.random.Generator) -> li
     library = language.library
     sentences = rng.integers(5, 33, size=_DOCUMENTS)
     document = np.repeat(np.arange(_DOCUMENTS), sentences)
-    clause, sentence, leads = _clauses(library, len(document), rng)
+    clause, sentence, opening = _clauses(library, len(document), rng)
     past = _coins(rng, _DOCUMENTS, 75)[document[sentence]] ^ _coins(rng, len(clause), 8)
 
     length = library.length[clause]
@@ -97,9 +97,9 @@ def _write(language: Language, meaning: Meaning, rng: np.random.Generator) -> li
 
     form = _inflect(language, rng, lemma, base, column, past[owner])
     starts = np.cumsum(sentences) - sentences  # first sentence of each document
-    variant = _variants(language, rng, form, begins[leads], starts)
+    variant = _variants(language, rng, form, begins[opening], starts)
     words = language.texts[form + variant * len(language.glues)].tolist()
-    borders = [*begins[leads][starts].tolist(), len(words)]
+    borders = [*begins[opening][starts].tolist(), len(words)]
     return ["".join(words[a:b]) for a, b in pairwise(borders)]
 
 
@@ -110,14 +110,14 @@ def _clauses(library, sentences: int, rng: np.random.Generator):
     """
     more = np.searchsorted([48, 82, 95], rng.integers(0, 100, size=sentences), side="right")
     ends = np.cumsum(more + 2)
-    leads = ends - more - 2
+    opening = ends - more - 2
     low, high = (np.full(ends[-1], bound) for bound in library.kinds["more"])
-    for kind, where in (("main", leads), ("stop", ends - 1)):
+    for kind, where in (("main", opening), ("stop", ends - 1)):
         low[where], high[where] = library.kinds[kind]
     even = rng.integers(0, _ALL, size=len(low))
     skewed = even * even >> 16  # some patterns are far commoner than others
     clause = low + ((high - low) * skewed >> 16)
-    return clause, np.repeat(np.arange(sentences), more + 2), leads
+    return clause, np.repeat(np.arange(sentences), more + 2), opening
 
 
 def _lemmas(language, meaning, rng, slot, base, column, document, sentence) -> np.ndarray:
@@ -191,21 +191,21 @@ def _inflect(language, rng, lemma, base, column, past) -> np.ndarray:
     return form + column["vowel"] * np.append(language.vowel[form][1:], False)
 
 
-def _variants(language, rng, form, leads, starts) -> np.ndarray:
+def _variants(language, rng, form, opening, starts) -> np.ndarray:
     """Space, capital or new line before every form; the variants of `Language.texts`.
 
-    leads: first slot of each sentence; starts: first sentence of each document.
+    opening: first slot of each sentence; starts: first sentence of each document.
     """
     bare = language.tight[form]
     bare[1:] |= language.glues[form][:-1]
     first = np.zeros(len(form), dtype=bool)
-    first[leads] = True
+    first[opening] = True
     capital = first.copy()
     capital[1:] |= first[:-1] & language.opens[form][:-1]
     variant = bare + 2 * capital
-    breaks = rng.integers(0, 5, size=len(leads)) == 0
-    variant[leads[breaks]] = 4
-    variant[leads[starts]] = 3
+    breaks = rng.integers(0, 5, size=len(opening)) == 0
+    variant[opening[breaks]] = 4
+    variant[opening[starts]] = 3
     return variant
 
 

@@ -3,23 +3,25 @@
 import numpy as np
 
 from ptpp.text.synthetic.grammar import OPEN_CLASSES, Clause, compile_library
-from ptpp.text.synthetic.lexicon import Language, Lexicon, draw_words, listed
+from ptpp.text.synthetic.lexicon import Language, Lexicon, draw_words, split_words
 from ptpp.text.synthetic.meaning import COUNTS, STEMS, Meaning
 
-_ONSETS = listed(
+_ONSETS = split_words(
     "s t b w h m l f d r n st c p g th sh br gr tr v cl k ch bl fl sp dr str sl cr pl fr y j sw "
     "kn tw thr wr qu gl sc sn pr wh squ spr scr"
 )
-_NUCLEI = listed("e a o i u ea ee oo ou ai oa ow ie ay au")
-_CODAS = listed(
+_NUCLEI = split_words("e a o i u ea ee oo ou ai oa ow ie ay au")
+_CODAS = split_words(
     "n t r d l st m nd rd ll ck ng p th nt ss rt rn lt g b mp sh ft f sk ct rk rm ch nk lk x tch "
     "rth ld z pt"
 )
-_MIDDLES = listed("t r n l d m s v st nd c rr tt ll nt g b p ss mb nc ct str mp rt ng f pp tr br")
-_TAILS = listed("er le et on y en ow in el or al ock ish ard age ot um ip")
-_PREFIXES = listed("re con de in ex pro per com sub dis pre ab ad trans ob inter")
-_ROOTS = listed("s t p d c v m f l g r n st sp pl cl tr gr fl b pr scr")
-_ENDS = listed("t ct r v n s d m rt nt st l c pt nd p g rm x")
+_MIDDLES = split_words(
+    "t r n l d m s v st nd c rr tt ll nt g b p ss mb nc ct str mp rt ng f pp tr br"
+)
+_TAILS = split_words("er le et on y en ow in el or al ock ish ard age ot um ip")
+_PREFIXES = split_words("re con de in ex pro per com sub dis pre ab ad trans ob inter")
+_ROOTS = split_words("s t p d c v m f l g r n st sp pl cl tr gr fl b pr scr")
+_ENDS = split_words("t ct r v n s d m rt nt st l c pt nd p g rm x")
 _SHAPES = (
     (_ONSETS, _NUCLEI, _CODAS),
     (_ONSETS, _NUCLEI, _CODAS),
@@ -47,36 +49,38 @@ SUFFIXES = {
 # Cells of a determiner: number + 2 * (before a vowel); of a finite verb: 6 * past + person.
 _CELLS = {"determiner": 4, "be": 14, "have": 12, "do": 12}
 _CLOSED = {
-    "determiner": listed(
+    "determiner": split_words(
         "the;a/some/an/some;his;her;this/these;my;their;that/those;no;every/all;your;our;"
         "one/two;another/many;its;any;each/few;such",
         ";",
     ),
     "of": ["of"],
-    "preposition": listed(
+    "preposition": split_words(
         "in;to;with;at;on;for;from;by;into;upon;about;over;through;after;under;against;between;"
         "without;before;towards;behind;among;beyond;near;beside;across;around;within;along;above;"
         "in front of;out of;on account of;in spite of;instead of;by means of;for the sake of",
         ";",
     ),
     "pronoun": ["he@2", "she@2", "it@2", "I@0", "they@5", "you@1", "we@3", "there@2"],
-    "object": listed("it him her them me you us himself herself nothing themselves everything"),
+    "object": split_words(
+        "it him her them me you us himself herself nothing themselves everything"
+    ),
     "be": ["am/are/is/are/are/are/was/were/was/were/were/were/be/been"],
     "have": ["have/have/has/have/have/have/had/had/had/had/had/had"],
     "do": ["do/do/does/do/do/do/did/did/did/did/did/did"],
-    "modal": listed("would could will must should might can may shall"),
+    "modal": split_words("would could will must should might can may shall"),
     "not": ["not"],
-    "degree": listed("very so too quite more most rather as almost less hardly entirely"),
+    "degree": split_words("very so too quite more most rather as almost less hardly entirely"),
     "to": ["to"],
     "comma": ["~,"],
     "and": ["and", "but", "or", "for", "yet", "nor"],
-    "subordinator": listed(
+    "subordinator": split_words(
         "when;as;if;that;because;while;though;before;until;since;where;after;unless;whether;"
         "as soon as;even if;so that;as though;in order that",
         ";",
     ),
     "who": ["who", "which", "that"],
-    "opener": listed(
+    "opener": split_words(
         "then;now;but;and;at last;indeed;yet;so;however;in short;of course;perhaps;at first;"
         "after all;meanwhile;at the same time;for a moment;in the meantime;on the contrary;"
         "once more;from time to time;as a rule;to be sure;one day;in the end;the next morning;"
@@ -86,7 +90,9 @@ _CLOSED = {
     "link": ["~;", "~:", "~,"],
     "open_quote": ['"~'],
     "close_quote": ['~,"', '~!"', '~?"'],
-    "said": listed("said cried answered replied asked thought exclaimed whispered repeated added"),
+    "said": split_words(
+        "said cried answered replied asked thought exclaimed whispered repeated added"
+    ),
     "stop": ["~.", "~.", "~!", "~?", "~..."],
 }
 

@@ -7,18 +7,20 @@ import numpy as np
 
 from ptpp.text.synthetic import english
 from ptpp.text.synthetic.grammar import OPEN_CLASSES, Clause, compile_library
-from ptpp.text.synthetic.lexicon import Language, Lexicon, draw_words, listed
+from ptpp.text.synthetic.lexicon import Language, Lexicon, draw_words, split_words
 from ptpp.text.synthetic.meaning import STEMS, Meaning
 
-_ONSETS = listed(
+_ONSETS = split_words(
     "p m t c f v s d l r b g n j ch tr pr br pl fl cr gr bl gu qu dr vr h cl fr gl ph sp"
 )
-_NUCLEI = listed("a o ou i e u ai é oi an eu on in au en è eau ui ê ie â î")
-_CODAS = listed("r t l n s ss ch rt g d c nt ll gn v m p tt rd st ss ct qu rs b")
-_MIDDLES = listed("r l t n m v s ss d ll ch rr g p c nt tr b gn nn mm st j pr ct rm f ns z ill")
-_LINKS = listed("a i o é e u ai ou en an on")
-_TAILS = listed("et in on eau al oir ard ais is eur ot eil ier ien ir ain aud os é")
-_PREFIXES = listed("re dé con en é pro par com sur a per sou pré in ex entre")
+_NUCLEI = split_words("a o ou i e u ai é oi an eu on in au en è eau ui ê ie â î")
+_CODAS = split_words("r t l n s ss ch rt g d c nt ll gn v m p tt rd st ss ct qu rs b")
+_MIDDLES = split_words(
+    "r l t n m v s ss d ll ch rr g p c nt tr b gn nn mm st j pr ct rm f ns z ill"
+)
+_LINKS = split_words("a i o é e u ai ou en an on")
+_TAILS = split_words("et in on eau al oir ard ais is eur ot eil ier ien ir ain aud os é")
+_PREFIXES = split_words("re dé con en é pro par com sur a per sou pré in ex entre")
 _SHAPES = (
     (_ONSETS, _NUCLEI, _CODAS),
     (_ONSETS, _NUCLEI, _CODAS),
@@ -67,7 +69,7 @@ _ETRE = (
     "étais/étais/était/étions/étiez/étaient"
 )
 _CLOSED = {
-    "determiner": listed(
+    "determiner": split_words(
         "le/la/les/les/l'~/l'~/les/les;un/une/des/des;son/sa/ses/ses/son/son/ses/ses;"
         "ce/cette/ces/ces/cet/cette/ces/ces;leur/leur/leurs/leurs;mon/ma/mes/mes/mon/mon/mes/mes;"
         "notre/notre/nos/nos;quelque/quelque/quelques/quelques;votre/votre/vos/vos;"
@@ -88,12 +90,12 @@ _CLOSED = {
         "à son/à sa/à ses/à ses/à son/à son/à ses/à ses",
         "à ce/à cette/à ces/à ces/à cet/à cette/à ces/à ces",
     ],
-    "preposition": listed(
+    "preposition": split_words(
         "dans;sur;avec;pour;par;en;sous;sans;vers;chez;entre;contre;après;devant;derrière;depuis;"
         "pendant;avant;parmi;selon;jusque dans;malgré;à travers;dès;sauf;outre;envers",
         ";",
     ),
-    "place": listed(
+    "place": split_words(
         "près;au milieu;auprès;à côté;loin;en face;au-dessus;à cause;au lieu;autour;hors;au bout;"
         "au fond;au-dessous;le long;à force;en dépit;afin",
         ";",
@@ -122,17 +124,17 @@ _CLOSED = {
         "vais/vas/va/allons/allez/vont/allais/allais/allait/allions/alliez/allaient",
         "fais/fais/fait/faisons/faites/font/fis/fis/fit/fîmes/fîtes/firent",
     ],
-    "degree": listed("plus très si bien trop peu moins assez tout presque"),
+    "degree": split_words("plus très si bien trop peu moins assez tout presque"),
     "comma": ["~,"],
     "and": ["et", "mais", "ou", "car", "donc", "puis", "ni"],
-    "subordinator": listed(
+    "subordinator": split_words(
         "que/qu'~;quand;si;comme;lorsque/lorsqu'~;parce que/parce qu'~;où;pendant que/pendant qu'~;"
         "puisque/puisqu'~;tandis que/tandis qu'~;dès que/dès qu'~;avant que/avant qu'~;"
         "à mesure que/à mesure qu'~;bien que/bien qu'~",
         ";",
     ),
     "who": ["qui"],
-    "opener": listed(
+    "opener": split_words(
         "alors;puis;mais;et;enfin;cependant;ainsi;d'ailleurs;en effet;pourtant;peut-être;"
         "tout à coup;au contraire;un jour;à la fin;de temps en temps;sans doute;par exemple;"
         "du reste;au même instant;d'abord;en un mot;le lendemain;pour la première fois;"

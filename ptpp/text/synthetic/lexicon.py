@@ -98,7 +98,7 @@ class Lexicon:
         )
 
 
-def listed(text: str, separator: str | None = None) -> list[str]:
+def split_words(text: str, separator: str | None = None) -> list[str]:
     """The entries of a word list written as one string, separated by blanks or `separator`."""
     return text.split(separator)
 
@@ -122,11 +122,11 @@ def draw_words(
         for slot in part:
             if id(slot) not in tables:
                 tables[id(slot)] = [slot[rank] for rank in zipf(256, len(slot), q=5).tolist()]
-    found: dict[str, int] = {}
+    first: dict[str, int] = {}
     for index, (which, row) in enumerate(zip(shape.tolist(), draws.tolist(), strict=True)):
         word = "".join(
             [tables[id(slot)][roll] for slot, roll in zip(parts[which], row, strict=False)]
         )
-        found.setdefault(word, index)
-    words = list(found)
+        first.setdefault(word, index)
+    words = list(first)
     return [words[index * len(words) // count] for index in range(count)]

@@ -90,9 +90,9 @@ def _families(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         roll = rng.integers(0, 2 * tries, size=tries)
         kind = rng.integers(0, DERIVATIONS[name], size=tries)
         derivation = np.where(roll < np.arange(tries) + tries // 8, kind, 0)
-        _, found = np.unique(stem * 16 + derivation, return_index=True)
-        found = np.sort(found)
-        chosen = found[np.arange(COUNTS[name]) * len(found) // COUNTS[name]]
+        _, first = np.unique(stem * 16 + derivation, return_index=True)
+        first = np.sort(first)
+        chosen = first[np.arange(COUNTS[name]) * len(first) // COUNTS[name]]
         stems.append(stem[chosen])
         derivations.append(derivation[chosen])
     return np.concatenate(stems), np.concatenate(derivations)
@@ -102,7 +102,7 @@ def _topics(rng: np.random.Generator, first: np.ndarray) -> np.ndarray:
     shape = (TOPICS, TOPIC_WORDS)
     classes = []
     for index, name in enumerate(OPEN_CLASSES):
-        flat = zipf(1 << 16, COUNTS[name], q=60)  # topical words are seldom the commonest ones
+        flat = zipf(1 << 16, COUNTS[name], q=60)  # topical words are rarely the commonest ones
         words = flat[rng.integers(0, 1 << 16, size=shape)] + first[index]
         classes.append(words)
     return np.stack(classes, axis=1)

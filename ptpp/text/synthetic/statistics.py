@@ -1,4 +1,4 @@
-"""Statistics by which invented text is held against real text.
+"""Statistics to compare synthetic text with real text.
 
 `python -m ptpp.text.synthetic.statistics english french arabic novels.jsonl.xz` prints one row for
 each synthetic language or JSON Lines file.
