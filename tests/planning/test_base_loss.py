@@ -11,7 +11,7 @@ from ptpp.laws import FitSettings, bootstrap, declared_law, fit
 from ptpp.laws.base_loss import BaseLosses
 from ptpp.laws.rows import law_rows
 from ptpp.planning import find_base_loss, make_plan, plan_law, plan_table
-from ptpp.table.observations import is_zero_shot
+from ptpp.table.kinds import is_zero_shot
 
 TABLE = observations()
 MEASURED = BaseLosses.of(TABLE, "fr")
