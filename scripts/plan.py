@@ -18,7 +18,7 @@ with run_job(snakemake.log[0]):
         supplements,
     )
     from ptpp.report.tables import write_table
-    from ptpp.table.observations import is_sweep
+    from ptpp.table.kinds import is_sweep
 
     source, params = snakemake.input, snakemake.params
     settings = FitSettings(**params.settings)

@@ -13,6 +13,7 @@ import yaml
 
 from ptpp.config.experiment import Config
 from ptpp.config.fields import Section
+from ptpp.table.units import read_quantity
 
 
 def read_command_line(values: Mapping) -> dict:
@@ -45,6 +46,9 @@ def _read_text(text: str, kinds: list) -> Any:
         return text
     if float in kinds or int in kinds:
         try:
+            quantity = read_quantity(text)
+            if quantity is not text:
+                return quantity
             number = float(text)
             return int(number) if number.is_integer() and "." not in text else number
         except (ValueError, OverflowError):

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -12,6 +13,8 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
+
+from ptpp.table.units import read_quantity
 
 
 class Section(BaseModel):
@@ -53,7 +56,8 @@ def _require_distinct(values: list) -> list:
 
 
 def _keep_number(value: Any, validate: Any) -> int | float:
-    """Check a number as a float, but leave whole numbers as they are written."""
+    """Check a number as a float, but leave whole numbers as they are written; 7B is one."""
+    value = read_quantity(value)
     validate(value)
     return value
 
@@ -62,7 +66,7 @@ DISTINCT = WrapValidator(lambda value, validate: _require_distinct(validate(valu
 
 # Names become parts of file names.
 Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(read_quantity)]
 Seed = Annotated[int, Field(ge=0)]
 Seeds = Annotated[list[Seed], Field(min_length=1), DISTINCT]
 Number = Annotated[float, WrapValidator(_keep_number)]

@@ -61,6 +61,3 @@ def unknown_name(name: str, known: Iterable[str]) -> str:
 def quote(node: ast.AST) -> str:
     """The text of a part of an expression in quotes, for errors."""
     return repr(ast.unparse(node))
-
-
-described = quote  # until ptpp.laws.declared imports the new name

@@ -19,19 +19,6 @@ from ptpp.errors import InputError
 from ptpp.jobs.files import write_text
 from ptpp.table.checks import check_observations, number_text
 from ptpp.table.columns import COLUMNS, TEXT, map_columns
-from ptpp.table.kinds import (  # noqa: F401  until every import names its module
-    CELL,
-    CHECKPOINT,
-    cell_means,
-    forgetting_rows,
-    is_control,
-    is_stage,
-    is_sweep,
-    is_zero_shot,
-    target_rows,
-    zero_shot_rows,
-)
-from ptpp.table.noise import seed_noise, seed_noise_by_cell  # noqa: F401
 from ptpp.table.reading import read_text
 from ptpp.table.where import choose_rows
 

@@ -28,3 +28,11 @@ def expand(text: str) -> str:
     """`text` with a suffix written as an exponent: 1.5T -> 1.5e12; unchanged without one."""
     match = _SUFFIX.fullmatch(text.strip())
     return f"{match[1]}e{_POWERS[match[2].lower()]}" if match else text
+
+
+def read_quantity(value: object) -> object:
+    """A text with a suffix as the number it states, an int where it is whole; else unchanged."""
+    if not isinstance(value, str) or (text := expand(value)) == value:
+        return value
+    number = float(text)
+    return int(number) if number.is_integer() else number

@@ -30,6 +30,14 @@ def changed(config, key, value):
     return config
 
 
+def test_numbers_may_have_a_suffix(config):
+    plain = read_config(config)
+    config["plan"]["n_params"] = "8.1B"
+    config["corpora"]["languages"][0]["train_tokens"] = "12.5M"
+    assert read_config(config) == plain
+    assert read_command_line({"plan": {"n_params": "1.5T"}}) == {"plan": {"n_params": 1.5e12}}
+
+
 def test_the_default_configuration_is_accepted(config):
     assert read_config(config).anchor_sizes() == ["w16", "w32"]
 

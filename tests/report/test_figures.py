@@ -20,7 +20,7 @@ from matplotlib import pyplot
 from ptpp.errors import InputError
 from ptpp.laws.scoring import score
 from ptpp.report import figures
-from ptpp.table.observations import cell_means, forgetting_rows, is_sweep, is_zero_shot
+from ptpp.table.kinds import cell_means, forgetting_rows, is_sweep, is_zero_shot
 
 SIZES = {"w16": 16832, "w32": 45952, "w48": 87360}
 CHOSEN = {"replay": 0.2, "atpp": 5.0, "feasible": True}

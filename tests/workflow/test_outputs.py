@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from ptpp.jobs.heartbeat import read_records
-from ptpp.table.observations import COLUMNS, read_observations
+from ptpp.table.columns import COLUMNS
+from ptpp.table.observations import read_observations
 
 
 @pytest.fixture(scope="module")

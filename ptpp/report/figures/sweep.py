@@ -35,7 +35,7 @@ from ptpp.report.figures.style import (
     size_names,
     style,
 )
-from ptpp.table.observations import forgetting_rows, is_control, is_zero_shot
+from ptpp.table.kinds import forgetting_rows, is_control, is_zero_shot
 
 # Forgetting spans hundredths of a nat with replay and several nats without: the axis is linear
 # below this many nats and logarithmic above (inverse hyperbolic sine).
