@@ -11,10 +11,6 @@ from ptpp.laws import FitSettings, bootstrap, declared_law, fit
 from ptpp.laws.base_loss import BaseLosses
 from ptpp.laws.rows import law_rows
 from ptpp.planning import find_base_loss, make_plan, plan_law, plan_table
-<<<<<<< HEAD
-=======
-from ptpp.table.kinds import is_zero_shot
->>>>>>> part-c
 
 TABLE = observations()
 ZERO_SHOT = TABLE["atpp"] == 0
