@@ -121,7 +121,7 @@ def plan_targets(
     frame = pd.DataFrame(points, columns=["replay", "atpp"])
     frame = frame.assign(n_params=float(n_params), ptpp=float(ptpp))
     if base_loss is not None:
-        frame = frame.assign(base_loss=float(base_loss))
+        frame["base_loss"] = float(base_loss)
     return frame.assign(adapt_tokens=frame["atpp"] * frame["n_params"])
 
 
@@ -163,17 +163,14 @@ def v_optimal_cells(
         best = int(shrinkage.argmax())
         chosen.append(best)
         covariance = covariance - np.outer(spread[best], spread[best]) / error[best]
-    cells = candidates[["size", "replay", "atpp"]].itertuples(index=False)
-    cells = [Cell(*values) for values in cells]
-    return [cells[i] for i in chosen]
+    cells = candidates[["size", "replay", "atpp"]].iloc[chosen]
+    return [Cell(*values) for values in cells.itertuples(index=False)]
 
 
 def _log_slopes(fitted: FittedLaw, frame: pd.DataFrame) -> NDArray:
     """Derivatives (r, p) of the log forecast with respect to the solver's vector."""
-    law, reference = fitted.law, fitted.record.reference
-    inputs = law_inputs(law, frame)
-    slopes = law.jacobian(fitted.theta, inputs, reference)
-    return slopes / law.predict(fitted.theta, inputs, reference)[:, None]
+    point = fitted.theta, law_inputs(fitted.law, frame), fitted.record.reference
+    return fitted.law.jacobian(*point) / fitted.law.predict(*point)[:, None]
 
 
 def _cells(grid: Mapping[str, Sequence], measured: Collection[Cell] | None = None) -> list[Cell]:
@@ -192,16 +189,12 @@ def _choose_cells(
             axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
             choices.append((choice, 0, choose_anchors(*axes, most, seed, measured)))
         elif choice == "random":
-            choices += [
-                (choice, i, random_cells(grid, most, seed + i, measured))
-                for i in range(request.repeats)
-            ]
+            for i in range(request.repeats):
+                choices.append((choice, i, random_cells(grid, most, seed + i, measured)))
         elif all(column in request.targets for column in law.columns):
             candidates = table[is_anchor(table, _cells(grid, measured), held_out)]
             fitted = fit(law, early_to_late(table, held_out).fit, request.settings)
-            candidates = candidates.reset_index(drop=True)
-            cells = v_optimal_cells(fitted, candidates, request.targets, most)
-            choices.append((choice, 0, cells))
+            choices.append((choice, 0, v_optimal_cells(fitted, candidates, request.targets, most)))
     return choices
 
 
@@ -210,9 +203,8 @@ def _score_fit(law: Law, part: pd.DataFrame, scored: pd.DataFrame, settings: Fit
     counts = {"n_fit": len(part), "n_held_out": len(scored)}
     try:
         fitted = fit(law, part, settings)
-        values = fitted.score(scored)
+        scores = fitted.score(scored)
     except InputError as error:
         return {**counts, "converged": False, "note": str(error)}
-    wanted = ("mae_rel", "calibration_slope")
-    note, converged = "; ".join(fitted.record.warnings), fitted.record.converged
-    return {**counts, **{k: values[k] for k in wanted}, "converged": converged, "note": note}
+    note = "; ".join(fitted.record.warnings)
+    return {**scores, **counts, "converged": fitted.record.converged, "note": note}

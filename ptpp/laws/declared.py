@@ -15,7 +15,7 @@ on numbers that carry their derivatives (`ptpp.laws.dual`), so its Jacobian is e
 import ast
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,20 +31,11 @@ from ptpp.laws.record import Fit
 from ptpp.table.expressions import names_in, parse, quote, unknown_name
 
 # Names an expression may use: the input behind each, and whether it is divided by its reference.
-INPUT_NAMES = {
-    "n_params": ("n_params", False),
-    "tokens": ("adapt_tokens", False),
-    "adapt_tokens": ("adapt_tokens", False),
-    "atpp": ("atpp", False),
-    "ptpp": ("ptpp", False),
-    "replay": ("replay", False),
-    "share": ("share", False),
-    "base_loss": ("base_loss", False),
-    "n": ("n_params", True),
-    "d": ("adapt_tokens", True),
-    "p": ("ptpp", True),
-    "s": ("share", True),
-}
+_PLAIN = ("n_params", "adapt_tokens", "atpp", "ptpp", "replay", "share", "base_loss")
+_RELATIVE = {"n": "n_params", "d": "adapt_tokens", "p": "ptpp", "s": "share"}
+INPUT_NAMES = {name: (name, False) for name in _PLAIN}
+INPUT_NAMES |= {"tokens": ("adapt_tokens", False)}
+INPUT_NAMES |= {name: (column, True) for name, column in _RELATIVE.items()}
 FUNCTIONS = {"exp": dual.exp, "log": dual.log, "sqrt": dual.sqrt}
 
 _OPERATORS: Mapping[type, Callable[[Operand, Operand], Operand]] = {
@@ -125,7 +116,8 @@ def declared_law(value: object, source: str) -> Law:
     parameters = tuple(
         _parameter(name, bounds, amplitudes, source) for name, bounds in value["parameters"].items()
     )
-    _check(tree, {p.name for p in parameters}, f"{source}: expression")
+    known = [*sorted(p.name for p in parameters), *INPUT_NAMES]
+    _check(tree, known, f"{source}: expression")
     used = [name for name in dict.fromkeys(names_in(tree)) if name in INPUT_NAMES]
     _check_inputs(value.get("inputs"), used, source)
     for parameter in parameters:
@@ -187,32 +179,24 @@ def _parameter(name: object, bounds: object, amplitudes: Mapping, source: str) -
     return Parameter(name, low, high, scale, amplitude=amplitude, **texts)
 
 
-def _check(tree: ast.expr, parameters: set[str], source: str) -> None:
+def _check(node: ast.expr, known: Sequence[str], source: str) -> None:
     """Raise InputError unless only what is allowed stands in the tree."""
-    known = [*sorted(parameters), *INPUT_NAMES]
-    for node in _parts(tree, source):
-        if isinstance(node, ast.Name) and node.id not in known:
-            raise InputError(f"{source}: {unknown_name(node.id, known)}")
-
-
-def _parts(node: ast.expr, source: str) -> Iterator[ast.expr]:
-    """Every operand in the tree; raises InputError at the first part that is not allowed."""
-    yield node
     match node:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            yield from _parts(left, source)
-            yield from _parts(right, source)
+            _check(left, known, source)
+            _check(right, known, source)
         case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
-            yield from _parts(operand, source)
+            _check(operand, known, source)
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
-            yield from _parts(argument, source)
+            _check(argument, known, source)
         case ast.Call(func=ast.Name(id=name)) if name not in FUNCTIONS:
             raise InputError(f"{source}: function {unknown_name(name, FUNCTIONS)}")
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             if not abs(number) < 1e300:
                 raise InputError(f"{source}: a number is not finite")
-        case ast.Name():
-            pass
+        case ast.Name(id=name):
+            if name not in known:
+                raise InputError(f"{source}: {unknown_name(name, known)}")
         case _:
             raise InputError(
                 f"{source}: {quote(node)[:80]} is not allowed; accepted are numbers, "

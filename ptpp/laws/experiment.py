@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -43,7 +43,10 @@ class Experiment:
         anchors: str | os.PathLike | None = None,
     ) -> "Experiment":
         """From a table of losses and, for the protocol `with_anchors`, one of the anchors' rows."""
-        cells = anchored_cells(read_observations(anchors)) if anchors else ()
+        cells = ()
+        if anchors:
+            table = read_observations(anchors)[["size", "replay", "atpp"]].drop_duplicates()
+            cells = tuple(Cell(*values) for values in table.itertuples(index=False))
         return cls(read_observations(observations), held_out, cells)
 
     def split(self, law: Law | str, protocol: str, domain: str) -> Split:
@@ -52,7 +55,7 @@ class Experiment:
         return split(protocol, rows, self.held_out, self.anchors)
 
     def split_of(self, fitted: FittedLaw) -> Split:
-        """The rows a fit was made on and those it is scored on."""
+        """The same for a law that was fitted."""
         return self.split(fitted.law, fitted.record.protocol, fitted.record.domain)
 
     def fit(self, law: Law | str, protocol: str, domain: str, settings: FitSettings) -> FittedLaw:
@@ -61,14 +64,8 @@ class Experiment:
 
     def load(self, paths: Sequence[str | os.PathLike]) -> list[FittedLaw]:
         """Fits from their files, with their draws and the rows they were made on."""
-        loaded = [FittedLaw.load(path) for path in paths]
-        return [FittedLaw(one.record, self.split_of(one).fit, one.draws, one.law) for one in loaded]
-
-
-def anchored_cells(anchors: pd.DataFrame) -> tuple[Cell, ...]:
-    """The distinct cells of a table of anchors."""
-    distinct = anchors[["size", "replay", "atpp"]].drop_duplicates()
-    return tuple(Cell(*values) for values in distinct.itertuples(index=False))
+        fits = [FittedLaw.load(path) for path in paths]
+        return [replace(one, rows=self.split_of(one).fit) for one in fits]
 
 
 def predictions(
@@ -97,20 +94,22 @@ def score_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFra
 
     `noise_floor`: the relative seed noise of one run at the held-out stage.
     """
-    observations = experiment.observations
-    domains = {one.record.domain for one in fits}
-    noise = {domain: noise_floor(observations, domain, experiment.held_out) for domain in domains}
     rows = []
     for one in fits:
         held_out = experiment.split_of(one).held_out
         counts = {"n_fit": one.record.n_rows, "n_held_out": len(held_out)}
-        scores = one.score(held_out)
-        rows.append({**one.label, **counts, **scores, "noise_floor": noise[one.record.domain]})
-    table = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
-    zoo = {name: place for place, name in enumerate(LAWS)}
-    order = table["law"].map(lambda name: zoo.get(name, len(zoo)))
-    table = table.assign(_order=order).sort_values(["protocol", "_order", "law", "domain"])
-    return table.drop(columns="_order").reset_index(drop=True)
+        floor = noise_floor(experiment.observations, one.record.domain, experiment.held_out)
+        rows.append({**one.label, **counts, **one.score(held_out), "noise_floor": floor})
+    zoo = list(LAWS)
+    rows.sort(
+        key=lambda row: (
+            row["protocol"],
+            zoo.index(row["law"]) if row["law"] in zoo else len(zoo),
+            row["law"],
+            row["domain"],
+        )
+    )
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
 
 def cross_validation(

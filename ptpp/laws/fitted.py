@@ -1,7 +1,7 @@
 """A fitted law: the record of the fit, its bootstrap draws and the rows it was fitted to."""
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -20,14 +20,18 @@ LEVEL = 0.9  # of intervals
 _RESIDUALS = 25  # quantiles that stand for the distribution of residuals
 
 
+def ends_of(level: float) -> list[float]:
+    """The quantiles between which a central interval of that level lies."""
+    return [(1 - level) / 2, (1 + level) / 2]
+
+
 @dataclass(frozen=True)
 class FittedLaw:
-    """What travels together after a fit.
+    """A record with its `rows` (None: not read), bootstrap `draws` (None: not made) and `law`.
 
-    `rows`: the rows that the law was fitted to, None where they were not read. `draws`: bootstrap
-    refits, None without a bootstrap. `law`: the law itself, by default the one that the record
-    names or declares; a law made in Python has to be given. Frames are tables, or mappings of
-    arrays (n,), with the law's `columns`. Two of them are equal if their records are.
+    `law`: by default the one that the record names or declares; a law made in Python has to be
+    passed. Frames are tables, or mappings of arrays (n,), with the law's `columns`. Two of them are
+    equal if their records are.
     """
 
     record: Fit
@@ -45,17 +49,15 @@ class FittedLaw:
 
         Raises InputError, one line, for a damaged file or draws of another law.
         """
-        one = cls(Fit.from_json(path), rows)
         beside = draws_path(path)
-        if not beside.exists():
-            return one
-        draws = Draws.from_npz(beside)
-        if draws.names != one.law.names:
+        draws = Draws.from_npz(beside) if beside.exists() else None
+        one = cls(Fit.from_json(path), rows, draws)
+        if draws is not None and draws.names != one.law.names:
             raise InputError(
                 f"{beside}: draws of the parameters {', '.join(draws.names)}; accepted are those "
                 f"of law {one.law.name}: {', '.join(one.law.names)}"
             )
-        return replace(one, draws=draws)
+        return one
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the record (.json) and the draws beside it (.npz); rows are not written."""
@@ -66,11 +68,7 @@ class FittedLaw:
     @property
     def label(self) -> dict[str, str]:
         """Which law under which protocol on which domain: the first columns of every table."""
-        return {
-            "law": self.record.law,
-            "protocol": self.record.protocol,
-            "domain": self.record.domain,
-        }
+        return {name: getattr(self.record, name) for name in ("law", "protocol", "domain")}
 
     @cached_property
     def theta(self) -> NDArray:
@@ -141,8 +139,7 @@ class FittedLaw:
             factors = np.exp(-np.quantile(self.draws.residuals, places))
             predicted = predicted[:, None] * factors[None, :, None]
             predicted = predicted.reshape(-1, predicted.shape[-1])
-        low, high = np.quantile(predicted, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        return low, high
+        return tuple(np.quantile(predicted, ends_of(level), axis=0))
 
     def band(self, frame: Columns) -> tuple[NDArray, NDArray] | None:
         """Least and greatest loss (n,) over the band of the parameter that is not identified.
@@ -168,12 +165,12 @@ class FittedLaw:
     def extrapolated(self, frame: Columns) -> tuple[str, ...]:
         """The columns that leave the range of the fitted rows anywhere in `frame`."""
         inputs = law_inputs(self.law, frame)
-        outside = []
+        outside = {}
         for name, (low, high) in self.record.ranges.items():
             slack = 1e-9 * max(abs(low), abs(high))  # a bound reached up to rounding is within
             if np.any((inputs[name] < low - slack) | (inputs[name] > high + slack)):
-                outside.append("replay" if name == "share" else name)
-        return tuple(dict.fromkeys(outside))
+                outside["replay" if name == "share" else name] = True
+        return tuple(outside)
 
     def _need_draws(self) -> Draws:
         if self.draws is None:

@@ -103,8 +103,8 @@ class Law:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of a table that the law needs beside `loss`."""
-        named = ["replay" if name == "share" else name for name in self.inputs]
-        return tuple(dict.fromkeys(named + ([self.offset] if self.offset else [])))
+        names = ["replay" if name == "share" else name for name in self.inputs]
+        return tuple(dict.fromkeys(names + ([self.offset] if self.offset else [])))
 
     def to_solver(self, values: Mapping[str, float]) -> NDArray:
         """Parameter values by name -> the solver's vector (p,)."""
@@ -116,9 +116,8 @@ class Law:
 
     def bounds(self) -> tuple[NDArray, NDArray]:
         """Lower and upper bounds (p,) of the solver's vector."""
-        low = np.array([p.to_solver(p.low) for p in self.parameters])
-        high = np.array([p.to_solver(p.high) for p in self.parameters])
-        return low, high
+        ends = [(p.to_solver(p.low), p.to_solver(p.high)) for p in self.parameters]
+        return tuple(np.array(ends).T.copy())
 
     def predict(self, theta: NDArray, inputs: Inputs, reference: Reference) -> NDArray:
         """Values (..., n), nats per token, at the solver's vectors theta (..., p)."""
@@ -126,8 +125,8 @@ class Law:
 
     def jacobian(self, theta: NDArray, inputs: Inputs, reference: Reference) -> NDArray:
         """Derivatives (..., n, p) of the values with respect to the solver's vectors (..., p)."""
-        everything = range(len(self.parameters))
-        return np.swapaxes(self.with_slopes(theta, inputs, reference, everything)[1], -1, -2)
+        every = range(len(self.parameters))
+        return np.swapaxes(self.with_slopes(theta, inputs, reference, every)[1], -1, -2)
 
     def with_slopes(
         self, theta: NDArray, inputs: Inputs, reference: Reference, wanted: ArrayLike

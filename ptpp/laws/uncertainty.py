@@ -121,27 +121,14 @@ def run_numbers(frame: pd.DataFrame) -> NDArray:
     return frame.groupby(columns, sort=True).ngroup().to_numpy()
 
 
-def find_unidentified(problem: Problem) -> list[Parameter]:
-    """Free parameters for which the rows have too few values of an input, whatever the losses."""
-    return [
-        p
-        for p, free in zip(problem.law.parameters, problem.free, strict=True)
-        if free and p.needs is not None and _levels(problem, p.needs[0]) < p.needs[1]
-    ]
-
-
 def _parameters_to_draw(problem: Problem) -> list[Parameter]:
-    """One parameter per input with too few values: given that one, the rows can tell the others."""
+    """One parameter per input with too few values: with it held, the rows can tell the others."""
     chosen: dict[str, Parameter] = {}
-    for parameter in find_unidentified(problem):
+    for parameter, _ in problem.unidentified:
         before = chosen.get(parameter.needs[0])
         if before is None or before.band is None:
             chosen[parameter.needs[0]] = parameter
     return list(chosen.values())
-
-
-def _levels(problem: Problem, name: str) -> int:
-    return len(np.unique(problem.inputs[name].round(12)))
 
 
 def plausible(parameter: Parameter) -> tuple[float, float]:
@@ -156,7 +143,7 @@ def band_refits(problem: Problem) -> tuple[str, NDArray, NDArray]:
     ("", no values, no refits) where every banded parameter is identified. Refits go outward from
     the value nearest to the fit's own, each from its neighbour.
     """
-    parameter = next((p for p in find_unidentified(problem) if p.band is not None), None)
+    parameter = next((p for p, _ in problem.unidentified if p.band is not None), None)
     if parameter is None:
         return "", np.empty(0), np.empty((0, len(problem.theta)))
     j = problem.law.names.index(parameter.name)
@@ -165,13 +152,11 @@ def band_refits(problem: Problem) -> tuple[str, NDArray, NDArray]:
     free[j] = False
     thetas = np.empty((len(band), len(problem.theta)))
     centre = int(np.abs(band - parameter.from_solver(problem.theta[j])).argmin())
-    for way in (range(centre, len(band)), range(centre - 1, -1, -1)):
-        theta = problem.theta if way.start == centre else thetas[centre]
-        for k in way:
-            start = theta.copy()
-            start[j] = parameter.to_solver(band[k])
-            theta = refits(problem, start[None], free)[0][0]
-            thetas[k] = theta
+    theta = problem.theta
+    for k in (*range(centre, len(band)), *range(centre - 1, -1, -1)):
+        start = thetas[centre].copy() if k == centre - 1 else theta.copy()
+        start[j] = parameter.to_solver(band[k])
+        thetas[k] = theta = refits(problem, start[None], free)[0][0]
     return parameter.name, band, thetas
 
 

@@ -9,15 +9,15 @@ arXiv 2102.01293). That is the law's continuation to a PTPP of 0, which no row m
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
-from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.forms import get_law
 from ptpp.laws.rows import law_rows
@@ -28,12 +28,6 @@ from ptpp.planning.search import quantile
 from ptpp.table.observations import read_observations
 
 _FARTHEST = 1e12  # times the plan's tokens: beyond, a loss counts as out of reach
-COLUMNS = (
-    *("law", "protocol", "basis", "scratch_law", "replay", "target_loss", "adapt_tokens"),
-    *("scratch_tokens", "scratch_tokens_low", "scratch_tokens_high", "break_even_atpp"),
-    *("adapt_flops", "scratch_flops", "ratio", "ratio_with_pretraining", "reached"),
-    *("extrapolated", "note"),
-)
 
 
 @dataclass(frozen=True)
@@ -65,27 +59,26 @@ class BreakEven:
     extrapolated: str
 
 
+COLUMNS = ("law", "protocol", *(one.name for one in fields(BreakEven)), "note")
+
+
 def by_transfer(plan: Mapping, transfer: FittedLaw) -> BreakEven:
     """By a fit of `transfer_offset`; `plan` is a row of `plan_table`.
 
     The law's own losses decide, so that its level errors cancel: the tokens at which a run from
     scratch has the loss that this law gives the plan. Raises InputError for another law.
     """
-    record = transfer.record
-    if record.law != "transfer_offset":
-        raise InputError(f"break-even: a fit of {record.law}; accepted is transfer_offset")
-    share = 1 - plan["replay"]
-    stages = plan["ptpp"] / record.reference["ptpp"]
-
-    def tokens(tau: NDArray, pi: NDArray) -> NDArray:
-        return plan["adapt_tokens"] + tau * plan["n_params"] * stages**pi / share
-
+    law, reference = transfer.record.law, transfer.record.reference
+    if law != "transfer_offset":
+        raise InputError(f"break-even: a fit of {law}; accepted is transfer_offset")
     places = [transfer.law.names.index(name) for name in ("tau", "pi")]
-    drawn = None if transfer.draws is None else tokens(*transfer.draws.params[:, places].T)
-    needed = tokens(record.params["tau"], record.params["pi"])
-    return _compare(
-        plan, "transfer", record.law, needed, drawn, _extrapolated_inputs(plan, transfer, needed)
-    )
+
+    def tokens(params: NDArray) -> NDArray:
+        tau, pi = params[:, places].T
+        worth = tau * plan["n_params"] * (plan["ptpp"] / reference["ptpp"]) ** pi
+        return plan["adapt_tokens"] + worth / (1 - plan["replay"])
+
+    return _compare(plan, "transfer", transfer, tokens)
 
 
 def by_measurement(plan: Mapping, scratch: FittedLaw) -> BreakEven:
@@ -100,13 +93,7 @@ def by_measurement(plan: Mapping, scratch: FittedLaw) -> BreakEven:
             f"break-even: law {law.name} reads {', '.join(sorted(other))}, which no run from "
             "scratch has"
         )
-    needed = float(_tokens_for(plan, scratch, scratch.params)[0])
-    drawn = None
-    if scratch.draws is not None:
-        drawn = _tokens_for(plan, scratch, scratch.draws.params)
-    return _compare(
-        plan, "measured", law.name, needed, drawn, _extrapolated_inputs(plan, scratch, needed)
-    )
+    return _compare(plan, "measured", scratch, lambda params: _tokens_for(plan, scratch, params))
 
 
 def break_even_table(
@@ -119,14 +106,14 @@ def break_even_table(
     """
     rows = []
     for plan in plans.to_dict("records"):
-        labels = {"law": plan["law"], "protocol": plan["protocol"]}
+        labels = {"law": plan["law"], "protocol": plan["protocol"], "note": ""}
         fitted = transfer[plan["protocol"]]
         if isinstance(fitted, str):
             rows.append({**labels, "basis": "transfer", "note": fitted})
         else:
-            rows.append({**labels, **asdict(by_transfer(plan, fitted)), "note": ""})
+            rows.append({**labels, **asdict(by_transfer(plan, fitted))})
         if scratch is not None:
-            rows.append({**labels, **asdict(by_measurement(plan, scratch)), "note": ""})
+            rows.append({**labels, **asdict(by_measurement(plan, scratch))})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -175,46 +162,35 @@ def _tokens_for(plan: Mapping, scratch: FittedLaw, params: NDArray) -> NDArray:
 
 
 def _compare(
-    plan: Mapping, basis: str, law: str, needed: float, drawn: NDArray | None, outside: list[str]
+    plan: Mapping, basis: str, fitted: FittedLaw, tokens: Callable[[NDArray], NDArray]
 ) -> BreakEven:
-    ends = (np.nan, np.nan)
-    if drawn is not None:
-        ends = tuple(
-            float(quantile(drawn, share)[0]) for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-        )
-    n_params = plan["n_params"]
-    per_token = FLOPS_PER_PARAMETER_AND_TOKEN * n_params
-    pretraining = plan["ptpp"] * n_params
+    """`tokens`: what a run from scratch needs (m,), by parameters (m, p)."""
+    needed = float(tokens(fitted.params)[0])
+    low, high, reached = np.nan, np.nan, float(np.isfinite(needed))
+    if fitted.draws is not None:
+        drawn = tokens(fitted.draws.params)
+        low, high = (float(quantile(drawn, share)[0]) for share in ends_of(LEVEL))
+        reached = float(np.isfinite(drawn).mean())
+    n_params, adapt_tokens = plan["n_params"], plan["adapt_tokens"]
+    row = {name: plan[name] for name in ("n_params", "ptpp", "replay", "adapt_tokens")}
+    row["adapt_tokens"] = needed if np.isfinite(needed) else adapt_tokens
+    row["atpp"] = row["adapt_tokens"] / n_params
+    outside = set(fitted.extrapolated({name: np.array([float(v)]) for name, v in row.items()}))
+    outside |= {"from_scratch"} if basis == "transfer" else set()
     return BreakEven(
         basis=basis,
-        scratch_law=law,
+        scratch_law=fitted.record.law,
         replay=plan["replay"],
         target_loss=plan["target_loss"],
-        adapt_tokens=plan["adapt_tokens"],
-        scratch_tokens=float(needed),
-        scratch_tokens_low=ends[0],
-        scratch_tokens_high=ends[1],
-        break_even_atpp=float(needed) / n_params,
-        adapt_flops=per_token * plan["adapt_tokens"],
-        scratch_flops=per_token * float(needed),
-        ratio=float(needed) / plan["adapt_tokens"],
-        ratio_with_pretraining=float(needed) / (pretraining + plan["adapt_tokens"]),
-        reached=float(np.isfinite(needed)) if drawn is None else float(np.isfinite(drawn).mean()),
-        extrapolated=" ".join(outside),
+        adapt_tokens=adapt_tokens,
+        scratch_tokens=needed,
+        scratch_tokens_low=low,
+        scratch_tokens_high=high,
+        break_even_atpp=needed / n_params,
+        adapt_flops=FLOPS_PER_PARAMETER_AND_TOKEN * n_params * adapt_tokens,
+        scratch_flops=FLOPS_PER_PARAMETER_AND_TOKEN * n_params * needed,
+        ratio=needed / adapt_tokens,
+        ratio_with_pretraining=needed / (plan["ptpp"] * n_params + adapt_tokens),
+        reached=reached,
+        extrapolated=" ".join(sorted(outside)),
     )
-
-
-def _extrapolated_inputs(plan: Mapping, fitted: FittedLaw, tokens: float) -> list[str]:
-    """Inputs of the run from scratch that leave the fitted rows' range."""
-    row = {
-        "n_params": plan["n_params"],
-        "ptpp": plan["ptpp"],
-        "replay": plan["replay"],
-        "adapt_tokens": tokens if np.isfinite(tokens) else plan["adapt_tokens"],
-    }
-    row["atpp"] = row["adapt_tokens"] / row["n_params"]
-    rows = {name: np.array([value], dtype=float) for name, value in row.items()}
-    outside = set(fitted.extrapolated(rows))
-    if fitted.record.law == "transfer_offset":
-        outside.add("from_scratch")
-    return sorted(outside)

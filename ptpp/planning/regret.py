@@ -27,10 +27,6 @@ FORGETTING_QUANTILES = (0.25, 0.5, 0.75, 1.0)
 TARGET_QUANTILES = (0.1, 0.25, 0.5, 0.75)
 LATEST_STAGE = "latest_stage"  # no law: the last early stage's losses, taken as the forecast
 CELL = ["size", "n_params", "replay", "atpp"]
-SUMMARY_COLUMNS = (
-    *("goal", "law", "protocol", "kind", "cases", "declared", "met", "best_cell"),
-    *("excess_mean", "excess_max", "compute_ratio", "compute_ratio_max", "loss_regret"),
-)
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,8 @@ def regret_cases(
     if not pairs:
         raise InputError("plan regret: no target fit to check")
     domains = sorted({domain for _, others in pairs for domain in others})
-    truth = true_cells(observations, pairs[0][0].record.domain, domains, held_out)
+    target = pairs[0][0].record.domain
+    truth = true_cells(observations, target, domains, held_out)
     truth = truth[~is_anchor(truth, experiment.anchors, held_out)].reset_index(drop=True)
     if truth.empty:
         raise InputError(f"plan regret: no cells at PTPP {held_out:g} beside the anchors")
@@ -75,10 +72,8 @@ def regret_cases(
     actual = truth[names].to_numpy().T
     cases = [case for size in truth["size"].unique() for case in _cases(truth, names, size)]
     rows = []
-    forecasts = [
-        one for target, others in pairs for one in _forecasts(target, others, observations, truth)
-    ]
-    early = latest_stage(observations, pairs[0][0].record.domain, domains, held_out, truth)
+    forecasts = [one for pair in pairs for one in _forecasts(*pair, observations, truth)]
+    early = latest_stage(observations, [target, *domains], held_out, truth)
     if early is not None:
         forecasts.append(((LATEST_STAGE, "", "point"), early[names].to_numpy().T[:, None]))
     for (law, protocol, kind), values in forecasts:
@@ -87,8 +82,7 @@ def regret_cases(
             share = confidence if kind == "robust" else 1.0
             judged = _judge(case, truth, actual, values, share)
             rows.append({**labels, **judged, **dict(zip(names, case.limits, strict=True))})
-    limits = {name: f"{name}_limit" for name in names}
-    return pd.DataFrame(rows).rename(columns=limits)
+    return pd.DataFrame(rows).rename(columns={name: f"{name}_limit" for name in names})
 
 
 def regret_table(cases: pd.DataFrame) -> pd.DataFrame:
@@ -105,22 +99,13 @@ def regret_table(cases: pd.DataFrame) -> pd.DataFrame:
     for labels, group in cases.groupby(keys, sort=False):
         good = group[group["met"]]
         ratios = good["compute_ratio"]
-        rows.append(
-            {
-                **dict(zip(keys, labels, strict=True)),
-                "cases": len(group),
-                "declared": group["declared"].mean(),
-                "met": group["met"].mean(),
-                "best_cell": group["is_best"].mean(),
-                "excess_mean": group["excess"].mean(),
-                "excess_max": group["excess"].max(),
-                "compute_ratio": float(np.exp(np.log(ratios).mean())) if len(good) else np.nan,
-                "compute_ratio_max": ratios.max(),
-                "loss_regret": good["loss_regret"].mean(),
-            }
-        )
-    table = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
-    return table.sort_values("goal", kind="stable").reset_index(drop=True)
+        row = dict(zip(keys, labels, strict=True)) | {"cases": len(group)}
+        row |= group[["declared", "met", "is_best"]].mean().rename({"is_best": "best_cell"})
+        row |= {"excess_mean": group["excess"].mean(), "excess_max": group["excess"].max()}
+        row["compute_ratio"] = float(np.exp(np.log(ratios).mean())) if len(good) else np.nan
+        row["compute_ratio_max"] = ratios.max()
+        rows.append(row | {"loss_regret": good["loss_regret"].mean()})
+    return pd.DataFrame(rows).sort_values("goal", kind="stable").reset_index(drop=True)
 
 
 def true_cells(
@@ -142,21 +127,17 @@ def true_cells(
 
 
 def latest_stage(
-    observations: pd.DataFrame,
-    target: str,
-    domains: Sequence[str],
-    held_out: float,
-    truth: pd.DataFrame,
+    observations: pd.DataFrame, domains: Sequence[str], held_out: float, truth: pd.DataFrame
 ) -> pd.DataFrame | None:
     """What the last stage before the held-out one measured in the cells of `truth`, NaN if nothing.
 
-    None where there is no earlier stage.
+    `domains`: the target and then the limited ones. None where there is no earlier stage.
     """
     sweep = observations[is_sweep(observations) & ~is_stage(observations, held_out)]
     before = sweep["ptpp"][sweep["ptpp"] < held_out]
     if before.empty:
         return None
-    early = true_cells(observations, target, domains, float(before.max()))
+    early = true_cells(observations, domains[0], domains[1:], float(before.max()))
     return truth[CELL].merge(early, on=CELL, how="left")
 
 
@@ -215,10 +196,7 @@ def _judge(
     regret = np.nan if by_compute else cell["target_loss"] - other["target_loss"]
     met = excess <= TOLERANCE
     return {
-        "size": case.size,
-        "n_params": cell["n_params"],
-        "replay": cell["replay"],
-        "atpp": cell["atpp"],
+        **cell[["size", "n_params", "replay", "atpp"]],
         "best_replay": other["replay"],
         "best_atpp": other["atpp"],
         "declared": declared,

@@ -83,7 +83,7 @@ def least_value(
     The target loss itself where `name` is "target_loss" and `limit` is 0. `confidence`: the least
     value that, with the other limits, is kept in this share of draws; None: a search for each draw.
     """
-    place = forecast.names.index(name)
+    place = list(forecast.laws).index(name)
 
     def cost(replay: NDArray, log_atpp: NDArray) -> NDArray:
         excess = forecast.excess(limit, replay, log_atpp)
