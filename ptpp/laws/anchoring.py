@@ -38,11 +38,9 @@ _LEAST_NOISE = 1e-4  # of log residuals: rows without noise would leave no room 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What is swept.
-
-    `grid`: sizes, replay and atpp that anchors may come from. `targets`: the points (columns of the
-    laws' inputs) whose forecast "v_optimal" is to sharpen. `counts`: how many anchors. `repeats`:
-    how many random choices are made per count. `settings`: of the fits; 8 starts at most are used.
+    """`grid`: sizes, replay and atpp that anchors may come from. `targets`: the points (columns of
+    the laws' inputs) whose forecast "v_optimal" is to sharpen. `counts`: how many anchors.
+    `repeats`: random choices per count. `settings`: of the fits; 8 starts at most are used.
     """
 
     grid: Mapping[str, Sequence]
@@ -54,11 +52,10 @@ class SweepRequest:
     settings: FitSettings = field(default_factory=FitSettings)
 
     def __post_init__(self) -> None:
-        unknown = [choice for choice in self.choices if choice not in CHOICES]
-        if unknown:
+        for choice in set(self.choices) - set(CHOICES):
+            accepted = ", ".join(CHOICES)
             raise InputError(
-                f"anchor sweep: choice {unknown[0]!r} is not known; "
-                f"accepted are {', '.join(CHOICES)}"
+                f"anchor sweep: choice {choice!r} is not known; accepted are {accepted}"
             )
         # There are hundreds of fits.
         few = replace(self.settings, starts=min(self.settings.starts, _STARTS))

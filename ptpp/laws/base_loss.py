@@ -18,16 +18,14 @@ from ptpp.laws.fitting import fit
 from ptpp.table.kinds import is_zero_shot, zero_shot_rows
 
 SOURCES = ("given", "measured", "forecast")  # of a checkpoint's base loss
-_CHECKPOINT = ["size", "n_params", "ptpp"]
 NEAR = 0.01  # relative: a measured checkpoint whose N and PTPP are that close is the one meant
 
 
 @dataclass(frozen=True)
 class BaseLosses:
-    """The base losses that a table measured, and a forecast for checkpoints that it did not.
+    """The base losses that a table measured, of the domains other than `target`, and a forecast.
 
-    Nothing is read from `observations` before a base loss is needed, so a table without any serves
-    laws that do not read it.
+    Nothing is read before a base loss is needed: a table without any serves other laws.
     """
 
     observations: pd.DataFrame
@@ -35,21 +33,18 @@ class BaseLosses:
 
     @classmethod
     def of(cls, observations: pd.DataFrame, target: str) -> "BaseLosses":
-        """Those of the domains other than `target` in a table of losses."""
         return cls(observations, target)
 
     @cached_property
     def measured(self) -> pd.DataFrame:
         """One row per checkpoint: n_params, ptpp, base_loss [nats per token].
 
-        From the column base_loss, or else from the zero-shot rows of all domains but the target.
-        Raises InputError where there are neither.
+        From the column base_loss, or else from zero-shot rows. Raises InputError for neither.
         """
         if "base_loss" in self.observations:
             rows = self.observations.dropna(subset="base_loss")
             return rows.groupby(["n_params", "ptpp"])["base_loss"].mean().reset_index()
-        domains = measured_domains(self.observations, self.target)
-        return base_losses(self.observations, domains)
+        return base_losses(self.observations, measured_domains(self.observations, self.target))
 
     def find(self, n_params: float, ptpp: float) -> tuple[float, str]:
         """The base loss of a checkpoint [nats per token], and its source: see `SOURCES`.
@@ -87,8 +82,8 @@ def base_losses(observations: pd.DataFrame, domains: Sequence[str]) -> pd.DataFr
 
     Raises InputError where a domain has no zero-shot rows or a checkpoint lacks one of them.
     """
-    rows = zero_shot_rows(observations, domains)
-    grouped = rows.groupby(_CHECKPOINT, sort=True)["loss"]
+    checkpoint = ["size", "n_params", "ptpp"]
+    grouped = zero_shot_rows(observations, domains).groupby(checkpoint, sort=True)["loss"]
     short = grouped.size() < len(domains)
     if short.any():
         size, _, ptpp = short.index[short.to_numpy()][0]
@@ -119,8 +114,7 @@ def with_base_loss(rows: pd.DataFrame, observations: pd.DataFrame, target: str) 
 def fit_base_loss(measured: pd.DataFrame) -> FittedLaw:
     """Fit the Chinchilla law of base loss in N and in pre-training tokens P N.
 
-    `measured` needs n_params, ptpp and base_loss: the result of `base_losses`, or the points of
-    pre-training curves, of which there are many more. Raises InputError as `fit` does.
+    `measured` needs n_params, ptpp and base_loss. Raises InputError as `fit` does.
     """
     table = measured[["n_params"]].assign(loss=measured["base_loss"])
     return fit("chinchilla", table.assign(adapt_tokens=measured["ptpp"] * measured["n_params"]))

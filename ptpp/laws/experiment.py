@@ -21,10 +21,7 @@ from ptpp.table.noise import noise_floor
 from ptpp.table.observations import read_observations
 from ptpp.table.protocols import Split, folds, split
 
-SCORE_COLUMNS = (
-    *("law", "protocol", "domain", "n_fit", "n_held_out"),
-    *(*SCORES, "noise_floor"),
-)
+SCORE_COLUMNS = ("law", "protocol", "domain", "n_fit", "n_held_out", *SCORES, "noise_floor")
 
 
 @dataclass(frozen=True)
@@ -100,15 +97,8 @@ def score_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFra
         counts = {"n_fit": one.record.n_rows, "n_held_out": len(held_out)}
         floor = noise_floor(experiment.observations, one.record.domain, experiment.held_out)
         rows.append({**one.label, **counts, **one.score(held_out), "noise_floor": floor})
-    zoo = list(LAWS)
-    rows.sort(
-        key=lambda row: (
-            row["protocol"],
-            zoo.index(row["law"]) if row["law"] in zoo else len(zoo),
-            row["law"],
-            row["domain"],
-        )
-    )
+    place = {name: number for number, name in enumerate(LAWS)}
+    rows.sort(key=lambda r: (r["protocol"], place.get(r["law"], len(place)), r["law"], r["domain"]))
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
 
@@ -151,9 +141,5 @@ def cross_validation(
             observed, predicted = (np.concatenate(each) for each in zip(*pooled, strict=True))
             counts = {"left_out": "each", "n_held_out": len(observed), "note": ""}
             rows.append({**labels, **counts, **score(observed, predicted)})
-    names = ["law", "protocol", "domain", "left_out", "n_fit", "n_held_out", *SCORES]
-    return (
-        pd.DataFrame(rows)
-        .assign(noise_floor=noise)
-        .reindex(columns=[*names, "noise_floor", "note"])
-    )
+    names = [*SCORE_COLUMNS[:3], "left_out", *SCORE_COLUMNS[3:], "note"]
+    return pd.DataFrame(rows).assign(noise_floor=noise).reindex(columns=names)

@@ -38,7 +38,13 @@ def bootstrap(fitted: FittedLaw, draws: int = 200, seed: int = 0) -> FittedLaw:
     problem, n_rows = fitted.problem, fitted.record.n_rows
     counts = resample_counts(fitted.rows, draws, seed)
     name, band, band_thetas = band_refits(problem)
-    drawn = _parameters_to_draw(problem)
+    # One parameter per input with too few values: with it held, the rows can tell the others.
+    held: dict[str, Parameter] = {}
+    for parameter, _ in problem.unidentified:
+        before = held.get(parameter.needs[0])
+        if before is None or before.band is None:
+            held[parameter.needs[0]] = parameter
+    drawn = list(held.values())
     generator = np.random.default_rng([seed, 1])
     starts = np.tile(problem.theta, (draws, 1))
     free = problem.free.copy()
@@ -51,6 +57,7 @@ def bootstrap(fitted: FittedLaw, draws: int = 200, seed: int = 0) -> FittedLaw:
         starts[:, j], free[j] = values, False
     thetas, objectives = refits(problem, starts, free, counts.astype(float))
     spare = max(n_rows - int(problem.free.sum()), 1)
+    digest = hashlib.sha256(np.ascontiguousarray(counts, "<i4").tobytes()).hexdigest()
     result = Draws(
         names=problem.law.names,
         params=_natural(problem.law, thetas),
@@ -60,7 +67,7 @@ def bootstrap(fitted: FittedLaw, draws: int = 200, seed: int = 0) -> FittedLaw:
         band_name=name,
         band=band,
         band_params=_natural(problem.law, band_thetas),
-        resamples=hashlib.sha256(np.ascontiguousarray(counts, "<i4").tobytes()).hexdigest(),
+        resamples=digest,
         seed=seed,
     )
     return replace(fitted, draws=result)
@@ -72,9 +79,8 @@ def resample_counts(
     """How often each row counts (draws, n): runs drawn with replacement within each stage.
 
     `keep_levels`: a draw that lost too much to be fitted is drawn again; it must keep half of the
-    runs, and of each of size, stage, replay and ATPP four levels, or all there are. Nothing here
-    depends on a law or on a loss, so equal rows give equal draws to every law. Raises InputError
-    where draws keep failing.
+    runs, and of each of size, stage, replay and ATPP four levels, or all there are. Equal rows give
+    equal draws to every law. Raises InputError where draws keep failing.
     """
     if draws < 1:
         raise InputError(f"bootstrap: {draws} draws; accepted is 1 or more")
@@ -96,14 +102,11 @@ def resample_counts(
                 even = np.full(len(stratum), 1 / len(stratum))
                 drawn[stratum] = generator.multinomial(len(stratum), even)
             counts[i] = drawn[runs]
-            kept = counts[i] > 0
-            if not keep_levels or (
-                2 * np.count_nonzero(drawn) >= len(drawn)
-                and all(
-                    len(np.unique(level[kept])) >= min(_LEVELS_KEPT, level.max() + 1)
-                    for level in levels
-                )
-            ):
+            kept = [np.unique(level[counts[i] > 0]).size for level in levels]
+            enough = all(
+                k >= min(_LEVELS_KEPT, v.max() + 1) for k, v in zip(kept, levels, strict=True)
+            )
+            if not keep_levels or (2 * np.count_nonzero(drawn) >= len(drawn) and enough):
                 break
         else:
             raise InputError(
@@ -119,16 +122,6 @@ def run_numbers(frame: pd.DataFrame) -> NDArray:
     if not columns:
         return np.arange(len(frame))
     return frame.groupby(columns, sort=True).ngroup().to_numpy()
-
-
-def _parameters_to_draw(problem: Problem) -> list[Parameter]:
-    """One parameter per input with too few values: with it held, the rows can tell the others."""
-    chosen: dict[str, Parameter] = {}
-    for parameter, _ in problem.unidentified:
-        before = chosen.get(parameter.needs[0])
-        if before is None or before.band is None:
-            chosen[parameter.needs[0]] = parameter
-    return list(chosen.values())
 
 
 def plausible(parameter: Parameter) -> tuple[float, float]:
