@@ -1,10 +1,9 @@
 """Which anchors, and how many: choices compared on the same held-out rows.
 
-Three ways to choose the cells of the held-out stage that a fit may see. "spread" and "random" know
-the design alone; "v_optimal" also knows a fit of the early stages and where its forecast is wanted,
-and picks the cells whose measurement shrinks the variance of that forecast most (V-optimality is
-textbook design of experiments; the greedy search and the prior from the bounds are ours). None of
-them sees a loss of the held-out stage before it is chosen.
+"spread" and "random" know the design alone; "v_optimal" also knows a fit of the early stages and
+where its forecast is wanted, and picks the cells whose measurement shrinks the variance of that
+forecast most (V-optimality is textbook design of experiments; the greedy search and the prior from
+the bounds are ours). None sees a loss of the held-out stage before it is chosen.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -67,10 +66,10 @@ def anchor_sweep(
 ) -> pd.DataFrame:
     """Scores of every law with 0, 1, 3, ... anchors by every choice, `SWEEP_COLUMNS`.
 
-    All fits of the table are scored on the same cells: those of the held-out stage that no compared
-    choice took. Counts beyond the cells there are are left out, and so is "v_optimal" for a law
-    that needs more than the targets hold; `note` says why a fit failed. Raises InputError where
-    nothing is left to score.
+    All fits are scored on the cells of the held-out stage that no compared choice took. Counts
+    beyond the cells there are are left out, and so is "v_optimal" for a law that needs more than
+    the targets hold; `note` says why a fit failed. Raises InputError where nothing is left to
+    score.
     """
     observations, held_out = experiment.observations, experiment.held_out
     of_domain = observations[observations["domain"] == domain]
@@ -109,9 +108,8 @@ def plan_targets(
     max_atpp: float,
     base_loss: float | None = None,
 ) -> pd.DataFrame:
-    """What a plan compares: its model at every measured replay ratio and allowed ATPP.
-
-    `base_loss`: the checkpoint's [nats per token], for laws that read it.
+    """What a plan compares: its model at every measured replay ratio and allowed ATPP. `base_loss`
+    [nats per token] is for laws that read it.
     """
     atpps = [atpp for atpp in grid["atpp"] if atpp <= max_atpp] or [max_atpp]
     points = list(product(grid["replay"], atpps))
@@ -136,10 +134,10 @@ def v_optimal_cells(
 ) -> list[Cell]:
     """The cells whose measurement shrinks the variance of the forecasts at `targets` most.
 
-    `fitted`: a fit with its rows; `candidates`: one row per cell that may be measured, whose losses
-    are not read. Linearised at the fit, with independent errors of log loss; what the rows cannot
-    identify is held by a prior as wide as the bounds. Greedy, so a smaller count gives a prefix.
-    Raises InputError where `targets` lack an input of the law.
+    `fitted`: a fit with its rows; `candidates`: one row per cell, whose losses are not read.
+    Linearised at the fit, with independent errors of log loss; what the rows cannot identify is
+    held by a prior as wide as the bounds. Greedy, so a smaller count gives a prefix. Raises
+    InputError where `targets` lack an input of the law.
     """
     problem = fitted.problem
     gained = _log_slopes(fitted, candidates)[:, problem.free]

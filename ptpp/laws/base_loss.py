@@ -49,8 +49,8 @@ class BaseLosses:
     def find(self, n_params: float, ptpp: float) -> tuple[float, str]:
         """The base loss of a checkpoint [nats per token], and its source: see `SOURCES`.
 
-        Measured where the table holds the checkpoint, N and PTPP within 1 %; else forecast. Raises
-        InputError where the table cannot say either.
+        Measured where the table holds N and PTPP within 1 %, else forecast. Raises InputError for
+        neither.
         """
         points = np.log(self.measured[["n_params", "ptpp"]].to_numpy(float))
         far = np.abs(points - np.log([n_params, ptpp])).max(axis=1)

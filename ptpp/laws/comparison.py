@@ -1,8 +1,8 @@
 """How much a score is worth: bootstrap intervals, and whether one law beats another.
 
 A draw's score takes that draw's refit and that draw's resample of the held-out runs, so its spread
-holds both what the fit could have been and what the test could have been. Laws that were fitted and
-scored on the same rows share their resamples and are compared draw by draw (paired bootstrap).
+holds both what the fit could have been and what the test could have been. Laws fitted and scored on
+the same rows share their resamples and are compared draw by draw (paired bootstrap).
 """
 
 from collections.abc import Sequence
@@ -86,8 +86,8 @@ def comparison_table(
     """Every pair of laws under the same protocol and domain, the one of lower MAErel first.
 
     `difference`: MAErel of `law` minus that of `other`, with its interval; `probability`: the share
-    of draws in which `law` has the lower one (ties count half). Raises InputError for fits whose
-    draws were not made from the same resamples.
+    of draws in which `law` has the lower one (ties count half). Raises InputError for draws of
+    different resamples.
     """
     columns = ("protocol", "domain", "law", "other", "mae_rel", "other_mae_rel")
     columns += ("difference", "low", "high", "probability")

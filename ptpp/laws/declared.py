@@ -240,10 +240,8 @@ def _evaluate(node: ast.expr, p: SimpleNamespace, x: Point) -> Operand:
 
 
 def _amplitudes(tree: ast.expr, parameters: set[str]) -> dict[str, str]:
-    """Parameters in which the law is linear ("linear"), or linear in their exponential ("exp").
-
-    The expression is taken apart into a sum of products. A parameter is an amplitude if it occurs
-    only as a factor of products, always alike, and no product has two of them.
+    """Parameters in which the law is linear ("linear"), or linear in their exponential ("exp"):
+    those that occur only as a factor of products, always alike, no two in one product.
     """
     kinds: dict[str, list[str]] = {}
     for term in _operands(tree, (ast.Add, ast.Sub)):

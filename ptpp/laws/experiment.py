@@ -68,11 +68,10 @@ class Experiment:
 def predictions(
     fits: Sequence[FittedLaw], experiment: Experiment, level: float = LEVEL
 ) -> pd.DataFrame:
-    """Observed and predicted loss of every cell under every fit.
+    """Observed and predicted loss of every cell under every fit: `PREDICTION_COLUMNS`, low, high.
 
-    Columns: `PREDICTION_COLUMNS`, low, high. `role` is "fit" for rows the law was fitted on
-    (anchors included) and "held_out" for the rest. `low`, `high`: the ends of the prediction's
-    interval; there are none without draws.
+    `role` is "fit" for rows the law was fitted on (anchors included) and "held_out" for the rest.
+    `low`, `high`: the ends of the prediction's interval; there are none without draws.
     """
     parts = []
     for one in fits:
@@ -87,9 +86,8 @@ def predictions(
 
 
 def score_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFrame:
-    """Scores on held-out cells, `SCORE_COLUMNS`, laws in the order of the zoo.
-
-    `noise_floor`: the relative seed noise of one run at the held-out stage.
+    """Scores on held-out cells, `SCORE_COLUMNS`, laws in the order of the zoo. `noise_floor`: the
+    relative seed noise of one run at the held-out stage.
     """
     rows = []
     for one in fits:
@@ -113,8 +111,8 @@ def cross_validation(
 
     Columns: law, protocol, domain, left_out, n_fit, n_held_out, the scores, noise_floor and note:
     why a fold could not be fitted (its scores are then NaN) or what its rows cannot identify. Every
-    stage is left out and fitted in turn, so choose no law by this table and then report its score
-    at the held-out stage: give the early observations alone for that.
+    stage is left out and fitted in turn: to choose a law by this table and then report its score at
+    the held-out stage, pass the early observations alone.
     """
     noise = noise_floor(observations, domain)
     rows = []

@@ -67,7 +67,7 @@ class FittedLaw:
 
     @property
     def label(self) -> dict[str, str]:
-        """Which law under which protocol on which domain: the first columns of every table."""
+        """The first columns of every table."""
         return {name: getattr(self.record, name) for name in ("law", "protocol", "domain")}
 
     @cached_property
@@ -104,8 +104,8 @@ class FittedLaw:
     def value(self, frame: Columns) -> NDArray:
         """The law's value (n,), nats per token: the loss, or for forgetting laws its change.
 
-        Raises InputError where a column is missing, a value is outside the law's domain, or the
-        law is not finite.
+        Raises InputError where a column is missing, a value is outside the law's domain, or the law
+        is not finite.
         """
         return law_values(self.law, self.theta, frame, self.record.reference)
 
@@ -129,9 +129,8 @@ class FittedLaw:
     ) -> tuple[NDArray, NDArray]:
         """Lower and upper ends (n,), nats per token, between which a measured loss should lie.
 
-        The quantiles (1 - level) / 2 and 1 - that of each draw's prediction times a residual of the
-        fit, every draw with every one of 25 quantiles of the residuals. `noise` False leaves the
-        residuals out: the interval of the law's value alone.
+        Quantiles of each draw's prediction times a residual of the fit, every draw with every one
+        of 25 quantiles of the residuals. `noise` False: the interval of the law's value alone.
         """
         predicted = self.loss_draws(frame)
         if noise:
@@ -142,9 +141,8 @@ class FittedLaw:
         return tuple(np.quantile(predicted, ends_of(level), axis=0))
 
     def band(self, frame: Columns) -> tuple[NDArray, NDArray] | None:
-        """Least and greatest loss (n,) over the band of the parameter that is not identified.
-
-        None where there is no such parameter.
+        """Least and greatest loss (n,) over the band of the parameter that is not identified, if
+        any.
         """
         if not len(self._need_draws().band):
             return None

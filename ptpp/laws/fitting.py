@@ -1,8 +1,8 @@
 """Fit a law to a table.
 
-The solver (`ptpp.laws.solver`) runs several seeded starts at once. A start draws the shape
-parameters within their bounds (the first start takes the middle) and solves for the amplitudes, in
-which a law is linear: this data-driven half of the start is what makes a handful of starts enough.
+The solver runs several seeded starts at once. A start draws the shape parameters within their
+bounds (the first takes the middle) and solves for the amplitudes, in which a law is linear: this
+data-driven half of the start is what makes a handful of starts enough.
 """
 
 import hashlib
@@ -56,10 +56,9 @@ def fit(
 ) -> FittedLaw:
     """Fit `law` to the rows of `frame`, which hold `loss` [nats] and the law's `columns`.
 
-    `law`: a law, the name of one of the zoo, or the path of a declared law (.yaml). A forgetting
-    law also needs `zero_shot_loss`; its residuals are those of zero_shot_loss + forgetting, so that
-    scores of all laws compare. `protocol` and `domain` only label the record; `source` is the file
-    that errors name.
+    `law`: a law, the name of one of the zoo, or the path of a declared law (.yaml). The residuals
+    of a forgetting law are those of zero_shot_loss + forgetting, so that scores of all laws
+    compare. `protocol` and `domain` only label the record; `source` is the file that errors name.
 
     Raises InputError for too few rows, an input that is constant, missing columns, values outside
     the law's domain (share 0, for one) and a law that is not finite on the rows.
@@ -247,10 +246,9 @@ def _solve(problem: Problem, starts: NDArray, settings: FitSettings) -> Solution
 def _confirm(
     problem: Problem, solution: Solution, best: int, settings: FitSettings
 ) -> tuple[NDArray, float, bool]:
-    """The best parameters, their objective, and whether another solver agrees that they are best.
-
-    scipy's trust-region solver restarts from the optimum: it tells a minimum from a point at which
-    ours ran out of steps or of precision. Its cost for loss="huber" is our objective.
+    """The best parameters, their objective, and whether scipy's trust-region solver, restarted from
+    there, agrees: it tells a minimum from a point at which ours ran out of steps or of
+    precision. Its cost for loss="huber" is our objective.
     """
     low, high = problem.bounds()
     try:

@@ -41,9 +41,8 @@ class Verdict:
     """What is known of one parameter.
 
     `low`, `high`: ends of the 90 % profile interval, natural units; NaN where the profile stays
-    below the threshold up to the bound. `verdict`: one of `VERDICTS`. `words`: the same as a
-    sentence. `better`: by which share of the objective a refit of the profile beat the fit, which
-    is then not the optimum (0 where none did).
+    below the threshold up to the bound. `words`: the `verdict`, one of `VERDICTS`, as a sentence.
+    `better`: by which share of the objective a refit of the profile beat the fit.
     """
 
     law: str
@@ -119,8 +118,8 @@ def design_effect(residuals: NDArray, runs: NDArray) -> float:
 def kappa_band(fitted: FittedLaw, late: pd.DataFrame) -> pd.DataFrame:
     """What each value of the bootstrap's band would forecast, `BAND_COLUMNS`: one row per value.
 
-    `objective` is that of the refit on the rows of the fit; `mean_loss` is the mean forecast (nats
-    per token) over the rows `late`, whose losses are not read.
+    `objective`: of the refit on the rows of the fit; `mean_loss`: the mean forecast (nats per
+    token) over the rows `late`, whose losses are not read.
     """
     law, draws = fitted.law, fitted.draws
     thetas = [law.to_solver(dict(zip(law.names, each, strict=True))) for each in draws.band_params]
@@ -134,8 +133,8 @@ def cure(observations: pd.DataFrame, target: str, held_out: float) -> str:
     """The cheapest measurement that would identify the floor's curvature, in words and FLOPs.
 
     Compares anchors at the held-out stage with a third stage at twice the last early one, both at
-    the smallest size and counted as 6 N tokens of pre-training beyond the last early stage, without
-    attention, plus one adaptation run each.
+    the smallest size: 6 N tokens of pre-training beyond the last early stage and one adaptation run
+    each.
     """
     rows = target_rows(observations, target)
     early = sorted(stage for stage in rows["ptpp"].unique() if stage < held_out * (1 - 1e-6))
@@ -240,9 +239,8 @@ def _trace_profiles(problem: Problem, effect: float) -> list[_Line]:
 
 
 def _widest_gap(line: _Line) -> tuple[float, float] | None:
-    """The middle of the widest gap of the root deviance and the place to refit it from.
-
-    None where no gap is so wide that the crossing of the threshold would be guessed far.
+    """The middle of the widest gap of the root deviance and the place to refit it from, where the
+    crossing of the threshold would otherwise be guessed far.
     """
     places = sorted(line.far)
     root = np.sqrt(np.minimum([line.far[place] for place in places], _FAR))

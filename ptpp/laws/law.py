@@ -4,9 +4,9 @@ A law is a pure function of a parameter vector and of inputs. The vector is the 
 of scale "log" enter as their logarithm. Vectors may come in batches (..., p); inputs are rows (n,).
 Values are nats per token.
 
-Inputs (arrays of one shape): `n_params` N [parameters], `ptpp` P [tokens per parameter],
-`atpp` A [tokens per parameter], `adapt_tokens` D [tokens], `replay` r, `share` s = 1 - r, and
-`base_loss`, the checkpoint's own base-domain loss before adaptation [nats per token].
+Inputs: `n_params` N [parameters], `ptpp` P [tokens per parameter], `atpp` A [tokens per parameter],
+`adapt_tokens` D [tokens], `replay` r, `share` s = 1 - r, and `base_loss`, the checkpoint's own
+base-domain loss before adaptation [nats per token].
 """
 
 from collections.abc import Callable, Mapping
@@ -27,11 +27,11 @@ class Parameter:
     """One parameter of a law.
 
     `scale`: "log" if the solver works on its logarithm. `amplitude`: "linear" if the law is linear
-    in it, "exp" if it is linear in its exponential, so that a start for it can be solved for; ""
-    otherwise. `fixed`: the value it keeps unless `free_below` = (input, limit) holds, that is
-    unless the smallest measured value of that input is at or below the limit. `needs` = (input,
-    levels): how many distinct values of that input are needed to identify it. `band`: the values,
-    narrower than the bounds, that it may take where the rows say nothing about it.
+    in it, "exp" if it is linear in its exponential, else "". `fixed`: the value it keeps unless
+    `free_below` = (input, limit) holds: the smallest measured value of that input is at or below
+    the limit. `needs` = (input, levels): how many distinct values of that input identify it.
+    `band`: the values, narrower than the bounds, that it may take where the rows say nothing about
+    it.
     """
 
     name: str
@@ -78,9 +78,8 @@ class Law:
     `formula(p, x)` is the value from the parameters `p.E`, `p.alpha`, ... (natural units) and the
     point `x`. `centred`: the inputs that have a reference value. `may_be_zero`: those of them that
     may be 0 in a row (the reference is the mean over the others). `offset`: the column to which the
-    law's value is added to give a loss (None: the value is the loss itself). `zero_shot`: the law
-    also speaks of the checkpoint before adaptation. `declaration`: what a declared law was read
-    from.
+    law's value is added to give a loss. `zero_shot`: the law also speaks of the checkpoint before
+    adaptation. `declaration`: what a declared law was read from.
     """
 
     name: str

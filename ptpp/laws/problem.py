@@ -26,8 +26,8 @@ _LEAST_SHARE = 1e-3
 class Problem:
     """One law on n rows: arrays (n,), and which of the p parameters are free.
 
-    `free` (p,): True for the parameters that are fitted. `theta` (p,): a solver's vector; it holds
-    the fixed parameters' values and, for a law that was fitted, the fit. `delta`: of Huber.
+    `free` (p,): those that are fitted. `theta` (p,): a solver's vector with the fixed parameters'
+    values and, for a law that was fitted, the fit. `delta`: of Huber.
     """
 
     law: Law

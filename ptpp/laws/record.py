@@ -23,15 +23,13 @@ _Positive = Annotated[float, Field(gt=0)]
 class Fit:
     """One fitted law.
 
-    `params`: every parameter at full precision, natural units (fixed ones too, listed in `fixed`).
-    `reference`: the point at which the inputs are centred. `at_bounds`: "name=low" or "name=high".
-    `objective`: sum over rows of Huber(delta) of log residuals. `share_1e6`, `share_1e3`: shares of
-    the starts that came within that relative distance of the best objective. `converged`: the
-    solver stopped by its own criteria, a restart from the optimum gains nothing, and a second
-    start found it (see docs/laws.md). `ranges`: least and greatest measured value of each input.
-    `warnings`: one line each. `settings`: how the fit was made. `gap`: how far the second best
-    start's objective lies above the best, relative (None: there was none). `declaration`: the
-    declared law itself, so that the record can be read without its file.
+    `params`: every parameter, natural units (fixed ones too, listed in `fixed`). `reference`: where
+    the inputs are centred. `at_bounds`: "name=low" or "name=high". `objective`: sum over rows of
+    Huber(delta) of log residuals. `share_1e6`, `share_1e3`: shares of the starts within that
+    relative distance of the best objective; `gap`: that of the second best (None: there was none).
+    `converged`: the solver stopped by its own criteria, a restart from the optimum gains nothing,
+    and a second start found it (see docs/laws.md). `ranges`: least and greatest measured value of
+    each input. `declaration`: the declared law, so that the record can be read without its file.
     """
 
     law: str
@@ -81,9 +79,9 @@ class Draws:
     `residuals`: log predicted - log observed on the fit's rows times sqrt(n / (n - parameters)),
     since a fit makes them smaller than the errors they stand for. `drawn`: parameters that the
     design cannot identify, drawn from their band. `band` (k,), `band_params` (k, p): refits with
-    the parameter `band_name` held at each value of its band; none where it is identified.
-    `resamples`: a digest of which rows each draw counted how often; draws of two laws that share it
-    can be compared pair by pair.
+    the parameter `band_name` held across its band; none where it is identified. `resamples`: a
+    digest of which rows each draw counted how often; draws that share it can be compared pair by
+    pair.
     """
 
     names: tuple[str, ...]

@@ -14,13 +14,11 @@ def law_rows(
 ) -> pd.DataFrame:
     """The rows of `domain` that `law` (as for `fit`) is fitted to and scored on.
 
-    Sweep cells for a target law, sweep and control cells for a forgetting law; a table that has no
-    cells, because it was read for a law that needs less, is taken as it stands. A law that reads
-    `base_loss` gets it from the zero-shot rows of the other domains, see `ptpp.laws.base_loss`.
-    `zero_shot`: add the domain's rows before adaptation, for a law that speaks of them
-    (`Law.zero_shot`).
-
-    Raises InputError where rows are missing, or the law does not speak of zero-shot rows.
+    Sweep cells for a target law, sweep and control cells for a forgetting law; a table read for a
+    law that needs no cells is taken as it stands. A law that reads `base_loss` gets it from the
+    zero-shot rows of the other domains. `zero_shot`: add the domain's rows before adaptation, for a
+    law with `Law.zero_shot`. Raises InputError where rows are missing, or the law does not speak of
+    them.
     """
     law = find_law(law)
     if not set(CELL) <= set(observations.columns):

@@ -2,9 +2,9 @@
 
 The rows of one run (one size, stage and replay ratio; its measurements along ATPP) share the noise
 of one training, so runs are resampled, not rows. Each draw refits the law from the full fit.
-Parameters that the design of the rows cannot identify are drawn at random from their band instead:
-the data have no say in them, and a refit that left them where they are would call them certain.
-The bootstrap is Efron's; the choice of strata, the bands and the use of residuals are ours.
+Parameters that the design of the rows cannot identify are drawn at random from their band: a refit
+that left them where they are would call them certain. The bootstrap is Efron's; the choice of
+strata, the bands and the use of residuals are ours.
 """
 
 import hashlib
@@ -133,8 +133,8 @@ def plausible(parameter: Parameter) -> tuple[float, float]:
 def band_refits(problem: Problem) -> tuple[str, NDArray, NDArray]:
     """Refits (k, p) with the banded parameter that is not identified held across its band (k,).
 
-    ("", no values, no refits) where every banded parameter is identified. Refits go outward from
-    the value nearest to the fit's own, each from its neighbour.
+    ("", no values, no refits) where there is none. Refits go outward from the value nearest to the
+    fit's own, each from its neighbour.
     """
     parameter = next((p for p, _ in problem.unidentified if p.band is not None), None)
     if parameter is None:

@@ -1,11 +1,10 @@
 """Break-even: what a training run from scratch would need to reach the target loss of a plan.
 
-Two ways to know. "measured": a law fitted to losses of runs from scratch, where somebody has made
-such runs; the tokens at which it reaches the plan's loss are found by bisection. "transfer": no run
-from scratch was made, and the law `transfer_offset` says what pre-training replaces: with share s
-of target tokens its loss depends on s D + tau N (P/P0)^pi, so a run without pre-training needs
-tau N (P/P0)^pi / s tokens more to be where the plan is (the effective data of Hernandez et al.,
-arXiv 2102.01293). That is the law's continuation to a PTPP of 0, which no row measures.
+"measured": a law fitted to losses of runs from scratch; the tokens at which it reaches the plan's
+loss are found by bisection. "transfer": the law `transfer_offset` says what pre-training replaces:
+with share s of target tokens its loss depends on s D + tau N (P/P0)^pi, so a run without
+pre-training needs tau N (P/P0)^pi / s tokens more (the effective data of Hernandez et al., arXiv
+2102.01293). That is the law's continuation to a PTPP of 0, which no row measures.
 """
 
 import os
@@ -65,8 +64,7 @@ COLUMNS = ("law", "protocol", *(one.name for one in fields(BreakEven)), "note")
 def by_transfer(plan: Mapping, transfer: FittedLaw) -> BreakEven:
     """By a fit of `transfer_offset`; `plan` is a row of `plan_table`.
 
-    The law's own losses decide, so that its level errors cancel: the tokens at which a run from
-    scratch has the loss that this law gives the plan. Raises InputError for another law.
+    The law's own losses decide, so that its level errors cancel. Raises InputError for another law.
     """
     law, reference = transfer.record.law, transfer.record.reference
     if law != "transfer_offset":
@@ -99,10 +97,10 @@ def by_measurement(plan: Mapping, scratch: FittedLaw) -> BreakEven:
 def break_even_table(
     plans: pd.DataFrame, transfer: Mapping[str, FittedLaw | str], scratch: FittedLaw | None = None
 ) -> pd.DataFrame:
-    """One row per plan and way to know, `COLUMNS`.
+    """One row per plan (of `plan_table`) and way to know, `COLUMNS`.
 
-    `plans`: by `plan_table`. `transfer`: protocol -> a fit of `transfer_offset`, or why there is
-    none, which the column `note` then says. `scratch`: a fit to runs from scratch, if there is one.
+    `transfer`: protocol -> a fit of `transfer_offset`, or why there is none, which the column
+    `note` then says. `scratch`: a fit to runs from scratch, if there is one.
     """
     rows = []
     for plan in plans.to_dict("records"):
@@ -130,8 +128,8 @@ def fit_transfer(
 def fit_scratch(path: str | os.PathLike, target: str, settings: FitSettings) -> FittedLaw:
     """The Chinchilla law of runs from scratch, from a table of n_params, adapt_tokens and loss.
 
-    All tokens of a run count as `adapt_tokens`. Without draws: such tables have few sizes, and a
-    bootstrap of a handful of runs says nothing. Raises InputError, one line, for a bad table.
+    All tokens of a run count as `adapt_tokens`. Without draws: a bootstrap of a handful of runs
+    says nothing. Raises InputError, one line, for a bad table.
     """
     law = get_law("chinchilla")
     table = read_observations(path, target=target, needs=law.columns)

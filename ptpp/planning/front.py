@@ -25,10 +25,9 @@ def pareto_front(
 
     One row per point, by compute and then by replay ratio: law, protocol, replay, atpp, flops,
     target_loss, worst_forgetting and forgetting_<domain> by the point fits, nats. The worst of the
-    base domains with a limit counts; without any, loss and compute alone. The limits themselves
-    bound nothing here, but those on ATPP and compute bound the grid, which is even in log ATPP.
-    Where the fits have draws, `<name>_low` and `<name>_high` are the ends of 90 % intervals;
-    `extrapolated` names inputs outside the fitted rows' range.
+    base domains with a limit counts; without any, loss and compute alone. Limits on ATPP and
+    compute bound the grid, which is even in log ATPP. With draws, `<name>_low` and `<name>_high`
+    are the ends of 90 % intervals; `extrapolated` names inputs outside the fitted rows' range.
     """
     grid = np.meshgrid(
         np.linspace(np.log(request.least_atpp), np.log(request.atpp_limit), atpps),

@@ -38,13 +38,11 @@ def candidate_cells(
 ) -> pd.DataFrame:
     """Cells that could be measured next, one row each, with what they cost.
 
-    The sizes, replay ratios and ATPP of the `rows` of the target fit at every one of `stages`,
-    and a step beyond: models `LARGER` than the largest, twice the largest ATPP and the replay ratio
-    of `plan`, a row of `plan_table`. Cells that are among the rows are left out: a law that is
-    wrong there stays wrong, and a repeat averages noise alone. `flops_adapt`: 6 N^2 ATPP;
-    `flops_pretrain`: 6 N^2 PTPP where no row has the checkpoint, else 0, so a trunk that already
-    goes part of the way is not counted. `base_losses` adds the column base_loss, for laws that read
-    it.
+    The sizes, replay ratios and ATPP of the `rows` of the target fit at every one of `stages`, and
+    a step beyond: models `LARGER` than the largest, twice the largest ATPP and the replay ratio of
+    `plan`, a row of `plan_table`. Cells among the rows are left out: a repeat averages noise alone.
+    `flops_adapt`: 6 N^2 ATPP; `flops_pretrain`: 6 N^2 PTPP where no row has the checkpoint, else 0.
+    `base_losses` adds the column base_loss, for laws that read it.
     """
     largest, most = float(rows["n_params"].max()), float(rows["atpp"].max())
     axes = (

@@ -40,22 +40,20 @@ class Plan:
 
     Losses and forgetting are predictions by the point fits, nats per token. When not `feasible`,
     (replay, atpp) is the point where the worst excess over a limit is least, and `shortfall` is
-    that excess in nats; otherwise `shortfall` is 0. `extrapolated`: inputs outside the fitted rows'
-    range. `target_loss_limit` is NaN where none was asked for, or where target_within was and no
-    point meets the other limits.
+    that excess in nats, else 0. `extrapolated`: inputs outside the fitted rows' range.
+    `target_loss_limit` is NaN where none was asked for, or where no point meets the limits it is
+    measured from.
 
     `binding`, of a point plan: the limits met with equality (feasible), or those that cannot be met
-    together (infeasible). Of a robust plan: those that some draw misses here, since only they can
-    keep the plan from being better, and the bounds of the search that it lies on.
-
-    `base_loss`: the checkpoint's base loss [nats] and its source, for a target law that reads it.
+    together (infeasible). Of a robust plan: those that some draw misses here and the bounds of the
+    search that it lies on. `base_loss` [nats] and its source: for a target law that reads it.
 
     From draws (None or empty without them): `met`, the share of draws that meet all limits in nats
-    at this point; `met_at_least`, a share that holds however target and forgetting errors depend on
-    each other (Bonferroni's inequality), where `met` takes them as `pair_draws` says; `missed` by
-    limit, the share of draws that break it; `intervals`, from the 5 % to the 95 % quantile of the
-    draws: of the predictions at this point and, of a point plan, of the best plan of each draw that
-    has one; `feasible_draws`, the share that has one.
+    at this point, paired by `pair_draws`; `met_at_least`, a share that holds however target and
+    forgetting errors depend on each other (Bonferroni's inequality); `missed` by limit, the share
+    of draws that break it; `intervals`, from the 5 % to the 95 % quantile: of the predictions at
+    this point and, of a point plan, of the best plan of each draw that has one; `feasible_draws`,
+    the share that has one.
     """
 
     law: str
@@ -129,8 +127,8 @@ def plan_law(
 ) -> LawPlans:
     """The point plan of one law with what its draws say of it, and the robust plan.
 
-    `lowest`: `least_losses` of the same request and fits, if known. Raises InputError as
-    `make_robust_plan` does.
+    `lowest`: `least_losses` of the same request and fits, if known; the same below. Raises
+    InputError as `make_robust_plan` does.
     """
     fits = request, target, forgetting
     point = make_plan(*fits, goal=goal)
@@ -167,9 +165,8 @@ def make_robust_plan(
 ) -> Plan:
     """The best plan that meets all limits together in a share `request.confidence` of the draws.
 
-    With `target_within`, each draw's target limit lies that far above its own least reachable loss:
-    what is asked is to be near the best, wherever that is. `lowest`: `least_losses` of the same
-    request and fits, if known. Raises InputError as `make_plan` does, and where a fit has no draws.
+    With `target_within`, each draw's target limit lies that far above its own least reachable loss.
+    Raises InputError as `make_plan` does, and where a fit has no draws.
     """
     forecast = Forecast.of_draws(request, target, forgetting)
     point = Forecast.of(request, target, forgetting)
@@ -191,9 +188,8 @@ def with_intervals(
 ) -> Plan:
     """A point plan with what the draws say of it: intervals, and how often it meets the limits.
 
-    Every draw's own best plan is searched too; the ends of their replay, ATPP, compute and loss are
-    the interval of the plan itself. `lowest`: as for `make_robust_plan`. Raises InputError where a
-    fit has no draws.
+    The ends of replay, ATPP and compute are those of every draw's own best plan. Raises InputError
+    where a fit has no draws.
     """
     forecast = Forecast.of_draws(request, target, forgetting)
     limits = _target_limit(forecast, COARSE, plan.goal, lowest)
@@ -217,9 +213,8 @@ def relaxations(
     """For each limit alone, the least relaxation that makes an infeasible plan feasible.
 
     By the point fits, or, `robust`, by the draws. ATPP and compute are searched up to a thousand
-    times their limits. Where the target loss was asked for as `target_within`, its relaxation is
-    that distance, and the other limits are relaxed with the target limits as they were: a new
-    request would compute them anew. `lowest`: as for `make_robust_plan`, where the plan is robust.
+    times their limits. A `target_within` is relaxed as that distance, and the other limits with the
+    target limits as they were: a new request would compute them anew.
     """
     make = Forecast.of_draws if robust else Forecast.of
     forecast = make(request, target, forgetting)
@@ -249,8 +244,8 @@ def least_losses(
 ) -> Optimum:
     """Where each draw's target loss is least under the limits on forgetting, ATPP and compute.
 
-    Every question to the draws about one law starts from it: searched once, it can be handed to
-    all. Raises InputError where a fit has no draws or a limited domain no fit.
+    Every question to the draws of one law starts from it. Raises InputError where a fit has no
+    draws or a limited domain no fit.
     """
     forecast = Forecast.of_draws(request, target, forgetting)
     return least_value(forecast, "target_loss", np.zeros(1), COARSE)
@@ -262,10 +257,8 @@ def surface(
     forgetting: Mapping[str, FittedLaw],
     resolution: int = 60,
 ) -> pd.DataFrame:
-    """Predictions over the plan's space: replay, atpp, target_loss and forgetting_<domain> (nats).
-
-    ATPP runs over the range that is searched, evenly in its logarithm. Every forgetting fit has a
-    column, limited or not.
+    """Predictions over the searched range, even in log ATPP: replay, atpp, target_loss and
+    forgetting_<domain> (nats) of every forgetting fit, limited or not.
     """
     replays = np.linspace(request.min_replay, request.max_replay, resolution)
     atpps = np.geomspace(request.least_atpp, request.atpp_limit, resolution)

@@ -1,10 +1,9 @@
 """Plans checked against measurements: what a law's choice among measured cells turned out to be.
 
-A law that has not seen the held-out stage chooses among the cells that were measured there; the
-chosen cell is then looked up, and so is the best one. Limits are swept over what the measurements
-reach, so that no single lucky cell decides. They are taken from the measured losses: that is how a
-question is asked whose answer is known, and no fit or choice sees them otherwise. Cells given to
-any fit as anchors are no candidates, for any law, so that all choose among the same cells.
+A law that has not seen the held-out stage chooses among the cells measured there; the chosen cell
+is looked up, and so is the best one. Limits are swept over what the measurements reach, so that no
+single lucky cell decides, and are taken from the measured losses, which no fit or choice sees
+otherwise. Anchors of any fit are no candidates, so that all laws choose among the same cells.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,15 +47,14 @@ def regret_cases(
     """Every law's choice for every case, one row each; columns as below, then `Case`'s.
 
     goal, law, protocol, kind ("point", or "robust" where there are draws), size, n_params; the
-    chosen and the best cell (replay, atpp, best_replay, best_atpp); `declared`: whether the law
-    says that the limits can be met; `met`: whether the chosen cell truly meets them; `is_best`:
-    whether it also costs no more (least_compute) or loses no more (least_loss) than the best cell;
-    `excess`: by how many nats it truly exceeds the worst limit, or 0; `compute_ratio`: its compute
-    over that of the best cell; `loss_regret`: its true target loss minus the best cell's (nats,
-    least_loss).
+    chosen and the best cell (replay, atpp, best_replay, best_atpp); `declared`: the law says that
+    the limits can be met; `met`: the chosen cell truly meets them; `is_best`: it also costs no more
+    (least_compute) or loses no more (least_loss) than the best cell; `excess`: nats it truly
+    exceeds the worst limit by, or 0; `compute_ratio`: its compute over that of the best cell;
+    `loss_regret`: its true target loss minus the best cell's (nats, least_loss).
 
-    `fits`: target fits, and forgetting fits of the same protocols for the base domains whose
-    forgetting is limited. Raises InputError where the held-out stage has no cells to choose from.
+    `fits`: target fits, and forgetting fits of the same protocols for the limited base domains.
+    Raises InputError where the held-out stage has no cells to choose from.
     """
     observations, held_out = experiment.observations, experiment.held_out
     pairs = group_by_target(fits)
@@ -88,11 +86,9 @@ def regret_cases(
 def regret_table(cases: pd.DataFrame) -> pd.DataFrame:
     """Cases summed up, one row per goal, law, protocol and kind.
 
-    cases: how many; declared, met, best_cell: shares of cases in which the law says the limits can
-    be met, the chosen cell truly meets them, it is as good as the best one; excess_mean,
-    excess_max: nats over the worst limit, over all cases; compute_ratio (geometric mean),
-    compute_ratio_max and loss_regret (mean, nats): over the cases that met their limits, since a
-    cell that breaks a limit is no bargain.
+    cases: how many; declared, met, best_cell: shares of cases; excess_mean, excess_max: nats over
+    the worst limit; compute_ratio (geometric mean), compute_ratio_max and loss_regret (mean, nats):
+    over the cases that met their limits, since a cell that breaks a limit is no bargain.
     """
     rows = []
     keys = ["goal", "law", "protocol", "kind"]

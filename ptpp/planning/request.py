@@ -20,12 +20,11 @@ class PlanRequest:
 
     `n_params`, `ptpp`: the checkpoint. `forgetting_limits`: nats per base domain. `target_loss`:
     nats; where None, `target_within` nats above the least predicted target loss that is reachable
-    under all the other limits (for a robust plan: in each draw above that draw's own). `max_atpp`
-    tokens per parameter; `max_flops` FLOPs. `min_atpp`: the least ATPP considered, below which no
-    law was measured; None goes down to a thousandth of the greatest. `base_loss`: the checkpoint's
-    own base loss before adaptation, nats, and where it comes from (`laws.base_loss.SOURCES`); only
-    laws that read it need it, see `find_base_loss`.
-    `confidence`: the share of draws in which a robust plan meets all limits.
+    under the other limits (of a robust plan: in each draw above that draw's own). `max_atpp`,
+    `min_atpp`: tokens per parameter; min_atpp None is a thousandth of the greatest. `max_flops`:
+    FLOPs. `base_loss`: the checkpoint's own before adaptation, nats, for laws that read it, and its
+    source (`laws.base_loss.SOURCES`). `confidence`: the share of draws in which a robust plan meets
+    all limits.
 
     6 FLOPs per parameter and token is the usual count of a dense transformer's forward and backward
     pass, without attention.
@@ -105,10 +104,8 @@ class PlanRequest:
 def find_base_loss(
     request: PlanRequest, fits: Sequence[FittedLaw], base_losses: BaseLosses
 ) -> PlanRequest:
-    """The request with the checkpoint's base loss, where one of `fits` reads it.
-
-    One rule for every law: the value that the request states; else the measured one of the same
-    checkpoint; else a forecast. Raises InputError where none is possible.
+    """The request with the checkpoint's base loss, where one of `fits` reads it: what the request
+    states, else measured, else a forecast. Raises InputError where none is possible.
     """
     if request.base_loss is not None or not any("base_loss" in one.law.inputs for one in fits):
         return request

@@ -1,12 +1,9 @@
 """The best replay ratio and ATPP: a grid, then closer and closer grids around its best point.
 
-Every question about a plan is one minimisation here, by a cost that puts the points which break a
-limit behind all others, in the order of how far they break it. So the search finds the best point
-where some are allowed, the least bad one where none is, and an allowed region between two points of
-the grid on its way.
-
-A cost takes points (g, ...) and gives values (k, ...): k searches at once, one for each draw, or
-one of all draws together.
+A cost puts the points which break a limit behind all others, in the order of how far they break it:
+a search finds the best point where some are allowed, the least bad one where none is, and an
+allowed region between two points of the grid on its way. A cost takes points (g, ...) and gives
+values (k, ...): k searches at once, one for each draw, or one of all draws together.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,7 @@
 """The interactive planner: one HTML file that needs no server and no network.
 
-The page holds the fitted laws, their bootstrap draws and the formulas
-(`ptpp.report.planner.formula`), and evaluates them itself. Everything in it is embedded: its own
-style and scripts, which stand beside this module, and the plotting library, from the installed
-package.
+The page holds the fitted laws, their bootstrap draws and the formulas, and evaluates them itself.
+Its style and scripts, which stand beside this module, and the plotting library are embedded.
 """
 
 import json
@@ -48,9 +46,9 @@ def planner_page(
     """The page's HTML: the configured request, and every law one may choose in it.
 
     `fits`: target fits and forgetting fits, of any protocols, each with its draws. `headline`: the
-    law and protocol shown first. `base_losses`: for laws that read the checkpoint's base loss,
-    where the request does not state it. Raises InputError where the headline is not among the fits,
-    a fit has no draws, or a base loss is missing.
+    law and protocol shown first. `base_losses`: for laws that read the checkpoint's, where the
+    request does not state it. Raises InputError where the headline is not among the fits, a fit has
+    no draws, or a base loss is missing.
     """
     for one in fits:
         _check(one, request, base_losses)
