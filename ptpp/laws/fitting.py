@@ -6,7 +6,7 @@ data-driven half of the start is what makes a handful of starts enough.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -195,8 +195,14 @@ def _with_amplitudes(problem: Problem, theta: NDArray, columns: list[int]) -> ND
     Rows are divided by their loss, so that relative errors are fitted, as later.
     """
     parameters = [problem.law.parameters[j] for j in columns]
+
+    def to_solver(factors: Iterable[float]) -> list[float]:
+        """The solver's values at which amplitudes multiply their terms by these factors."""
+        pairs = zip(parameters, factors, strict=True)
+        return [p.to_solver(float(np.log(f) if p.amplitude == "exp" else f)) for p, f in pairs]
+
     theta = theta.copy()
-    theta[columns] = [_factor_to_solver(p, 1.0) for p in parameters]
+    theta[columns] = to_solver(np.ones(len(columns)))
     with np.errstate(all="ignore"):
         slopes = problem.law.with_slopes(theta, problem.inputs, problem.reference, columns)[1]
         wanted = (problem.loss - problem.offset) / problem.loss
@@ -205,22 +211,13 @@ def _with_amplitudes(problem: Problem, theta: NDArray, columns: list[int]) -> ND
         size = np.abs(basis).max(axis=0)
     if not np.isfinite(basis).all() or not (size > 0).all():
         return theta
-    low, high = np.array([_factor_bounds(p) for p in parameters]).T
+    bounds = np.array([(p.low, p.high) for p in parameters], dtype=float)
+    powers = [p.amplitude == "exp" for p in parameters]
+    bounds[powers] = np.exp(np.clip(bounds[powers], -690, 690))
+    low, high = bounds.T
     solution = lsq_linear(basis / size, wanted, bounds=(low * size, high * size)).x / size
-    for j, p, value in zip(columns, parameters, np.clip(solution, low, high), strict=True):
-        theta[j] = _factor_to_solver(p, value)
+    theta[columns] = to_solver(np.clip(solution, low, high))
     return theta
-
-
-def _factor_to_solver(parameter: Parameter, factor: float) -> float:
-    """The solver's value at which an amplitude multiplies its term by `factor`."""
-    value = np.log(factor) if parameter.amplitude == "exp" else factor
-    return parameter.to_solver(float(value))
-
-
-def _factor_bounds(parameter: Parameter) -> tuple[float, float]:
-    bounds = parameter.low, parameter.high
-    return tuple(np.exp(np.clip(bounds, -690, 690))) if parameter.amplitude == "exp" else bounds
 
 
 def _solve(problem: Problem, starts: NDArray, settings: FitSettings) -> Solution:

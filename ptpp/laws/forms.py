@@ -53,16 +53,8 @@ def _dcpt(p: SimpleNamespace, x: Point) -> Operand:
     return _mixed(p, x, _data_term(p, x))
 
 
-def _floor(p: SimpleNamespace, x: Point) -> Operand:
-    return _dcpt(p, x) + _floor_term(p, x)
-
-
 def _gated(p: SimpleNamespace, x: Point) -> Operand:
     return _mixed(p, x, _data_term(p, x, p.delta * x.log("ptpp")))
-
-
-def _gated_floor(p: SimpleNamespace, x: Point) -> Operand:
-    return _gated(p, x) + _floor_term(p, x)
 
 
 def _exponent_gate(p: SimpleNamespace, x: Point) -> Operand:
@@ -79,10 +71,6 @@ def _transfer_offset(p: SimpleNamespace, x: Point) -> Operand:
 def _saturating_gate(p: SimpleNamespace, x: Point) -> Operand:
     gate = p.g_inf + (1 - p.g_inf) * exp(-p.kappa * x.log("ptpp"))
     return _mixed(p, x, _data_term(p, x) * gate)
-
-
-def _checkpoint_informed(p: SimpleNamespace, x: Point) -> Operand:
-    return _dcpt(p, x) + p.lam * (x["base_loss"] - x.reference["base_loss"])
 
 
 def _forgetting(p: SimpleNamespace, x: Point) -> Operand:
@@ -191,7 +179,7 @@ _ZOO = (
     ),
     _law(
         *("floor", "PTPP floor", _equation(floor=_PTPP_FLOOR), _OURS),
-        *(_ALL, _DCPT + _FLOOR, _floor),
+        *(_ALL, _DCPT + _FLOOR, lambda p, x: _dcpt(p, x) + _floor_term(p, x)),
     ),
     _law(
         *("gated", "PTPP gate", _equation(" (P/P0)^delta"), _OURS),
@@ -199,7 +187,7 @@ _ZOO = (
     ),
     _law(
         *("gated_floor", "PTPP gate and floor", _equation(" (P/P0)^delta", _PTPP_FLOOR), _OURS),
-        *(_ALL, (*_DCPT, _DELTA, *_FLOOR), _gated_floor),
+        *(_ALL, (*_DCPT, _DELTA, *_FLOOR), lambda p, x: _gated(p, x) + _floor_term(p, x)),
     ),
     _law(
         *("exponent_gate", "PTPP in the exponent"),
@@ -225,7 +213,8 @@ _ZOO = (
     _law(
         *("checkpoint_informed", "Checkpoint-informed"),
         f"L = E + lam (L_base - L_base0) + {_SIZE} + B (s/s0)^eta (D/D0)^-beta + {_MIX}",
-        *("ours", (*_SHARES, "base_loss"), (*_DCPT, _LAM), _checkpoint_informed),
+        *("ours", (*_SHARES, "base_loss"), (*_DCPT, _LAM)),
+        lambda p, x: _dcpt(p, x) + p.lam * (x["base_loss"] - x.reference["base_loss"]),
     ),
     _law(
         *("forgetting", "Forgetting of a base domain"),

@@ -69,7 +69,7 @@ def profile(fitted: FittedLaw) -> pd.DataFrame:
     points = [
         (parameters[line.j].name, parameters[line.j].from_solver(place), objective)
         for line in _trace_profiles(problem, effect)
-        for place, objective in sorted(line.objectives.items())
+        for place, (_, objective, _) in sorted(line.points.items())
     ]
     table = pd.DataFrame(points, columns=["parameter", "value", "objective"])
     # A refit below the fit is the better optimum, and the one to measure from.
@@ -164,15 +164,12 @@ def describe_band(fitted: FittedLaw) -> str:
 
 @dataclass
 class _Line:
-    """The profile of parameter `j` so far, by its value in the solver's scale.
-
-    `far`: the deviance from the fit.
+    """The profile of parameter `j` so far: by its value in the solver's scale, the refit (p,), its
+    objective and its deviance from the fit.
     """
 
     j: int
-    thetas: dict[float, NDArray]
-    objectives: dict[float, float]
-    far: dict[float, float]
+    points: dict[float, tuple[NDArray, float, float]]
 
 
 @dataclass
@@ -193,31 +190,25 @@ class _Walk:
 
 def _trace_profiles(problem: Problem, effect: float) -> list[_Line]:
     """A line per free parameter. All lines take their steps together, as one batch of refits."""
-    low, high = problem.law.bounds()
-    best, start = problem.objective(problem.theta), np.clip(problem.theta, low, high)
-    lines = [
-        _Line(j, {start[j]: problem.theta}, {start[j]: best}, {start[j]: 0.0})
-        for j in np.flatnonzero(problem.free)
-    ]
+    ends = problem.law.bounds()
+    best, start = problem.objective(problem.theta), np.clip(problem.theta, *ends)
+    fit = problem.theta, best, 0.0
+    lines = [_Line(j, {start[j]: fit}) for j in np.flatnonzero(problem.free)]
 
     def refit(wanted: Sequence[tuple[_Line, float, float]]) -> None:
         """Refit each line at a value, from its fit at another."""
-        starts = np.array([line.thetas[near] for line, _, near in wanted])
+        starts = np.array([line.points[near][0] for line, _, near in wanted])
         free = np.tile(problem.free, (len(wanted), 1))
         for k, (line, place, _) in enumerate(wanted):
             starts[k, line.j], free[k, line.j] = place, False
         thetas, objectives = refits(problem, starts, free)
         far = deviance(objectives, best, problem, effect)
         for k, (line, place, _) in enumerate(wanted):
-            line.thetas[place], line.far[place] = thetas[k], float(far[k])
-            line.objectives[place] = float(objectives[k])
+            line.points[place] = thetas[k], float(objectives[k]), float(far[k])
 
-    steps = _first_steps(problem, high - low)
-    walks = [
-        _Walk(line, start[line.j], end[line.j], step)
-        for line, step in zip(lines, steps, strict=True)
-        for end in (low, high)
-    ]
+    steps = _first_steps(problem, ends[1] - ends[0])
+    pairs = zip(lines, steps, strict=True)
+    walks = [_Walk(line, start[line.j], end[line.j], step) for line, step in pairs for end in ends]
     for _ in range(_MOST_STEPS):
         walks = [walk for walk in walks if walk.place != walk.end]
         if not walks:
@@ -225,7 +216,7 @@ def _trace_profiles(problem: Problem, effect: float) -> list[_Line]:
         refit([(walk.line, walk.next, walk.place) for walk in walks])
         for walk in walks:
             walk.place = walk.next
-            far = walk.line.far[walk.place]
+            far = walk.line.points[walk.place][2]
             # Steps grow where little happens, so that a flat profile soon reaches its bound.
             walk.step *= 2.0 if far < THRESHOLD / 4 else 1.25
             if far > _FAR:
@@ -242,8 +233,8 @@ def _widest_gap(line: _Line) -> tuple[float, float] | None:
     """The middle of the widest gap of the root deviance and the place to refit it from, where the
     crossing of the threshold would otherwise be guessed far.
     """
-    places = sorted(line.far)
-    root = np.sqrt(np.minimum([line.far[place] for place in places], _FAR))
+    places = sorted(line.points)
+    root = np.sqrt(np.minimum([line.points[place][2] for place in places], _FAR))
     gaps = np.abs(np.diff(root))
     if not len(gaps) or gaps.max() < _WIDE:
         return None

@@ -60,24 +60,21 @@ class PlanRequest:
                 raise InputError(
                     f"plan: the forgetting limit of {domain!r} is {limit}; accepted is a number"
                 )
-        if self.min_atpp is not None and not self.min_atpp < self.atpp_limit:
-            raise InputError(
-                f"plan: min_atpp is {self.min_atpp:g}, but max_atpp and max_flops allow "
-                f"{self.atpp_limit:g} at most"
-            )
-        if self.target_loss is None and self.target_within is None:
-            raise InputError("plan: neither target_loss nor target_within is given")
-        if self.target_within is not None and not self.target_within >= 0:
-            raise InputError(f"plan: target_within is {self.target_within}; accepted is 0 or more")
-        if not 0 < self.confidence <= 1:
-            raise InputError(
-                f"plan: confidence is {self.confidence}; accepted is a share above 0, such as 0.9"
-            )
-        if not 0 <= self.min_replay <= self.max_replay < 1:
-            raise InputError(
-                f"plan: replay from {self.min_replay} to {self.max_replay}; accepted are limits "
-                "with 0 <= min_replay <= max_replay < 1"
-            )
+        least, most, within = self.min_atpp, self.atpp_limit, self.target_within
+        problem = None
+        if least is not None and not least < most:
+            problem = f"min_atpp is {least:g}, but max_atpp and max_flops allow {most:g} at most"
+        elif self.target_loss is None and within is None:
+            problem = "neither target_loss nor target_within is given"
+        elif within is not None and not within >= 0:
+            problem = f"target_within is {within}; accepted is 0 or more"
+        elif not 0 < self.confidence <= 1:
+            problem = f"confidence is {self.confidence}; accepted is a share above 0, such as 0.9"
+        elif not 0 <= self.min_replay <= self.max_replay < 1:
+            problem = f"replay from {self.min_replay} to {self.max_replay}; accepted are limits "
+            problem += "with 0 <= min_replay <= max_replay < 1"
+        if problem:
+            raise InputError(f"plan: {problem}")
 
     def flops(self, atpp: float) -> float:
         """Compute of adapting the model on `atpp` tokens per parameter, FLOPs."""

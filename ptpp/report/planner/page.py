@@ -35,6 +35,13 @@ CONSTANTS = {
     "FINE": vars(search.Mesh(points=64, zoom=13, rounds=8)),
     "COARSE": vars(search.Mesh(points=24, zoom=9, rounds=5)),
 }
+# What the page's scripts know of a request, and where its fields have longer names.
+_REQUEST_KEYS = (
+    *("n_params", "ptpp", "target", "within", "forgetting", "min_atpp", "max_atpp", "max_flops"),
+    *("min_replay", "max_replay", "level"),
+)
+_REQUEST = {"target": "target_loss", "within": "target_within", "level": "confidence"}
+_REQUEST |= {"forgetting": "forgetting_limits"}
 
 
 def planner_page(
@@ -60,19 +67,7 @@ def planner_page(
         )
     reads_base_loss = any("base_loss" in one.law.inputs for one in fits)
     data = {
-        "request": {
-            "n_params": request.n_params,
-            "ptpp": request.ptpp,
-            "target": request.target_loss,
-            "within": request.target_within,
-            "forgetting": dict(request.forgetting_limits),
-            "min_atpp": request.min_atpp,
-            "max_atpp": request.max_atpp,
-            "max_flops": request.max_flops,
-            "min_replay": request.min_replay,
-            "max_replay": request.max_replay,
-            "level": request.confidence,
-        },
+        "request": {key: getattr(request, _REQUEST.get(key, key)) for key in _REQUEST_KEYS},
         "base_loss": _embed_base_losses(request, base_losses) if reads_base_loss else None,
         "headline": ".".join(headline),
         "fits": [_embed(one) | {"pairs": _pairs(one, fits)} for one in fits],
@@ -100,16 +95,14 @@ def _embed(fitted: FittedLaw) -> dict:
     record, law = fitted.record, fitted.law
     return {
         **fitted.label,
-        "title": law.title,
-        "equation": law.equation,
+        **{name: getattr(law, name) for name in ("title", "equation")},
         "forgets": law.offset is not None,
         "names": law.names,
         "params": fitted.params[0].tolist(),
-        "reference": dict(record.reference),
-        "ranges": {name: list(pair) for name, pair in record.ranges.items()},
-        "at_bounds": list(record.at_bounds),
-        "warnings": list(record.warnings),
-        "drawn": list(fitted.draws.drawn),
+        **{
+            name: getattr(record, name) for name in ("reference", "ranges", "at_bounds", "warnings")
+        },
+        "drawn": fitted.draws.drawn,
         "draws": fitted.draws.params.tolist(),
     }
 
