@@ -45,9 +45,8 @@ class FittedLaw:
 
     @classmethod
     def load(cls, path: str | os.PathLike, rows: pd.DataFrame | None = None) -> "FittedLaw":
-        """Read a fit (.json) and, where they are, the draws beside it (.npz).
-
-        Raises InputError, one line, for a damaged file or draws of another law.
+        """Read a fit (.json) and, where they are, the draws beside it (.npz); raises InputError for
+        a damaged file or draws of another law.
         """
         beside = draws_path(path)
         draws = Draws.from_npz(beside) if beside.exists() else None
@@ -102,10 +101,8 @@ class FittedLaw:
         )
 
     def value(self, frame: Columns) -> NDArray:
-        """The law's value (n,), nats per token: the loss, or for forgetting laws its change.
-
-        Raises InputError where a column is missing, a value is outside the law's domain, or the law
-        is not finite.
+        """The law's value (n,), nats per token: the loss, or for forgetting laws its change. Raises
+        InputError for a missing column, a value outside the law's domain or a value not finite.
         """
         return law_values(self.law, self.theta, frame, self.record.reference)
 
@@ -141,9 +138,7 @@ class FittedLaw:
         return tuple(np.quantile(predicted, ends_of(level), axis=0))
 
     def band(self, frame: Columns) -> tuple[NDArray, NDArray] | None:
-        """Least and greatest loss (n,) over the band of the parameter that is not identified, if
-        any.
-        """
+        """Least and greatest loss (n,) over the unidentified parameter's band, if there is one."""
         if not len(self._need_draws().band):
             return None
         predicted = self.loss_draws(frame, self.draws.band_params)

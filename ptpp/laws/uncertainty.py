@@ -29,11 +29,9 @@ _MOST_REDRAWS = 1000
 
 
 def bootstrap(fitted: FittedLaw, draws: int = 200, seed: int = 0) -> FittedLaw:
-    """`fitted` with refits to `draws` resamples of the runs of its rows.
+    """`fitted` with refits, each from the full fit, to `draws` resamples of the runs of its rows.
 
-    Each refit starts from the full fit, so a draw whose best optimum lies in another valley is not
-    found there. Raises InputError where the rows are not the fit's, or have too few runs to
-    resample.
+    Raises InputError where the rows are not the fit's, or have too few runs to resample.
     """
     problem, n_rows = fitted.problem, fitted.record.n_rows
     counts = resample_counts(fitted.rows, draws, seed)
@@ -93,6 +91,7 @@ def resample_counts(
         for column in ("n_params", "ptpp", "replay", "atpp")
         if column in frame
     ]
+    needed = [min(_LEVELS_KEPT, level.max() + 1) for level in levels]
     generator = np.random.default_rng(seed)
     counts = np.empty((draws, len(frame)), dtype=np.int64)
     for i in range(draws):
@@ -103,9 +102,7 @@ def resample_counts(
                 drawn[stratum] = generator.multinomial(len(stratum), even)
             counts[i] = drawn[runs]
             kept = [np.unique(level[counts[i] > 0]).size for level in levels]
-            enough = all(
-                k >= min(_LEVELS_KEPT, v.max() + 1) for k, v in zip(kept, levels, strict=True)
-            )
+            enough = all(have >= need for have, need in zip(kept, needed, strict=True))
             if not keep_levels or (2 * np.count_nonzero(drawn) >= len(drawn) and enough):
                 break
         else:

@@ -154,9 +154,7 @@ def pair_rows(draws: Sequence[Draws]) -> list[list[int]]:
     return [order[one.resamples].tolist() for one in draws]
 
 
-def group_by_target(
-    fits: Sequence[FittedLaw],
-) -> list[tuple[FittedLaw, dict[str, FittedLaw]]]:
+def group_by_target(fits: Sequence[FittedLaw]) -> list[tuple[FittedLaw, dict[str, FittedLaw]]]:
     """Each target fit with the forgetting fits of its protocol by base domain."""
     targets = [one for one in fits if not one.law.offset]
     return [(one, forgetting_fits(fits, one.record.protocol)) for one in targets]

@@ -69,10 +69,7 @@ def candidate_cells(
 
 
 def next_measurements(
-    plan: Mapping,
-    target: FittedLaw,
-    forgetting: Mapping[str, FittedLaw],
-    candidates: pd.DataFrame,
+    plan: Mapping, target: FittedLaw, forgetting: Mapping[str, FittedLaw], candidates: pd.DataFrame
 ) -> pd.DataFrame:
     """The candidates in the order of the share of the plan's variance they would cut per FLOP.
 

@@ -8,6 +8,7 @@ otherwise. Anchors of any fit are no candidates, so that all laws choose among t
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -69,18 +70,19 @@ def regret_cases(
     names = ["target_loss", *(f"forgetting_{domain}" for domain in domains)]
     actual = truth[names].to_numpy().T
     cases = [case for size in truth["size"].unique() for case in _cases(truth, names, size)]
-    rows = []
     forecasts = [one for pair in pairs for one in _forecasts(*pair, observations, truth)]
-    early = latest_stage(observations, [target, *domains], held_out, truth)
-    if early is not None:
+    sweep = observations[is_sweep(observations) & ~is_stage(observations, held_out)]
+    before = sweep["ptpp"][sweep["ptpp"] < held_out]
+    if len(before):
+        early = true_cells(observations, target, domains, float(before.max()))
+        early = truth[CELL].merge(early, on=CELL, how="left")  # NaN where it has no such cell
         forecasts.append(((LATEST_STAGE, "", "point"), early[names].to_numpy().T[:, None]))
-    for (law, protocol, kind), values in forecasts:
-        for case in cases:
-            labels = {"goal": case.goal, "law": law, "protocol": protocol, "kind": kind}
-            share = confidence if kind == "robust" else 1.0
-            judged = _judge(case, truth, actual, values, share)
-            rows.append({**labels, **judged, **dict(zip(names, case.limits, strict=True))})
-    return pd.DataFrame(rows).rename(columns={name: f"{name}_limit" for name in names})
+    limits, rows = [f"{name}_limit" for name in names], []
+    for ((law, protocol, kind), values), case in product(forecasts, cases):
+        labels = {"goal": case.goal, "law": law, "protocol": protocol, "kind": kind}
+        judged = _judge(case, truth, actual, values, confidence if kind == "robust" else 1.0)
+        rows.append({**labels, **judged, **dict(zip(limits, case.limits, strict=True))})
+    return pd.DataFrame(rows)
 
 
 def regret_table(cases: pd.DataFrame) -> pd.DataFrame:
@@ -122,26 +124,8 @@ def true_cells(
     return table.sort_values(CELL).reset_index(drop=True)
 
 
-def latest_stage(
-    observations: pd.DataFrame, domains: Sequence[str], held_out: float, truth: pd.DataFrame
-) -> pd.DataFrame | None:
-    """What the last stage before the held-out one measured in the cells of `truth`, NaN if nothing.
-
-    `domains`: the target and then the limited ones. None where there is no earlier stage.
-    """
-    sweep = observations[is_sweep(observations) & ~is_stage(observations, held_out)]
-    before = sweep["ptpp"][sweep["ptpp"] < held_out]
-    if before.empty:
-        return None
-    early = true_cells(observations, domains[0], domains[1:], float(before.max()))
-    return truth[CELL].merge(early, on=CELL, how="left")
-
-
 def _forecasts(
-    target: FittedLaw,
-    others: Mapping[str, FittedLaw],
-    observations: pd.DataFrame,
-    truth: pd.DataFrame,
+    target: FittedLaw, others: Mapping, observations: pd.DataFrame, truth: pd.DataFrame
 ) -> Iterator[tuple[tuple[str, str, str], NDArray]]:
     """(law, protocol, kind) and the forecasts (limits, draws, cells) of the cells of `truth`."""
     every = [target, *(others[domain] for domain in sorted(others))]

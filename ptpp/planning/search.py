@@ -69,11 +69,7 @@ def least_compute(
 
 
 def least_value(
-    forecast: Forecast,
-    name: str,
-    limit: NDArray,
-    mesh: Mesh,
-    confidence: float | None = None,
+    forecast: Forecast, name: str, limit: NDArray, mesh: Mesh, confidence: float | None = None
 ) -> Optimum:
     """The least excess of one limit, nats, where all others in nats are met.
 

@@ -113,14 +113,7 @@ def _written(value: Symbol) -> str:
         return names[text]
 
     result = name_of(value)
-    return "\n".join(
-        [
-            "(p, reference, model) => {",
-            *(f"  {line}" for line in lines[False]),
-            "  return (replay, atpp) => {",
-            *(f"    {line}" for line in lines[True]),
-            f"    return {result};",
-            "  };",
-            "}",
-        ]
-    )
+    model = [f"  {line}" for line in lines[False]]
+    point = [f"    {line}" for line in lines[True]]
+    begin, inner, end = "(p, reference, model) => {", "  return (replay, atpp) => {", ["  };", "}"]
+    return "\n".join([begin, *model, inner, *point, f"    return {result};", *end])

@@ -21,15 +21,14 @@ from ptpp.planning.request import ATPP_RANGE
 from ptpp.report.planner.formula import javascript
 
 PARTS = Path(__file__).parent
+_FILES = {"page": "page.html", "style": "page.css", "search": "search.js"}
+_FILES |= {"drawing": "draw.js", "script": "page.js"}
 # Bytes. Snakemake's report shows a page by a data URL, of which Chromium opens 2 MiB in base64.
 REPORT_LIMIT = 1_500_000
 # The definitions of Python's planner under the names that the page's scripts use. Its meshes are
 # smaller than Python's, so that a slider stays quick.
 CONSTANTS = {
-    "TOLERANCE": search.TOLERANCE,
-    "BINDING": search.BINDING,
-    "EDGE": search.EDGE,
-    "BROKEN": search.BROKEN,
+    **{name: getattr(search, name) for name in ("TOLERANCE", "BINDING", "EDGE", "BROKEN")},
     "ATPP_RANGE": ATPP_RANGE,
     "FLOPS_PER_PARAMETER_AND_TOKEN": FLOPS_PER_PARAMETER_AND_TOKEN,
     "FINE": vars(search.Mesh(points=64, zoom=13, rounds=8)),
@@ -77,17 +76,14 @@ def planner_page(
         laws["chinchilla"] = get_law("chinchilla")
     formulas = ",\n".join(f"{json.dumps(name)}: {javascript(law)}" for name, law in laws.items())
     constants = [f"const {name} = {json.dumps(value)};" for name, value in CONSTANTS.items()]
-    template = Environment(undefined=StrictUndefined, autoescape=False).from_string(
-        _part("page.html")
-    )
-    return template.render(
-        style=_part("page.css"),
-        library=Path(D3_LOCAL).read_text(encoding="utf-8"),
-        data=_inert(json.dumps(data, allow_nan=False)),
+    paths = {"library": Path(D3_LOCAL)} | {key: PARTS / name for key, name in _FILES.items()}
+    texts = {key: path.read_text(encoding="utf-8") for key, path in paths.items()}
+    environment = Environment(undefined=StrictUndefined, autoescape=False)
+    return environment.from_string(texts.pop("page")).render(
+        # JSON that cannot end the script element it stands in.
+        data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
         formulas="\n".join([*constants, f"const FORMULAS = {{\n{formulas}\n}};"]),
-        search=_part("search.js"),
-        drawing=_part("draw.js"),
-        script=_part("page.js"),
+        **texts,
     )
 
 
@@ -95,13 +91,15 @@ def _embed(fitted: FittedLaw) -> dict:
     record, law = fitted.record, fitted.law
     return {
         **fitted.label,
-        **{name: getattr(law, name) for name in ("title", "equation")},
+        "title": law.title,
+        "equation": law.equation,
         "forgets": law.offset is not None,
         "names": law.names,
         "params": fitted.params[0].tolist(),
-        **{
-            name: getattr(record, name) for name in ("reference", "ranges", "at_bounds", "warnings")
-        },
+        "reference": record.reference,
+        "ranges": record.ranges,
+        "at_bounds": record.at_bounds,
+        "warnings": record.warnings,
         "drawn": fitted.draws.drawn,
         "draws": fitted.draws.params.tolist(),
     }
@@ -112,14 +110,11 @@ def _embed_base_losses(request: PlanRequest, base_losses: BaseLosses | None) -> 
     embedded = {"given": request.base_loss, "measured": [], "forecast": None, "near": NEAR}
     if base_losses is None:
         return embedded
-    forecast = base_losses.forecast
+    columns, forecast = ["n_params", "ptpp", "base_loss"], base_losses.forecast
+    params, reference = forecast.params[0].tolist(), forecast.record.reference
     return embedded | {
-        "measured": base_losses.measured[["n_params", "ptpp", "base_loss"]].to_numpy().tolist(),
-        "forecast": {
-            "law": forecast.law.name,
-            "params": forecast.params[0].tolist(),
-            "reference": dict(forecast.record.reference),
-        },
+        "measured": base_losses.measured[columns].to_numpy().tolist(),
+        "forecast": {"law": forecast.law.name, "params": params, "reference": reference},
     }
 
 
@@ -141,12 +136,3 @@ def _pairs(fitted: FittedLaw, fits: Sequence[FittedLaw]) -> dict[str, list[int]]
     others = forgetting_fits(fits, fitted.record.protocol)
     rows = pair_rows([fitted.draws, *(one.draws for one in others.values())])[1:]
     return dict(zip(others, rows, strict=True))
-
-
-def _part(name: str) -> str:
-    return (PARTS / name).read_text(encoding="utf-8")
-
-
-def _inert(text: str) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return text.replace("<", "\\u003c")
