@@ -51,11 +51,10 @@ class SweepRequest:
     settings: FitSettings = field(default_factory=FitSettings)
 
     def __post_init__(self) -> None:
-        for choice in set(self.choices) - set(CHOICES):
-            accepted = ", ".join(CHOICES)
-            raise InputError(
-                f"anchor sweep: choice {choice!r} is not known; accepted are {accepted}"
-            )
+        for choice in self.choices:
+            if choice not in CHOICES:
+                accepted = f"accepted are {', '.join(CHOICES)}"
+                raise InputError(f"anchor sweep: choice {choice!r} is not known; {accepted}")
         # There are hundreds of fits.
         few = replace(self.settings, starts=min(self.settings.starts, _STARTS))
         object.__setattr__(self, "settings", few)
@@ -76,10 +75,8 @@ def anchor_sweep(
     total = len(_cells(request.grid, measured_cells(of_domain, held_out)))
     counts = sorted({count for count in request.counts if count <= total})
     tables = [(law, law_rows(observations, law, domain)) for law in map(find_law, laws)]
-    choices = [
-        _choose_cells(law, table, held_out, request, max(counts, default=0))
-        for law, table in tables
-    ]
+    most = max(counts, default=0)
+    choices = [_choose_cells(*each, held_out, request, most) for each in tables]
     taken = {cell for of_law in choices for _, _, cells in of_law for cell in cells}
     results = []
     for (law, table), of_law in zip(tables, choices, strict=True):

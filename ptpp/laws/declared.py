@@ -112,7 +112,7 @@ def declared_law(value: object, source: str) -> Law:
         raise InputError(
             f"{source}: parameters: none are given; accepted is {{name: {{low, high}}}}"
         )
-    names = set(map(str, value["parameters"]))
+    names = list(map(str, value["parameters"]))
     _check(tree, [*sorted(names), *INPUT_NAMES], f"{source}: expression")
     amplitudes = _amplitudes(tree, names)
     parameters = tuple(
@@ -120,8 +120,9 @@ def declared_law(value: object, source: str) -> Law:
     )
     used = [name for name in dict.fromkeys(names_in(tree)) if name in INPUT_NAMES]
     _check_inputs(value.get("inputs"), used, source)
-    for name in names - set(names_in(tree)):
-        raise InputError(f"{source}: parameter {name!r} does not occur in the expression")
+    for name in names:
+        if name not in names_in(tree):
+            raise InputError(f"{source}: parameter {name!r} does not occur in the expression")
     return Law(
         name=value["name"],
         title=value.get("title", value["name"]),
@@ -239,7 +240,7 @@ def _evaluate(node: ast.expr, p: SimpleNamespace, x: Point) -> Operand:
     return getattr(p, node.id)
 
 
-def _amplitudes(tree: ast.expr, parameters: set[str]) -> dict[str, str]:
+def _amplitudes(tree: ast.expr, parameters: Sequence[str]) -> dict[str, str]:
     """Parameters in which the law is linear ("linear"), or linear in their exponential ("exp"):
     those that occur only as a factor of products, always alike, no two in one product.
     """

@@ -2,8 +2,8 @@
 
 A profile holds one parameter at a value and refits all others. Its deviance is twice the loss in
 log-likelihood, with errors whose density is proportional to exp(-Huber(log residual) / tau), tau
-profiled out too: Laplace errors where residuals are far above delta, normal ones far below. Rows of
-one run are correlated, so the deviance is divided by the usual design effect of clusters. Profile
+profiled out: Laplace errors where residuals are far above delta, normal ones far below. It is
+divided by the usual design effect of clusters, since rows of one run are correlated. Profile
 likelihood and design effect are textbook statistics; joining them with this density is ours.
 """
 

@@ -166,8 +166,7 @@ def refits(
 ) -> tuple[NDArray, NDArray]:
     """Local refits: solver's vectors (m, p) from `starts` (m, p), and their objectives (m,).
 
-    `free` (p,) or (m, p): which parameters may move; the others keep their start. `weights` (m, n):
-    how often each row counts (None: once).
+    `free` (p,) or (m, p): which parameters may move. `weights` (m, n): how often each row counts.
     """
     low, high = problem.law.bounds()
     starts = np.clip(starts, low, high)

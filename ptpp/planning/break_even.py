@@ -35,10 +35,10 @@ class BreakEven:
 
     `scratch_tokens`: what it needs, infinite where the loss is out of its reach, with the ends of
     its 90 % interval by the draws (NaN without). `break_even_atpp`: the ATPP up to which adapting a
-    checkpoint that exists is the cheaper way. `ratio`: compute from scratch over that of adapting;
+    checkpoint that exists is cheaper. `ratio`: compute from scratch over that of adapting;
     `ratio_with_pretraining`: over that of pre-training and adapting. `reached`: the share of draws
-    in which a run from scratch gets there at all. FLOPs are 6 N tokens. `extrapolated`: what leaves
-    the measured range, "from_scratch" where no run from scratch was measured.
+    in which it gets there. FLOPs are 6 N tokens. `extrapolated`: what leaves the measured range,
+    "from_scratch" where no run from scratch was measured.
     """
 
     basis: str

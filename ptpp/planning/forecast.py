@@ -143,8 +143,8 @@ def pair_rows(draws: Sequence[Draws]) -> list[list[int]]:
     """Which row of each of `draws` goes with which, so that the i-th rows are one draw of all.
 
     Draws of the same resamples keep their order. Others, as of a target law and of forgetting laws,
-    whose rows include the replay 1 controls, are put in an order of their own by a fixed seed, that
-    is, taken as independent. Where numbers differ, the first ones are used.
+    whose rows include the replay 1 controls, are permuted by a fixed seed, that is, taken as
+    independent. Where numbers differ, the first ones are used.
     """
     count = min(len(one.params) for one in draws)
     order = {draws[0].resamples: np.arange(count)}

@@ -57,7 +57,7 @@ def least_compute(
     """The least ATPP, hence compute, that meets all limits; `limit` (m,) is the target loss's.
 
     `confidence`: meet them in this share of draws; None: a search for each draw. Where nothing
-    meets them, the cost is `BROKEN` plus the worst excess over a limit, which is least there.
+    meets them, the cost is `BROKEN` plus the worst excess over a limit.
     """
 
     def cost(replay: NDArray, log_atpp: NDArray) -> NDArray:
@@ -71,10 +71,9 @@ def least_compute(
 def least_value(
     forecast: Forecast, name: str, limit: NDArray, mesh: Mesh, confidence: float | None = None
 ) -> Optimum:
-    """The least excess of one limit, nats, where all others in nats are met.
-
-    The target loss itself where `name` is "target_loss" and `limit` is 0. `confidence`: the least
-    value that, with the other limits, is kept in this share of draws; None: a search for each draw.
+    """The least excess of one limit, nats, where all others in nats are met; the target loss itself
+    where `name` is "target_loss" and `limit` is 0. `confidence`: the least value that, with the
+    other limits, is kept in this share of draws; None: a search for each draw.
     """
     place = list(forecast.laws).index(name)
 
