@@ -22,6 +22,7 @@ from ptpp.table.observations import read_observations
 from ptpp.table.protocols import Split, folds, split
 
 SCORE_COLUMNS = ("law", "protocol", "domain", "n_fit", "n_held_out", *SCORES, "noise_floor")
+Path = str | os.PathLike
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,7 @@ class Experiment:
     anchors: tuple[Cell, ...] = ()
 
     @classmethod
-    def read(
-        cls,
-        observations: str | os.PathLike,
-        held_out: float,
-        anchors: str | os.PathLike | None = None,
-    ) -> "Experiment":
+    def read(cls, observations: Path, held_out: float, anchors: Path | None = None) -> "Experiment":
         """From a table of losses and, for the protocol `with_anchors`, one of the anchors' rows."""
         cells = ()
         if anchors:
@@ -59,7 +55,7 @@ class Experiment:
         """Fit one law under one protocol; the held-out rows are not even passed on."""
         return fit(law, self.split(law, protocol, domain).fit, settings, protocol, domain)
 
-    def load(self, paths: Sequence[str | os.PathLike]) -> list[FittedLaw]:
+    def load(self, paths: Sequence[Path]) -> list[FittedLaw]:
         """Fits from their files, with their draws and the rows they were made on."""
         fits = [FittedLaw.load(path) for path in paths]
         return [replace(one, rows=self.split_of(one).fit) for one in fits]

@@ -69,7 +69,9 @@ def fit(
         problem = pose_problem(law, frame, settings.delta)
         solution = _solve(problem, draw_starts(problem, settings), settings)
         if settings.robust_scale:
-            settings = replace(settings, delta=_robust_delta(problem, solution))
+            least = problem.residuals(solution.x[int(np.argmin(solution.objective))])[0]
+            sigma = _MAD_TO_SIGMA * float(np.median(np.abs(least)))
+            settings = replace(settings, delta=_HUBER_EFFICIENCY * max(sigma, 1e-9))
             problem = replace(problem, delta=settings.delta)
             solution = _solve(problem, solution.x, settings)
     except InputError as error:
@@ -268,13 +270,6 @@ def _confirm(
     if _relative_gap(both, len(problem.loss))[0] <= 1e-6:
         return solution.x[best], float(both[0]), True
     return np.clip(again.x, low, high), float(again.cost), False
-
-
-def _robust_delta(problem: Problem, solution: Solution) -> float:
-    """1.345 robust standard deviations of the best fit's residuals; see `FitSettings`."""
-    best = solution.x[int(np.argmin(solution.objective))]
-    sigma = _MAD_TO_SIGMA * float(np.median(np.abs(problem.residuals(best)[0])))
-    return _HUBER_EFFICIENCY * max(sigma, 1e-9)
 
 
 def _relative_gap(objectives: NDArray, n_rows: int) -> NDArray:

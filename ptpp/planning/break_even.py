@@ -178,9 +178,7 @@ def _compare(
     return BreakEven(
         basis=basis,
         scratch_law=fitted.record.law,
-        replay=plan["replay"],
-        target_loss=plan["target_loss"],
-        adapt_tokens=adapt_tokens,
+        **{name: plan[name] for name in ("replay", "target_loss", "adapt_tokens")},
         scratch_tokens=needed,
         scratch_tokens_low=low,
         scratch_tokens_high=high,
