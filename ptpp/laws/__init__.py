@@ -8,6 +8,7 @@ From a table of losses to a score takes four calls:
     fitted.score(parts.held_out)
 """
 
+# ruff: noqa: F401
 from ptpp.laws.declared import declared_law, find_law, law_of, load_law
 from ptpp.laws.experiment import Experiment
 from ptpp.laws.fitted import LEVEL, FittedLaw
@@ -18,28 +19,3 @@ from ptpp.laws.record import Draws, Fit
 from ptpp.laws.scoring import score
 from ptpp.laws.uncertainty import bootstrap
 from ptpp.table.protocols import PROTOCOLS, Split, early_to_late, split, with_anchors
-
-__all__ = [
-    "LAWS",
-    "LEVEL",
-    "PROTOCOLS",
-    "Draws",
-    "Experiment",
-    "Fit",
-    "FitSettings",
-    "FittedLaw",
-    "Law",
-    "Parameter",
-    "Split",
-    "bootstrap",
-    "declared_law",
-    "early_to_late",
-    "find_law",
-    "fit",
-    "get_law",
-    "law_of",
-    "load_law",
-    "score",
-    "split",
-    "with_anchors",
-]

@@ -1,10 +1,9 @@
 """Which anchors, and how many: choices compared on the same held-out rows.
 
-Three ways to choose the cells of the held-out stage that a fit may see. "spread" and "random" know
-the design alone; "v_optimal" also knows a fit of the early stages and where its forecast is wanted,
-and picks the cells whose measurement shrinks the variance of that forecast most (V-optimality is
-textbook design of experiments; the greedy search and the prior from the bounds are ours). None of
-them sees a loss of the held-out stage before it is chosen.
+"spread" and "random" know the design alone; "v_optimal" also knows a fit of the early stages and
+where its forecast is wanted, and picks the cells whose measurement shrinks the variance of that
+forecast most (V-optimality is textbook design of experiments; the greedy search and the prior from
+the bounds are ours). None sees a loss of the held-out stage before it is chosen.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -38,11 +37,9 @@ _LEAST_NOISE = 1e-4  # of log residuals: rows without noise would leave no room 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What is swept.
-
-    `grid`: sizes, replay and atpp that anchors may come from. `targets`: the points (columns of the
-    laws' inputs) whose forecast "v_optimal" is to sharpen. `counts`: how many anchors. `repeats`:
-    how many random choices are made per count. `settings`: of the fits; 8 starts at most are used.
+    """`grid`: sizes, replay and atpp that anchors may come from. `targets`: the points (columns of
+    the laws' inputs) whose forecast "v_optimal" is to sharpen. `counts`: how many anchors.
+    `repeats`: random choices per count. `settings`: of the fits; 8 starts at most are used.
     """
 
     grid: Mapping[str, Sequence]
@@ -54,12 +51,10 @@ class SweepRequest:
     settings: FitSettings = field(default_factory=FitSettings)
 
     def __post_init__(self) -> None:
-        unknown = [choice for choice in self.choices if choice not in CHOICES]
-        if unknown:
-            raise InputError(
-                f"anchor sweep: choice {unknown[0]!r} is not known; "
-                f"accepted are {', '.join(CHOICES)}"
-            )
+        for choice in self.choices:
+            if choice not in CHOICES:
+                accepted = f"accepted are {', '.join(CHOICES)}"
+                raise InputError(f"anchor sweep: choice {choice!r} is not known; {accepted}")
         # There are hundreds of fits.
         few = replace(self.settings, starts=min(self.settings.starts, _STARTS))
         object.__setattr__(self, "settings", few)
@@ -70,20 +65,18 @@ def anchor_sweep(
 ) -> pd.DataFrame:
     """Scores of every law with 0, 1, 3, ... anchors by every choice, `SWEEP_COLUMNS`.
 
-    All fits of the table are scored on the same cells: those of the held-out stage that no compared
-    choice took. Counts beyond the cells there are are left out, and so is "v_optimal" for a law
-    that needs more than the targets hold; `note` says why a fit failed. Raises InputError where
-    nothing is left to score.
+    All fits are scored on the cells of the held-out stage that no compared choice took. Counts
+    beyond the cells there are are left out, and so is "v_optimal" for a law that needs more than
+    the targets hold; `note` says why a fit failed. Raises InputError where nothing is left to
+    score.
     """
     observations, held_out = experiment.observations, experiment.held_out
     of_domain = observations[observations["domain"] == domain]
     total = len(_cells(request.grid, measured_cells(of_domain, held_out)))
     counts = sorted({count for count in request.counts if count <= total})
     tables = [(law, law_rows(observations, law, domain)) for law in map(find_law, laws)]
-    choices = [
-        _choose_cells(law, table, held_out, request, max(counts, default=0))
-        for law, table in tables
-    ]
+    most = max(counts, default=0)
+    choices = [_choose_cells(*each, held_out, request, most) for each in tables]
     taken = {cell for of_law in choices for _, _, cells in of_law for cell in cells}
     results = []
     for (law, table), of_law in zip(tables, choices, strict=True):
@@ -112,16 +105,15 @@ def plan_targets(
     max_atpp: float,
     base_loss: float | None = None,
 ) -> pd.DataFrame:
-    """What a plan compares: its model at every measured replay ratio and allowed ATPP.
-
-    `base_loss`: the checkpoint's [nats per token], for laws that read it.
+    """What a plan compares: its model at every measured replay ratio and allowed ATPP. `base_loss`
+    [nats per token] is for laws that read it.
     """
     atpps = [atpp for atpp in grid["atpp"] if atpp <= max_atpp] or [max_atpp]
     points = list(product(grid["replay"], atpps))
     frame = pd.DataFrame(points, columns=["replay", "atpp"])
     frame = frame.assign(n_params=float(n_params), ptpp=float(ptpp))
     if base_loss is not None:
-        frame = frame.assign(base_loss=float(base_loss))
+        frame["base_loss"] = float(base_loss)
     return frame.assign(adapt_tokens=frame["atpp"] * frame["n_params"])
 
 
@@ -139,10 +131,10 @@ def v_optimal_cells(
 ) -> list[Cell]:
     """The cells whose measurement shrinks the variance of the forecasts at `targets` most.
 
-    `fitted`: a fit with its rows; `candidates`: one row per cell that may be measured, whose losses
-    are not read. Linearised at the fit, with independent errors of log loss; what the rows cannot
-    identify is held by a prior as wide as the bounds. Greedy, so a smaller count gives a prefix.
-    Raises InputError where `targets` lack an input of the law.
+    `fitted`: a fit with its rows; `candidates`: one row per cell, whose losses are not read.
+    Linearised at the fit, with independent errors of log loss; what the rows cannot identify is
+    held by a prior as wide as the bounds. Greedy, so a smaller count gives a prefix. Raises
+    InputError where `targets` lack an input of the law.
     """
     problem = fitted.problem
     gained = _log_slopes(fitted, candidates)[:, problem.free]
@@ -163,17 +155,14 @@ def v_optimal_cells(
         best = int(shrinkage.argmax())
         chosen.append(best)
         covariance = covariance - np.outer(spread[best], spread[best]) / error[best]
-    cells = candidates[["size", "replay", "atpp"]].itertuples(index=False)
-    cells = [Cell(*values) for values in cells]
-    return [cells[i] for i in chosen]
+    cells = candidates[["size", "replay", "atpp"]].iloc[chosen]
+    return [Cell(*values) for values in cells.itertuples(index=False)]
 
 
 def _log_slopes(fitted: FittedLaw, frame: pd.DataFrame) -> NDArray:
     """Derivatives (r, p) of the log forecast with respect to the solver's vector."""
-    law, reference = fitted.law, fitted.record.reference
-    inputs = law_inputs(law, frame)
-    slopes = law.jacobian(fitted.theta, inputs, reference)
-    return slopes / law.predict(fitted.theta, inputs, reference)[:, None]
+    point = fitted.theta, law_inputs(fitted.law, frame), fitted.record.reference
+    return fitted.law.jacobian(*point) / fitted.law.predict(*point)[:, None]
 
 
 def _cells(grid: Mapping[str, Sequence], measured: Collection[Cell] | None = None) -> list[Cell]:
@@ -192,16 +181,12 @@ def _choose_cells(
             axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
             choices.append((choice, 0, choose_anchors(*axes, most, seed, measured)))
         elif choice == "random":
-            choices += [
-                (choice, i, random_cells(grid, most, seed + i, measured))
-                for i in range(request.repeats)
-            ]
+            for i in range(request.repeats):
+                choices.append((choice, i, random_cells(grid, most, seed + i, measured)))
         elif all(column in request.targets for column in law.columns):
             candidates = table[is_anchor(table, _cells(grid, measured), held_out)]
             fitted = fit(law, early_to_late(table, held_out).fit, request.settings)
-            candidates = candidates.reset_index(drop=True)
-            cells = v_optimal_cells(fitted, candidates, request.targets, most)
-            choices.append((choice, 0, cells))
+            choices.append((choice, 0, v_optimal_cells(fitted, candidates, request.targets, most)))
     return choices
 
 
@@ -210,9 +195,8 @@ def _score_fit(law: Law, part: pd.DataFrame, scored: pd.DataFrame, settings: Fit
     counts = {"n_fit": len(part), "n_held_out": len(scored)}
     try:
         fitted = fit(law, part, settings)
-        values = fitted.score(scored)
+        scores = fitted.score(scored)
     except InputError as error:
         return {**counts, "converged": False, "note": str(error)}
-    wanted = ("mae_rel", "calibration_slope")
-    note, converged = "; ".join(fitted.record.warnings), fitted.record.converged
-    return {**counts, **{k: values[k] for k in wanted}, "converged": converged, "note": note}
+    note = "; ".join(fitted.record.warnings)
+    return {**scores, **counts, "converged": fitted.record.converged, "note": note}

@@ -14,20 +14,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptpp.errors import InputError
 from ptpp.laws.fitted import FittedLaw
-from ptpp.laws.fitting import FitSettings, fit
+from ptpp.laws.fitting import fit
 from ptpp.table.kinds import is_zero_shot, zero_shot_rows
 
 SOURCES = ("given", "measured", "forecast")  # of a checkpoint's base loss
-_CHECKPOINT = ["size", "n_params", "ptpp"]
 NEAR = 0.01  # relative: a measured checkpoint whose N and PTPP are that close is the one meant
 
 
 @dataclass(frozen=True)
 class BaseLosses:
-    """The base losses that a table measured, and a forecast for checkpoints that it did not.
+    """The base losses that a table measured, of the domains other than `target`, and a forecast.
 
-    Nothing is read from `observations` before a base loss is needed, so a table without any serves
-    laws that do not read it.
+    Nothing is read before a base loss is needed: a table without any serves other laws.
     """
 
     observations: pd.DataFrame
@@ -35,27 +33,24 @@ class BaseLosses:
 
     @classmethod
     def of(cls, observations: pd.DataFrame, target: str) -> "BaseLosses":
-        """Those of the domains other than `target` in a table of losses."""
         return cls(observations, target)
 
     @cached_property
     def measured(self) -> pd.DataFrame:
         """One row per checkpoint: n_params, ptpp, base_loss [nats per token].
 
-        From the column base_loss, or else from the zero-shot rows of all domains but the target.
-        Raises InputError where there are neither.
+        From the column base_loss, or else from zero-shot rows. Raises InputError for neither.
         """
         if "base_loss" in self.observations:
             rows = self.observations.dropna(subset="base_loss")
             return rows.groupby(["n_params", "ptpp"])["base_loss"].mean().reset_index()
-        domains = measured_domains(self.observations, self.target)
-        return base_losses(self.observations, domains)
+        return base_losses(self.observations, measured_domains(self.observations, self.target))
 
     def find(self, n_params: float, ptpp: float) -> tuple[float, str]:
         """The base loss of a checkpoint [nats per token], and its source: see `SOURCES`.
 
-        Measured where the table holds the checkpoint, N and PTPP within 1 %; else forecast. Raises
-        InputError where the table cannot say either.
+        Measured where the table holds N and PTPP within 1 %, else forecast. Raises InputError for
+        neither.
         """
         points = np.log(self.measured[["n_params", "ptpp"]].to_numpy(float))
         far = np.abs(points - np.log([n_params, ptpp])).max(axis=1)
@@ -87,8 +82,8 @@ def base_losses(observations: pd.DataFrame, domains: Sequence[str]) -> pd.DataFr
 
     Raises InputError where a domain has no zero-shot rows or a checkpoint lacks one of them.
     """
-    rows = zero_shot_rows(observations, domains)
-    grouped = rows.groupby(_CHECKPOINT, sort=True)["loss"]
+    checkpoint = ["size", "n_params", "ptpp"]
+    grouped = zero_shot_rows(observations, domains).groupby(checkpoint, sort=True)["loss"]
     short = grouped.size() < len(domains)
     if short.any():
         size, _, ptpp = short.index[short.to_numpy()][0]
@@ -99,49 +94,34 @@ def base_losses(observations: pd.DataFrame, domains: Sequence[str]) -> pd.DataFr
     return grouped.mean().rename("base_loss").reset_index()
 
 
-def with_base_loss(
-    rows: pd.DataFrame,
-    observations: pd.DataFrame,
-    domains: Sequence[str],
-    forecast: FittedLaw | None = None,
-) -> pd.DataFrame:
-    """`rows` with a column `base_loss`: measured, and else as `forecast` says.
+def with_base_loss(rows: pd.DataFrame, observations: pd.DataFrame, target: str) -> pd.DataFrame:
+    """`rows` with a column `base_loss`, measured over the domains other than `target`.
 
-    `rows` need size, n_params and ptpp. `forecast` is a fit by `fit_base_loss`. Raises InputError
-    for a checkpoint that was not measured when there is no forecast.
+    `rows` need size and ptpp. Raises InputError for a checkpoint that was not measured.
     """
-    keys = [["size", "ptpp"], base_losses(observations, domains)]
-    measured = keys[1].set_index(keys[0])["base_loss"]
-    wanted = pd.MultiIndex.from_frame(rows[keys[0]])
-    values = measured.reindex(wanted).to_numpy()
-    gaps = np.isnan(values)
-    if gaps.any() and forecast is None:
-        row = rows.iloc[int(np.argmax(gaps))]
+    keys, domains = ["size", "ptpp"], measured_domains(observations, target)
+    measured = base_losses(observations, domains).set_index(keys)["base_loss"]
+    values = measured.reindex(pd.MultiIndex.from_frame(rows[keys])).to_numpy()
+    if np.isnan(values).any():
+        row = rows.iloc[int(np.argmax(np.isnan(values)))]
         raise InputError(
             f"checkpoint of size {row['size']!r}, ptpp {row['ptpp']:g}: no zero-shot row (atpp = 0)"
-            f" of the base domains {', '.join(domains)}, and no forecast of its base loss"
+            f" of the base domains {', '.join(domains)}"
         )
-    if gaps.any():
-        values = values.copy()
-        missing = rows[gaps]
-        values[gaps] = forecast_base_loss(forecast, missing["n_params"], missing["ptpp"])
     return rows.assign(base_loss=values)
 
 
-def fit_base_loss(measured: pd.DataFrame, settings: FitSettings | None = None) -> FittedLaw:
+def fit_base_loss(measured: pd.DataFrame) -> FittedLaw:
     """Fit the Chinchilla law of base loss in N and in pre-training tokens P N.
 
-    `measured` needs n_params, ptpp and base_loss: the result of `base_losses`, or the points of
-    pre-training curves, of which there are many more. Raises InputError as `fit` does.
+    `measured` needs n_params, ptpp and base_loss. Raises InputError as `fit` does.
     """
-    columns = {"n_params": measured["n_params"], "loss": measured["base_loss"]}
-    tokens = measured["ptpp"] * measured["n_params"]
-    return fit("chinchilla", pd.DataFrame({**columns, "adapt_tokens": tokens}), settings)
+    table = measured[["n_params"]].assign(loss=measured["base_loss"])
+    return fit("chinchilla", table.assign(adapt_tokens=measured["ptpp"] * measured["n_params"]))
 
 
 def forecast_base_loss(fitted: FittedLaw, n_params: ArrayLike, ptpp: ArrayLike) -> NDArray:
     """Base loss (n,), nats per token, of checkpoints that need not exist, by `fit_base_loss`."""
-    n_params, ptpp = np.broadcast_arrays(np.asarray(n_params, float), np.asarray(ptpp, float))
-    shape = n_params.shape
-    table = {"n_params": n_params.ravel(), "adapt_tokens": (ptpp * n_params).ravel()}
-    return fitted.value(table).reshape(shape)
+    n, p = np.broadcast_arrays(np.asarray(n_params, float), np.asarray(ptpp, float))
+    table = {"n_params": n.ravel(), "adapt_tokens": (p * n).ravel()}
+    return fitted.value(table).reshape(n.shape)

@@ -1,13 +1,11 @@
 """How much a score is worth: bootstrap intervals, and whether one law beats another.
 
 A draw's score takes that draw's refit and that draw's resample of the held-out runs, so its spread
-holds both what the fit could have been and what the test could have been. Laws that were fitted and
-scored on the same rows share their resamples and are compared draw by draw (paired bootstrap).
+holds both what the fit could have been and what the test could have been. Laws fitted and scored on
+the same rows share their resamples and are compared draw by draw (paired bootstrap).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -15,7 +13,7 @@ import pandas as pd
 
 from ptpp.errors import InputError
 from ptpp.laws.experiment import Experiment
-from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
 from ptpp.laws.scoring import score
 from ptpp.laws.uncertainty import coverage, resample_counts
 
@@ -40,17 +38,9 @@ def score_intervals(
     fitted: FittedLaw, held_out: pd.DataFrame, level: float = LEVEL
 ) -> pd.DataFrame:
     """Every score with its bootstrap interval: columns score, value, low, high."""
-    values = fitted.score(held_out)
-    each = score_draws(fitted, held_out)
-    ends = each.quantile([(1 - level) / 2, (1 + level) / 2])
-    return pd.DataFrame(
-        {
-            "score": list(values),
-            "value": list(values.values()),
-            "low": ends.iloc[0][list(values)].to_numpy(),
-            "high": ends.iloc[1][list(values)].to_numpy(),
-        }
-    )
+    ends = score_draws(fitted, held_out).quantile(ends_of(level)).set_axis(["low", "high"]).T
+    table = ends.assign(value=pd.Series(fitted.score(held_out))).rename_axis("score").reset_index()
+    return table[["score", "value", "low", "high"]]
 
 
 def interval_table(
@@ -79,35 +69,15 @@ def coverage_table(
         predicted = one.loss(held_out)
         low, high = one.interval(held_out, level)
         inner = one.interval(held_out, level, noise=False)
-        rows.append(
-            {
-                **one.label,
-                "level": level,
-                "n_held_out": len(held_out),
-                "coverage": coverage(held_out["loss"], low, high),
-                "mean_width": float(np.mean((high - low) / predicted)),
-                "mean_width_of_law": float(np.mean((inner[1] - inner[0]) / predicted)),
-                "draws": len(one.draws.params),
-                "drawn": " ".join(one.draws.drawn),
-            }
-        )
+        widths = {
+            "mean_width": float(np.mean((high - low) / predicted)),
+            "mean_width_of_law": float(np.mean((inner[1] - inner[0]) / predicted)),
+        }
+        share = {"level": level, "n_held_out": len(held_out)}
+        share["coverage"] = coverage(held_out["loss"], low, high)
+        drawn = {"draws": len(one.draws.params), "drawn": " ".join(one.draws.drawn)}
+        rows.append({**one.label, **share, **widths, **drawn})
     return pd.DataFrame(rows)
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A fit in a comparison, with the rows it is scored on."""
-
-    fitted: FittedLaw
-    held_out: pd.DataFrame
-
-    @cached_property
-    def mae_rel(self) -> float:
-        return self.fitted.score(self.held_out)["mae_rel"]
-
-    @cached_property
-    def mae_rel_draws(self) -> np.ndarray:
-        return score_draws(self.fitted, self.held_out)["mae_rel"].to_numpy()
 
 
 def comparison_table(
@@ -116,35 +86,29 @@ def comparison_table(
     """Every pair of laws under the same protocol and domain, the one of lower MAErel first.
 
     `difference`: MAErel of `law` minus that of `other`, with its interval; `probability`: the share
-    of draws in which `law` has the lower one (ties count half). Raises InputError for fits whose
-    draws were not made from the same resamples.
+    of draws in which `law` has the lower one (ties count half). Raises InputError for draws of
+    different resamples.
     """
     columns = ("protocol", "domain", "law", "other", "mae_rel", "other_mae_rel")
     columns += ("difference", "low", "high", "probability")
-    groups: dict[tuple[str, str], list[_Entry]] = {}
+    groups: dict[tuple[str, str], list[tuple]] = {}
     for one in fits:
-        entry = _Entry(one, experiment.split_of(one).held_out)
+        rows = experiment.split_of(one).held_out
+        entry = one.score(rows)["mae_rel"], one, rows, score_draws(one, rows)["mae_rel"].to_numpy()
         groups.setdefault((one.record.protocol, one.record.domain), []).append(entry)
-    rows = []
+    table = []
     for labels, group in groups.items():
-        for better, other in combinations(sorted(group, key=lambda one: one.mae_rel), 2):
-            _check_paired(better, other)
-            gaps = better.mae_rel_draws - other.mae_rel_draws
-            low, high = np.quantile(gaps, [(1 - level) / 2, (1 + level) / 2])
+        for better, other in combinations(sorted(group, key=lambda entry: entry[0]), 2):
+            (mae, one, rows, drawn), (other_mae, two, other_rows, other_drawn) = better, other
+            paired = (one.draws.resamples, one.draws.seed) == (two.draws.resamples, two.draws.seed)
+            if not paired or not np.array_equal(rows["loss"], other_rows["loss"]):
+                raise InputError(
+                    f"comparison of {one.record.law} and {two.record.law} ({', '.join(labels)}): "
+                    "their draws are not of the same resamples; accepted are bootstraps of equal "
+                    "rows, number of draws and seed"
+                )
+            gaps = drawn - other_drawn
             share = float(np.mean(gaps < 0) + 0.5 * np.mean(gaps == 0))
-            names = (better.fitted.record.law, other.fitted.record.law)
-            scores = (better.mae_rel, other.mae_rel, better.mae_rel - other.mae_rel)
-            rows.append((*labels, *names, *scores, low, high, share))
-    return pd.DataFrame(rows, columns=list(columns))
-
-
-def _check_paired(a: _Entry, b: _Entry) -> None:
-    ours, theirs = a.fitted.draws, b.fitted.draws
-    same = ours.resamples == theirs.resamples and ours.seed == theirs.seed
-    if not same or not np.array_equal(a.held_out["loss"], b.held_out["loss"]):
-        label = a.fitted.label
-        raise InputError(
-            f"comparison of {label['law']} and {b.fitted.record.law} ({label['protocol']}, "
-            f"{label['domain']}): their draws are not of the same resamples; accepted are "
-            "bootstraps of equal rows, number of draws and seed"
-        )
+            names, ends = (one.record.law, two.record.law), np.quantile(gaps, ends_of(level))
+            table.append((*labels, *names, mae, other_mae, mae - other_mae, *ends, share))
+    return pd.DataFrame(table, columns=list(columns))

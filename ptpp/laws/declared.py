@@ -15,7 +15,7 @@ on numbers that carry their derivatives (`ptpp.laws.dual`), so its Jacobian is e
 import ast
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,20 +31,11 @@ from ptpp.laws.record import Fit
 from ptpp.table.expressions import names_in, parse, quote, unknown_name
 
 # Names an expression may use: the input behind each, and whether it is divided by its reference.
-INPUT_NAMES = {
-    "n_params": ("n_params", False),
-    "tokens": ("adapt_tokens", False),
-    "adapt_tokens": ("adapt_tokens", False),
-    "atpp": ("atpp", False),
-    "ptpp": ("ptpp", False),
-    "replay": ("replay", False),
-    "share": ("share", False),
-    "base_loss": ("base_loss", False),
-    "n": ("n_params", True),
-    "d": ("adapt_tokens", True),
-    "p": ("ptpp", True),
-    "s": ("share", True),
-}
+_PLAIN = ("n_params", "adapt_tokens", "atpp", "ptpp", "replay", "share", "base_loss")
+_RELATIVE = {"n": "n_params", "d": "adapt_tokens", "p": "ptpp", "s": "share"}
+INPUT_NAMES = {name: (name, False) for name in _PLAIN}
+INPUT_NAMES |= {"tokens": ("adapt_tokens", False)}
+INPUT_NAMES |= {name: (column, True) for name, column in _RELATIVE.items()}
 FUNCTIONS = {"exp": dual.exp, "log": dual.log, "sqrt": dual.sqrt}
 
 _OPERATORS: Mapping[type, Callable[[Operand, Operand], Operand]] = {
@@ -83,9 +74,9 @@ def named_law(name: str, declaration: str | os.PathLike | None) -> Law:
 
 def law_of(record: Fit) -> Law:
     """The law that a record was fitted with; raises InputError where the record does not say."""
-    if record.declaration is not None:
-        return declared_law(record.declaration, f"law {record.law}")
-    return get_law(record.law)
+    if record.declaration is None:
+        return get_law(record.law)
+    return declared_law(record.declaration, f"law {record.law}")
 
 
 def load_law(path: str | os.PathLike) -> Law:
@@ -121,18 +112,17 @@ def declared_law(value: object, source: str) -> Law:
         raise InputError(
             f"{source}: parameters: none are given; accepted is {{name: {{low, high}}}}"
         )
-    amplitudes = _amplitudes(tree, set(map(str, value["parameters"])))
+    names = list(map(str, value["parameters"]))
+    _check(tree, [*sorted(names), *INPUT_NAMES], f"{source}: expression")
+    amplitudes = _amplitudes(tree, names)
     parameters = tuple(
         _parameter(name, bounds, amplitudes, source) for name, bounds in value["parameters"].items()
     )
-    _check(tree, {p.name for p in parameters}, f"{source}: expression")
     used = [name for name in dict.fromkeys(names_in(tree)) if name in INPUT_NAMES]
     _check_inputs(value.get("inputs"), used, source)
-    for parameter in parameters:
-        if parameter.name not in names_in(tree):
-            raise InputError(
-                f"{source}: parameter {parameter.name!r} does not occur in the expression"
-            )
+    for name in names:
+        if name not in names_in(tree):
+            raise InputError(f"{source}: parameter {name!r} does not occur in the expression")
     return Law(
         name=value["name"],
         title=value.get("title", value["name"]),
@@ -180,39 +170,31 @@ def _parameter(name: object, bounds: object, amplitudes: Mapping, source: str) -
         raise InputError(f"{where}: scale is {scale!r}; accepted are linear and log")
     if scale == "log" and low <= 0:
         raise InputError(f"{where}: low is {low:g}; on a log scale accepted are bounds above 0")
-    texts = {key: str(bounds.get(key, "")) for key in ("unit", "meaning")}
+    unit, meaning = str(bounds.get("unit", "")), str(bounds.get("meaning", ""))
     amplitude = amplitudes.get(name, "")
     if amplitude == "exp" and scale == "log":
         amplitude = ""  # the exponential of an exponential is no amplitude
-    return Parameter(name, low, high, scale, amplitude=amplitude, **texts)
+    return Parameter(name, low, high, scale, unit, meaning, amplitude)
 
 
-def _check(tree: ast.expr, parameters: set[str], source: str) -> None:
+def _check(node: ast.expr, known: Sequence[str], source: str) -> None:
     """Raise InputError unless only what is allowed stands in the tree."""
-    known = [*sorted(parameters), *INPUT_NAMES]
-    for node in _parts(tree, source):
-        if isinstance(node, ast.Name) and node.id not in known:
-            raise InputError(f"{source}: {unknown_name(node.id, known)}")
-
-
-def _parts(node: ast.expr, source: str) -> Iterator[ast.expr]:
-    """Every operand in the tree; raises InputError at the first part that is not allowed."""
-    yield node
     match node:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            yield from _parts(left, source)
-            yield from _parts(right, source)
+            _check(left, known, source)
+            _check(right, known, source)
         case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
-            yield from _parts(operand, source)
+            _check(operand, known, source)
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
-            yield from _parts(argument, source)
+            _check(argument, known, source)
         case ast.Call(func=ast.Name(id=name)) if name not in FUNCTIONS:
             raise InputError(f"{source}: function {unknown_name(name, FUNCTIONS)}")
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             if not abs(number) < 1e300:
                 raise InputError(f"{source}: a number is not finite")
-        case ast.Name():
-            pass
+        case ast.Name(id=name):
+            if name not in known:
+                raise InputError(f"{source}: {unknown_name(name, known)}")
         case _:
             raise InputError(
                 f"{source}: {quote(node)[:80]} is not allowed; accepted are numbers, "
@@ -258,60 +240,42 @@ def _evaluate(node: ast.expr, p: SimpleNamespace, x: Point) -> Operand:
     return getattr(p, node.id)
 
 
-def _amplitudes(tree: ast.expr, parameters: set[str]) -> dict[str, str]:
-    """Parameters in which the law is linear ("linear"), or linear in their exponential ("exp").
-
-    The expression is taken apart into a sum of products. A parameter is an amplitude if it occurs
-    only as a factor of products, always alike, and no product has two of them.
+def _amplitudes(tree: ast.expr, parameters: Sequence[str]) -> dict[str, str]:
+    """Parameters in which the law is linear ("linear"), or linear in their exponential ("exp"):
+    those that occur only as a factor of products, always alike, no two in one product.
     """
-    counts = {name: names_in(tree).count(name) for name in parameters}
-    kinds_by_name: dict[str, list[str]] = {}
-    for term in _terms(tree):
-        factors = [(f.id, "linear") for f in _factors(term) if isinstance(f, ast.Name)]
-        factors += [
-            (f.args[0].id, "exp")
-            for f in _factors(term)
-            if isinstance(f, ast.Call)
-            and isinstance(f.func, ast.Name)
-            and f.func.id == "exp"
-            and len(f.args) == 1
-            and isinstance(f.args[0], ast.Name)
+    kinds: dict[str, list[str]] = {}
+    for term in _operands(tree, (ast.Add, ast.Sub)):
+        factors = list(_operands(term, (ast.Mult, ast.Div)))
+        pairs = [(each, "linear") for each in factors]
+        pairs += [
+            (each.args[0], "exp")
+            for each in factors
+            if isinstance(each, ast.Call) and each.func.id == "exp"
         ]
-        candidates = [(name, kind) for name, kind in factors if name in parameters]
-        for name, kind in candidates[:1]:
-            kinds_by_name.setdefault(name, []).append(kind)
-    return {
-        name: kinds[0]
-        for name, kinds in kinds_by_name.items()
-        if len(kinds) == counts[name] and len(set(kinds)) == 1
-    }
+        names = [(n.id, k) for n, k in pairs if isinstance(n, ast.Name) and n.id in parameters]
+        for name, kind in names[:1]:
+            kinds.setdefault(name, []).append(kind)
+    counts = {name: names_in(tree).count(name) for name in kinds}
+    return {n: k[0] for n, k in kinds.items() if len(k) == counts[n] and len(set(k)) == 1}
 
 
-def _terms(node: ast.expr) -> Iterator[ast.expr]:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
-        yield from _terms(node.left)
-        yield from _terms(node.right)
-    else:
-        yield node
-
-
-def _factors(node: ast.expr) -> Iterator[ast.expr]:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        yield from _factors(node.left)
-        yield from _factors(node.right)
-    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-        yield from _factors(node.left)
-    elif isinstance(node, ast.UnaryOp):
-        yield from _factors(node.operand)
+def _operands(node: ast.expr, operators: tuple[type, ...]) -> Iterator[ast.expr]:
+    """The terms of a sum, or the factors of a product without those it is divided by."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, operators):
+        yield from _operands(node.left, operators)
+        if not isinstance(node.op, ast.Div):
+            yield from _operands(node.right, operators)
+    elif isinstance(node, ast.UnaryOp) and ast.Mult in operators:
+        yield from _operands(node.operand, operators)
     else:
         yield node
 
 
 def _plain(value: Mapping) -> dict:
     """The declaration as what JSON can hold, so that it can stand in a fit's file."""
-    bounds = {
-        str(name): {key: entry if isinstance(entry, int | float) else str(entry)
-                    for key, entry in given.items()}
-        for name, given in value["parameters"].items()
-    }  # fmt: skip
-    return {**{key: value[key] for key in _KEYS if key in value}, "parameters": bounds}
+    parameters = {
+        str(name): {k: v if isinstance(v, int | float) else str(v) for k, v in bounds.items()}
+        for name, bounds in value["parameters"].items()
+    }
+    return {**{key: value[key] for key in _KEYS if key in value}, "parameters": parameters}

@@ -1,10 +1,9 @@
 """Exact derivatives by forward mode: arrays that carry their slopes along.
 
-A `Dual` is a value and its partial derivatives with respect to numbered parameters. Arithmetic and
-the functions here apply the chain rule to both, so that a law is written once, as its formula, and
-its Jacobian follows to rounding. Only slopes that are not zero are kept. The functions also take
-plain numbers and arrays and then return plain arrays. Values may have any shape; batches of
-parameter vectors broadcast against rows.
+Arithmetic and the functions here apply the chain rule, so that a law is written once, as its
+formula, and its Jacobian follows to rounding. Only slopes that are not zero are kept. The functions
+also take plain numbers and arrays and then return plain arrays. Values may have any shape; batches
+of parameter vectors broadcast against rows.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -21,10 +21,8 @@ from ptpp.table.noise import noise_floor
 from ptpp.table.observations import read_observations
 from ptpp.table.protocols import Split, folds, split
 
-SCORE_COLUMNS = (
-    *("law", "protocol", "domain", "n_fit", "n_held_out"),
-    *(*SCORES, "noise_floor"),
-)
+SCORE_COLUMNS = ("law", "protocol", "domain", "n_fit", "n_held_out", *SCORES, "noise_floor")
+Path = str | os.PathLike
 
 
 @dataclass(frozen=True)
@@ -36,14 +34,12 @@ class Experiment:
     anchors: tuple[Cell, ...] = ()
 
     @classmethod
-    def read(
-        cls,
-        observations: str | os.PathLike,
-        held_out: float,
-        anchors: str | os.PathLike | None = None,
-    ) -> "Experiment":
+    def read(cls, observations: Path, held_out: float, anchors: Path | None = None) -> "Experiment":
         """From a table of losses and, for the protocol `with_anchors`, one of the anchors' rows."""
-        cells = anchored_cells(read_observations(anchors)) if anchors else ()
+        cells = ()
+        if anchors:
+            table = read_observations(anchors)[["size", "replay", "atpp"]].drop_duplicates()
+            cells = tuple(Cell(*values) for values in table.itertuples(index=False))
         return cls(read_observations(observations), held_out, cells)
 
     def split(self, law: Law | str, protocol: str, domain: str) -> Split:
@@ -52,33 +48,26 @@ class Experiment:
         return split(protocol, rows, self.held_out, self.anchors)
 
     def split_of(self, fitted: FittedLaw) -> Split:
-        """The rows a fit was made on and those it is scored on."""
+        """The same for a law that was fitted."""
         return self.split(fitted.law, fitted.record.protocol, fitted.record.domain)
 
     def fit(self, law: Law | str, protocol: str, domain: str, settings: FitSettings) -> FittedLaw:
         """Fit one law under one protocol; the held-out rows are not even passed on."""
         return fit(law, self.split(law, protocol, domain).fit, settings, protocol, domain)
 
-    def load(self, paths: Sequence[str | os.PathLike]) -> list[FittedLaw]:
+    def load(self, paths: Sequence[Path]) -> list[FittedLaw]:
         """Fits from their files, with their draws and the rows they were made on."""
-        loaded = [FittedLaw.load(path) for path in paths]
-        return [FittedLaw(one.record, self.split_of(one).fit, one.draws, one.law) for one in loaded]
-
-
-def anchored_cells(anchors: pd.DataFrame) -> tuple[Cell, ...]:
-    """The distinct cells of a table of anchors."""
-    distinct = anchors[["size", "replay", "atpp"]].drop_duplicates()
-    return tuple(Cell(*values) for values in distinct.itertuples(index=False))
+        fits = [FittedLaw.load(path) for path in paths]
+        return [replace(one, rows=self.split_of(one).fit) for one in fits]
 
 
 def predictions(
     fits: Sequence[FittedLaw], experiment: Experiment, level: float = LEVEL
 ) -> pd.DataFrame:
-    """Observed and predicted loss of every cell under every fit.
+    """Observed and predicted loss of every cell under every fit: `PREDICTION_COLUMNS`, low, high.
 
-    Columns: `PREDICTION_COLUMNS`, low, high. `role` is "fit" for rows the law was fitted on
-    (anchors included) and "held_out" for the rest. `low`, `high`: the ends of the prediction's
-    interval; there are none without draws.
+    `role` is "fit" for rows the law was fitted on (anchors included) and "held_out" for the rest.
+    `low`, `high`: the ends of the prediction's interval; there are none without draws.
     """
     parts = []
     for one in fits:
@@ -93,24 +82,18 @@ def predictions(
 
 
 def score_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFrame:
-    """Scores on held-out cells, `SCORE_COLUMNS`, laws in the order of the zoo.
-
-    `noise_floor`: the relative seed noise of one run at the held-out stage.
+    """Scores on held-out cells, `SCORE_COLUMNS`, laws in the order of the zoo. `noise_floor`: the
+    relative seed noise of one run at the held-out stage.
     """
-    observations = experiment.observations
-    domains = {one.record.domain for one in fits}
-    noise = {domain: noise_floor(observations, domain, experiment.held_out) for domain in domains}
     rows = []
     for one in fits:
         held_out = experiment.split_of(one).held_out
         counts = {"n_fit": one.record.n_rows, "n_held_out": len(held_out)}
-        scores = one.score(held_out)
-        rows.append({**one.label, **counts, **scores, "noise_floor": noise[one.record.domain]})
-    table = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
-    zoo = {name: place for place, name in enumerate(LAWS)}
-    order = table["law"].map(lambda name: zoo.get(name, len(zoo)))
-    table = table.assign(_order=order).sort_values(["protocol", "_order", "law", "domain"])
-    return table.drop(columns="_order").reset_index(drop=True)
+        floor = noise_floor(experiment.observations, one.record.domain, experiment.held_out)
+        rows.append({**one.label, **counts, **one.score(held_out), "noise_floor": floor})
+    place = {name: number for number, name in enumerate(LAWS)}
+    rows.sort(key=lambda r: (r["protocol"], place.get(r["law"], len(place)), r["law"], r["domain"]))
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
 
 def cross_validation(
@@ -124,8 +107,8 @@ def cross_validation(
 
     Columns: law, protocol, domain, left_out, n_fit, n_held_out, the scores, noise_floor and note:
     why a fold could not be fitted (its scores are then NaN) or what its rows cannot identify. Every
-    stage is left out and fitted in turn, so choose no law by this table and then report its score
-    at the held-out stage: give the early observations alone for that.
+    stage is left out and fitted in turn: to choose a law by this table and then report its score at
+    the held-out stage, pass the early observations alone.
     """
     noise = noise_floor(observations, domain)
     rows = []
@@ -152,9 +135,5 @@ def cross_validation(
             observed, predicted = (np.concatenate(each) for each in zip(*pooled, strict=True))
             counts = {"left_out": "each", "n_held_out": len(observed), "note": ""}
             rows.append({**labels, **counts, **score(observed, predicted)})
-    names = ["law", "protocol", "domain", "left_out", "n_fit", "n_held_out", *SCORES]
-    return (
-        pd.DataFrame(rows)
-        .assign(noise_floor=noise)
-        .reindex(columns=[*names, "noise_floor", "note"])
-    )
+    names = [*SCORE_COLUMNS[:3], "left_out", *SCORE_COLUMNS[3:], "note"]
+    return pd.DataFrame(rows).assign(noise_floor=noise).reindex(columns=names)

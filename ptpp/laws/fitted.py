@@ -1,7 +1,7 @@
 """A fitted law: the record of the fit, its bootstrap draws and the rows it was fitted to."""
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -20,14 +20,18 @@ LEVEL = 0.9  # of intervals
 _RESIDUALS = 25  # quantiles that stand for the distribution of residuals
 
 
+def ends_of(level: float) -> list[float]:
+    """The quantiles between which a central interval of that level lies."""
+    return [(1 - level) / 2, (1 + level) / 2]
+
+
 @dataclass(frozen=True)
 class FittedLaw:
-    """What travels together after a fit.
+    """A record with its `rows` (None: not read), bootstrap `draws` (None: not made) and `law`.
 
-    `rows`: the rows that the law was fitted to, None where they were not read. `draws`: bootstrap
-    refits, None without a bootstrap. `law`: the law itself, by default the one that the record
-    names or declares; a law made in Python has to be given. Frames are tables, or mappings of
-    arrays (n,), with the law's `columns`. Two of them are equal if their records are.
+    `law`: by default the one that the record names or declares; a law made in Python has to be
+    passed. Frames are tables, or mappings of arrays (n,), with the law's `columns`. Two of them are
+    equal if their records are.
     """
 
     record: Fit
@@ -41,21 +45,18 @@ class FittedLaw:
 
     @classmethod
     def load(cls, path: str | os.PathLike, rows: pd.DataFrame | None = None) -> "FittedLaw":
-        """Read a fit (.json) and, where they are, the draws beside it (.npz).
-
-        Raises InputError, one line, for a damaged file or draws of another law.
+        """Read a fit (.json) and, where they are, the draws beside it (.npz); raises InputError for
+        a damaged file or draws of another law.
         """
-        one = cls(Fit.from_json(path), rows)
         beside = draws_path(path)
-        if not beside.exists():
-            return one
-        draws = Draws.from_npz(beside)
-        if draws.names != one.law.names:
+        draws = Draws.from_npz(beside) if beside.exists() else None
+        one = cls(Fit.from_json(path), rows, draws)
+        if draws is not None and draws.names != one.law.names:
             raise InputError(
                 f"{beside}: draws of the parameters {', '.join(draws.names)}; accepted are those "
                 f"of law {one.law.name}: {', '.join(one.law.names)}"
             )
-        return replace(one, draws=draws)
+        return one
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the record (.json) and the draws beside it (.npz); rows are not written."""
@@ -65,12 +66,8 @@ class FittedLaw:
 
     @property
     def label(self) -> dict[str, str]:
-        """Which law under which protocol on which domain: the first columns of every table."""
-        return {
-            "law": self.record.law,
-            "protocol": self.record.protocol,
-            "domain": self.record.domain,
-        }
+        """The first columns of every table."""
+        return {name: getattr(self.record, name) for name in ("law", "protocol", "domain")}
 
     @cached_property
     def theta(self) -> NDArray:
@@ -104,10 +101,8 @@ class FittedLaw:
         )
 
     def value(self, frame: Columns) -> NDArray:
-        """The law's value (n,), nats per token: the loss, or for forgetting laws its change.
-
-        Raises InputError where a column is missing, a value is outside the law's domain, or the
-        law is not finite.
+        """The law's value (n,), nats per token: the loss, or for forgetting laws its change. Raises
+        InputError for a missing column, a value outside the law's domain or a value not finite.
         """
         return law_values(self.law, self.theta, frame, self.record.reference)
 
@@ -131,9 +126,8 @@ class FittedLaw:
     ) -> tuple[NDArray, NDArray]:
         """Lower and upper ends (n,), nats per token, between which a measured loss should lie.
 
-        The quantiles (1 - level) / 2 and 1 - that of each draw's prediction times a residual of the
-        fit, every draw with every one of 25 quantiles of the residuals. `noise` False leaves the
-        residuals out: the interval of the law's value alone.
+        Quantiles of each draw's prediction times a residual of the fit, every draw with every one
+        of 25 quantiles of the residuals. `noise` False: the interval of the law's value alone.
         """
         predicted = self.loss_draws(frame)
         if noise:
@@ -141,14 +135,10 @@ class FittedLaw:
             factors = np.exp(-np.quantile(self.draws.residuals, places))
             predicted = predicted[:, None] * factors[None, :, None]
             predicted = predicted.reshape(-1, predicted.shape[-1])
-        low, high = np.quantile(predicted, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        return low, high
+        return tuple(np.quantile(predicted, ends_of(level), axis=0))
 
     def band(self, frame: Columns) -> tuple[NDArray, NDArray] | None:
-        """Least and greatest loss (n,) over the band of the parameter that is not identified.
-
-        None where there is no such parameter.
-        """
+        """Least and greatest loss (n,) over the unidentified parameter's band, if there is one."""
         if not len(self._need_draws().band):
             return None
         predicted = self.loss_draws(frame, self.draws.band_params)
@@ -168,12 +158,12 @@ class FittedLaw:
     def extrapolated(self, frame: Columns) -> tuple[str, ...]:
         """The columns that leave the range of the fitted rows anywhere in `frame`."""
         inputs = law_inputs(self.law, frame)
-        outside = []
+        outside = {}
         for name, (low, high) in self.record.ranges.items():
             slack = 1e-9 * max(abs(low), abs(high))  # a bound reached up to rounding is within
             if np.any((inputs[name] < low - slack) | (inputs[name] > high + slack)):
-                outside.append("replay" if name == "share" else name)
-        return tuple(dict.fromkeys(outside))
+                outside["replay" if name == "share" else name] = True
+        return tuple(outside)
 
     def _need_draws(self) -> Draws:
         if self.draws is None:

@@ -1,12 +1,12 @@
 """Fit a law to a table.
 
-The solver (`ptpp.laws.solver`) runs several seeded starts at once. A start draws the shape
-parameters within their bounds (the first start takes the middle) and solves for the amplitudes, in
-which a law is linear: this data-driven half of the start is what makes a handful of starts enough.
+The solver runs several seeded starts at once. A start draws the shape parameters within their
+bounds (the first takes the middle) and solves for the amplitudes, in which a law is linear: this
+data-driven half of the start is what makes a handful of starts enough.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -56,57 +56,53 @@ def fit(
 ) -> FittedLaw:
     """Fit `law` to the rows of `frame`, which hold `loss` [nats] and the law's `columns`.
 
-    `law`: a law, the name of one of the zoo, or the path of a declared law (.yaml). A forgetting
-    law also needs `zero_shot_loss`; its residuals are those of zero_shot_loss + forgetting, so that
-    scores of all laws compare. `protocol` and `domain` only label the record; `source` is the file
-    that errors name.
+    `law`: a law, the name of one of the zoo, or the path of a declared law (.yaml). The residuals
+    of a forgetting law are those of zero_shot_loss + forgetting, so that scores of all laws
+    compare. `protocol` and `domain` only label the record; `source` is the file that errors name.
 
     Raises InputError for too few rows, an input that is constant, missing columns, values outside
     the law's domain (share 0, for one) and a law that is not finite on the rows.
     """
+    settings = settings or FitSettings()
     try:
-        return _fit(find_law(law), frame, settings or FitSettings(), protocol, domain)
+        law = find_law(law)
+        problem = pose_problem(law, frame, settings.delta)
+        solution = _solve(problem, draw_starts(problem, settings), settings)
+        if settings.robust_scale:
+            least = problem.residuals(solution.x[int(np.argmin(solution.objective))])[0]
+            sigma = _MAD_TO_SIGMA * float(np.median(np.abs(least)))
+            settings = replace(settings, delta=_HUBER_EFFICIENCY * max(sigma, 1e-9))
+            problem = replace(problem, delta=settings.delta)
+            solution = _solve(problem, solution.x, settings)
     except InputError as error:
         raise InputError(f"{source}: {error}" if source else str(error)) from None
-
-
-def _fit(
-    law: Law, frame: pd.DataFrame, settings: FitSettings, protocol: str, domain: str
-) -> FittedLaw:
-    problem = pose_problem(law, frame, settings.delta)
-    starts = draw_starts(problem, settings)
-    solution = _solve(problem, starts, settings)
-    if settings.robust_scale:
-        settings = replace(settings, delta=_robust_delta(problem, solution))
-        problem = replace(problem, delta=settings.delta)
-        solution = _solve(problem, solution.x, settings)
     gap = _relative_gap(solution.objective, len(frame))
     # Where the rows cannot identify a parameter, starts tie: the first of them, which is the
     # centred one if it is among them, is a choice that rounding errors do not make.
     best = int(np.argmax(gap <= 1e-9))
     x, objective, settled = _confirm(problem, solution, best, settings)
-    found_again = settings.starts == 1 or np.sum(gap <= 1e-3) >= 2
+    again = settings.starts == 1 or np.sum(gap <= 1e-3) >= 2
     theta = problem.expand(x)
-    fixed = tuple(n for n, free in zip(law.names, problem.free, strict=True) if not free)
+    second = float(np.sort(gap)[1]) if len(gap) > 1 else np.inf
     record = Fit(
         law=law.name,
         protocol=protocol,
         domain=domain,
         params=law.from_solver(theta),
-        fixed=fixed,
+        fixed=tuple(n for n, free in zip(law.names, problem.free, strict=True) if not free),
         reference=dict(problem.reference),
-        at_bounds=_at_bounds(law, theta, problem.free),
+        at_bounds=_at_bounds(problem, theta),
         objective=objective,
         n_rows=len(frame),
         share_1e6=float(np.mean(gap <= 1e-6)),
         share_1e3=float(np.mean(gap <= 1e-3)),
-        converged=bool(solution.converged[best] and settled and found_again),
+        converged=bool(solution.converged[best] and settled and again),
         ranges={n: (float(v.min()), float(v.max())) for n, v in problem.inputs.items()},
-        warnings=_warnings(law, problem),
+        warnings=tuple(_warning(*pair) for pair in problem.unidentified),
         settings=asdict(settings),
         data_sha256=_digest(problem),
         versions={"ptpp": ptpp.__version__, "numpy": np.__version__, "scipy": scipy.__version__},
-        gap=_gap_of_the_second(gap),
+        gap=second if np.isfinite(second) else None,
         declaration=law.declaration,
     )
     return FittedLaw(record, frame, law=law)
@@ -124,25 +120,20 @@ def pose_problem(law: Law, frame: pd.DataFrame, delta: float) -> Problem:
             "add rows, or take a law with fewer"
         )
     _check_spread(law, inputs)
-    middle = [
-        _place_between_bounds(p, 0.5) if p.fixed is None else p.to_solver(p.fixed)
-        for p in law.parameters
-    ]
+    low, high = law.bounds()
+    fixed = [np.nan if p.fixed is None else p.to_solver(p.fixed) for p in law.parameters]
+    centred = [(name, inputs[name]) for name in law.centred]
     return Problem(
         law=law,
         inputs=inputs,
-        reference={n: _geometric_mean(inputs[n]) for n in law.centred},
+        # An input that may be 0 has its reference among the other values.
+        reference={n: float(np.exp(np.log(v[v > 0]).mean())) for n, v in centred},
         offset=offset_of(law, frame),
         loss=loss,
         free=free,
-        theta=np.array(middle),
+        theta=np.where(np.isnan(fixed), low + (high - low) * 0.5, fixed),
         delta=delta,
     )
-
-
-def _geometric_mean(values: NDArray) -> float:
-    """Of the values above 0: an input that may be 0 has its reference among the others."""
-    return float(np.exp(np.log(values[values > 0]).mean()))
 
 
 def _check_spread(law: Law, inputs: Mapping[str, NDArray]) -> None:
@@ -163,18 +154,10 @@ def _check_spread(law: Law, inputs: Mapping[str, NDArray]) -> None:
 
 
 def _is_free(parameter: Parameter, inputs: Mapping[str, NDArray]) -> bool:
-    if parameter.fixed is None:
-        return True
-    if parameter.free_below is None:
-        return False
+    if parameter.fixed is None or parameter.free_below is None:
+        return parameter.fixed is None
     name, limit = parameter.free_below
     return bool(inputs[name].min() <= limit + 1e-9)
-
-
-def _place_between_bounds(parameter: Parameter, position: float) -> float:
-    """The solver's value at a position 0..1 between the bounds."""
-    low, high = parameter.to_solver(parameter.low), parameter.to_solver(parameter.high)
-    return low + (high - low) * position
 
 
 def draw_starts(problem: Problem, settings: FitSettings) -> NDArray:
@@ -192,16 +175,17 @@ def draw_starts(problem: Problem, settings: FitSettings) -> NDArray:
     for number in range(draws):
         theta = problem.theta.copy()
         if number:
-            for j, parameter in enumerate(parameters):
-                if problem.free[j]:
-                    theta[j] = _place_between_bounds(parameter, generator.uniform())
+            theta[problem.free] = low + (high - low) * generator.uniform(size=len(low))
         if amplitudes:
             theta = _with_amplitudes(problem, theta, amplitudes)
         starts.append(np.clip(theta[problem.free], low + margin, high - margin))
     starts = np.array(starts)
     if len(starts) > settings.starts:
-        objective = _objective(problem, starts)
-        best = np.argsort(objective[1:], kind="stable")[: settings.starts - 1] + 1
+        with np.errstate(all="ignore"):
+            residuals = [problem.residuals(row)[0] for row in starts[1:]]
+            objective = np.array([huber(each, problem.delta).sum() for each in residuals])
+        objective = np.where(np.isfinite(objective), objective, np.inf)
+        best = np.argsort(objective, kind="stable")[: settings.starts - 1] + 1
         starts = starts[np.append(0, best)]
     return starts
 
@@ -213,8 +197,14 @@ def _with_amplitudes(problem: Problem, theta: NDArray, columns: list[int]) -> ND
     Rows are divided by their loss, so that relative errors are fitted, as later.
     """
     parameters = [problem.law.parameters[j] for j in columns]
+
+    def to_solver(factors: Iterable[float]) -> list[float]:
+        """The solver's values at which amplitudes multiply their terms by these factors."""
+        pairs = zip(parameters, factors, strict=True)
+        return [p.to_solver(float(np.log(f) if p.amplitude == "exp" else f)) for p, f in pairs]
+
     theta = theta.copy()
-    theta[columns] = [_factor_to_solver(p, 1.0) for p in parameters]
+    theta[columns] = to_solver(np.ones(len(columns)))
     with np.errstate(all="ignore"):
         slopes = problem.law.with_slopes(theta, problem.inputs, problem.reference, columns)[1]
         wanted = (problem.loss - problem.offset) / problem.loss
@@ -223,29 +213,13 @@ def _with_amplitudes(problem: Problem, theta: NDArray, columns: list[int]) -> ND
         size = np.abs(basis).max(axis=0)
     if not np.isfinite(basis).all() or not (size > 0).all():
         return theta
-    low, high = np.array([_factor_bounds(p) for p in parameters]).T
+    bounds = np.array([(p.low, p.high) for p in parameters], dtype=float)
+    powers = [p.amplitude == "exp" for p in parameters]
+    bounds[powers] = np.exp(np.clip(bounds[powers], -690, 690))
+    low, high = bounds.T
     solution = lsq_linear(basis / size, wanted, bounds=(low * size, high * size)).x / size
-    for j, p, value in zip(columns, parameters, np.clip(solution, low, high), strict=True):
-        theta[j] = _factor_to_solver(p, value)
+    theta[columns] = to_solver(np.clip(solution, low, high))
     return theta
-
-
-def _factor_to_solver(parameter: Parameter, factor: float) -> float:
-    """The solver's value at which an amplitude multiplies its term by `factor`."""
-    value = np.log(factor) if parameter.amplitude == "exp" else factor
-    return parameter.to_solver(float(value))
-
-
-def _factor_bounds(parameter: Parameter) -> tuple[float, float]:
-    bounds = parameter.low, parameter.high
-    return tuple(np.exp(np.clip(bounds, -690, 690))) if parameter.amplitude == "exp" else bounds
-
-
-def _objective(problem: Problem, x: NDArray) -> NDArray:
-    """The objective (k,) at free parameters (k, f); inf where it is not finite."""
-    with np.errstate(all="ignore"):
-        values = np.array([huber(problem.residuals(row)[0], problem.delta).sum() for row in x])
-    return np.where(np.isfinite(values), values, np.inf)
 
 
 def _solve(problem: Problem, starts: NDArray, settings: FitSettings) -> Solution:
@@ -271,10 +245,9 @@ def _solve(problem: Problem, starts: NDArray, settings: FitSettings) -> Solution
 def _confirm(
     problem: Problem, solution: Solution, best: int, settings: FitSettings
 ) -> tuple[NDArray, float, bool]:
-    """The best parameters, their objective, and whether another solver agrees that they are best.
-
-    scipy's trust-region solver restarts from the optimum: it tells a minimum from a point at which
-    ours ran out of steps or of precision. Its cost for loss="huber" is our objective.
+    """The best parameters, their objective, and whether scipy's trust-region solver, restarted from
+    there, agrees: it tells a minimum from a point at which ours ran out of steps or of
+    precision. Its cost for loss="huber" is our objective.
     """
     low, high = problem.bounds()
     try:
@@ -294,25 +267,9 @@ def _confirm(
     except ValueError:  # on absurd scales it stumbles over overflow: then nothing is confirmed
         return solution.x[best], float(solution.objective[best]), False
     both = np.array([solution.objective[best], again.cost])
-    settled = bool(_relative_gap(both, len(problem.loss))[0] <= 1e-6)
-    if settled:
+    if _relative_gap(both, len(problem.loss))[0] <= 1e-6:
         return solution.x[best], float(both[0]), True
     return np.clip(again.x, low, high), float(again.cost), False
-
-
-def _robust_delta(problem: Problem, solution: Solution) -> float:
-    """1.345 robust standard deviations of the best fit's residuals; see `FitSettings`."""
-    best = solution.x[int(np.argmin(solution.objective))]
-    sigma = _MAD_TO_SIGMA * float(np.median(np.abs(problem.residuals(best)[0])))
-    return _HUBER_EFFICIENCY * max(sigma, 1e-9)
-
-
-def _gap_of_the_second(gap: NDArray) -> float | None:
-    """Relative distance of the second best start; None where none reached a finite objective."""
-    if len(gap) < 2:
-        return None
-    second = float(np.sort(gap)[1])
-    return second if np.isfinite(second) else None
 
 
 def _relative_gap(objectives: NDArray, n_rows: int) -> NDArray:
@@ -322,35 +279,25 @@ def _relative_gap(objectives: NDArray, n_rows: int) -> NDArray:
     return np.where(objectives <= rounding, 0.0, objectives / max(least, rounding) - 1)
 
 
-def _at_bounds(law: Law, theta: NDArray, free: NDArray) -> tuple[str, ...]:
-    hit = []
-    for parameter, value, is_free in zip(law.parameters, theta, free, strict=True):
-        low, high = parameter.to_solver(parameter.low), parameter.to_solver(parameter.high)
-        if is_free and value - low <= _AT_BOUND * (high - low):
-            hit.append(f"{parameter.name}=low")
-        elif is_free and high - value <= _AT_BOUND * (high - low):
-            hit.append(f"{parameter.name}=high")
-    return tuple(hit)
+def _at_bounds(problem: Problem, theta: NDArray) -> tuple[str, ...]:
+    low, high = problem.law.bounds()
+    slack = _AT_BOUND * (high - low)
+    at_low, at_high = theta - low <= slack, high - theta <= slack
+    ends = zip(problem.law.names, problem.free, at_low, at_high, strict=True)
+    return tuple(
+        f"{name}={'low' if lower else 'high'}"
+        for name, free, lower, upper in ends
+        if free and (lower or upper)
+    )
 
 
-def _warnings(law: Law, problem: Problem) -> tuple[str, ...]:
-    """One line for each free parameter that the design of the fit rows cannot identify."""
-    lines = []
-    for parameter, is_free in zip(law.parameters, problem.free, strict=True):
-        if not is_free or parameter.needs is None:
-            continue
-        name, needed = parameter.needs
-        values = problem.inputs[name]
-        levels = len(np.unique((values / values.max()).round(12)))
-        if levels < needed:
-            line = (
-                f"{parameter.name} is not identified: {levels} values of {name} among the fit "
-                f"rows, at least {needed} are needed"
-            )
-            if name == "ptpp":
-                line += "; the forecast at another PTPP is decided by its bounds"
-            lines.append(line)
-    return tuple(lines)
+def _warning(parameter: Parameter, levels: int) -> str:
+    name, needed = parameter.needs
+    line = (
+        f"{parameter.name} is not identified: {levels} values of {name} among the fit rows, "
+        f"at least {needed} are needed"
+    )
+    return line + ("; the forecast at another PTPP is decided by its bounds" * (name == "ptpp"))
 
 
 def _digest(problem: Problem) -> str:

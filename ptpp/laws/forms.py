@@ -13,9 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptpp.errors import InputError
 from ptpp.laws.dual import Operand, exp, g_of_log, log, log1p
-from ptpp.laws.law import Inputs, Law, Parameter, Point, Reference
-
-__all__ = ["LAWS", "Inputs", "Law", "Parameter", "Reference", "g", "get_law"]
+from ptpp.laws.law import Law, Parameter, Point
 
 
 def g(x: ArrayLike, k: float) -> NDArray:
@@ -47,26 +45,21 @@ def _chinchilla(p: SimpleNamespace, x: Point) -> Operand:
     return p.E + _size_term(p, x) + p.B * exp(-p.beta * x.log("adapt_tokens"))
 
 
+def _mixed(p: SimpleNamespace, x: Point, data: Operand) -> Operand:
+    return p.E + _size_term(p, x) + data + _mix_term(p, x)
+
+
 def _dcpt(p: SimpleNamespace, x: Point) -> Operand:
-    return p.E + _size_term(p, x) + _data_term(p, x) + _mix_term(p, x)
-
-
-def _floor(p: SimpleNamespace, x: Point) -> Operand:
-    return _dcpt(p, x) + _floor_term(p, x)
+    return _mixed(p, x, _data_term(p, x))
 
 
 def _gated(p: SimpleNamespace, x: Point) -> Operand:
-    gate = p.delta * x.log("ptpp")
-    return p.E + _size_term(p, x) + _data_term(p, x, gate) + _mix_term(p, x)
-
-
-def _gated_floor(p: SimpleNamespace, x: Point) -> Operand:
-    return _gated(p, x) + _floor_term(p, x)
+    return _mixed(p, x, _data_term(p, x, p.delta * x.log("ptpp")))
 
 
 def _exponent_gate(p: SimpleNamespace, x: Point) -> Operand:
     gate = p.delta * x.log("ptpp") + p.omega * (x.log("ptpp") * x.log("adapt_tokens"))
-    return p.E + _size_term(p, x) + _data_term(p, x, gate) + _mix_term(p, x)
+    return _mixed(p, x, _data_term(p, x, gate))
 
 
 def _transfer_offset(p: SimpleNamespace, x: Point) -> Operand:
@@ -77,11 +70,7 @@ def _transfer_offset(p: SimpleNamespace, x: Point) -> Operand:
 
 def _saturating_gate(p: SimpleNamespace, x: Point) -> Operand:
     gate = p.g_inf + (1 - p.g_inf) * exp(-p.kappa * x.log("ptpp"))
-    return p.E + _size_term(p, x) + _data_term(p, x) * gate + _mix_term(p, x)
-
-
-def _checkpoint_informed(p: SimpleNamespace, x: Point) -> Operand:
-    return _dcpt(p, x) + p.lam * (x["base_loss"] - x.reference["base_loss"])
+    return _mixed(p, x, _data_term(p, x) * gate)
 
 
 def _forgetting(p: SimpleNamespace, x: Point) -> Operand:
@@ -95,231 +84,145 @@ def _forgetting(p: SimpleNamespace, x: Point) -> Operand:
     return damage + p.W - p.V * (g_of_log(t, p.chi) - g_of_log(later, p.chi))
 
 
-def _nats(name: str, meaning: str, needs=None) -> Parameter:
-    return Parameter(name, 1e-6, 100.0, "log", "nats", meaning, amplitude="linear", needs=needs)
+def _nats(name: str, meaning: str, low: float = 1e-6, high: float = 100.0, **more) -> Parameter:
+    scale = "log" if low > 0 else "linear"
+    return Parameter(name, low, high, scale, "nats", meaning, "linear", **more)
 
 
-def _number(
-    name: str, low: float, high: float, meaning: str, needs=None, **more: object
-) -> Parameter:
+def _number(name: str, low: float, high: float, meaning: str, needs=None, **more) -> Parameter:
     return Parameter(name, low, high, "linear", "1", meaning, needs=needs, **more)
 
 
-def _positive(
-    name: str, low: float, high: float, meaning: str, unit: str = "1", **more: object
-) -> Parameter:
+def _positive(name: str, low: float, high: float, unit: str, meaning: str, **more) -> Parameter:
     return Parameter(name, low, high, "log", unit, meaning, **more)
 
 
-_E = Parameter(
-    "E", 0.0, 100.0, "linear", "nats", "loss that neither N nor D lowers", amplitude="linear"
-)
+_E = _nats("E", "loss that neither N nor D lowers", low=0.0)
 _A = _nats("A", "part of the loss at the reference that a larger model lowers")
 _ALPHA = _number("alpha", 0.02, 1.2, "exponent of model size", ("n_params", 3))
 _B = _nats("B", "part of the loss at the reference that more tokens lower")
 _BETA = _number("beta", 0.02, 1.2, "exponent of tokens", ("adapt_tokens", 3))
 _CHINCHILLA = (_E, _A, _ALPHA, _B, _BETA)
+_ETA = _number("eta", -1.0, 2.0, "exponent of the target share in the D term", ("share", 2))
+_S = _nats("S", "slope of the loss in minus log target share, at the reference")
+_GAMMA = _number("gamma", 0.02, 2.0, "curvature in the target share", ("share", 3))
 _EPS = _positive(
-    *("eps", 0.005, 0.5, "keeps the share term finite at share 0"),
-    fixed=0.05,
-    free_below=("share", 0.1),
-    needs=("share", 4),
+    *("eps", 0.005, 0.5, "1", "keeps the share term finite at share 0"),
+    **{"fixed": 0.05, "free_below": ("share", 0.1), "needs": ("share", 4)},
 )
-_DCPT = (
-    _E,
-    _A,
-    _ALPHA,
-    _B,
-    _number("eta", -1.0, 2.0, "exponent of the target share in the D term", ("share", 2)),
-    _BETA,
-    _nats("S", "slope of the loss in minus log target share, at the reference"),
-    _number("gamma", 0.02, 2.0, "curvature in the target share", ("share", 3)),
-    _EPS,
-)
+_DCPT = (_E, _A, _ALPHA, _B, _ETA, _BETA, _S, _GAMMA, _EPS)
 _DELTA = _number("delta", -0.6, 0.6, "exponent of PTPP in the D term", ("ptpp", 2))
+_OMEGA = _number("omega", -0.3, 0.3, "loss of the exponent of D per log PTPP", ("ptpp", 2))
+_SLOPE = "slope of the floor in minus log PTPP, at the reference"
 _FLOOR = (
-    Parameter(
-        name="G",
-        low=-5.0,
-        high=5.0,
-        scale="linear",
-        unit="nats",
-        meaning="slope of the floor in minus log PTPP, at the reference",
-        amplitude="linear",
-        needs=("ptpp", 2),
-    ),
+    _nats("G", _SLOPE, -5.0, 5.0, needs=("ptpp", 2)),
     _number("kappa", 0.05, 1.5, "curvature of the floor in PTPP", ("ptpp", 3), band=(0.15, 0.7)),
 )
+_SATURATION = (
+    _number("g_inf", 0.0, 1.0, "share of the D term that no pre-training removes", ("ptpp", 3)),
+    _number("kappa", 0.05, 1.5, "how fast the gate saturates in PTPP", ("ptpp", 3)),
+)
+_WORTH = "target tokens that pre-training is worth, at P0"
+_TRANSFER = (
+    _positive("tau", 1e-4, 1e4, "tokens per parameter", _WORTH, needs=("adapt_tokens", 4)),
+    _number("pi", -1.0, 2.0, "exponent of PTPP in that worth", ("ptpp", 2)),
+)
+_LAM = _number(
+    *("lam", -5.0, 5.0, "target loss per nat of the checkpoint's base loss", ("base_loss", 2)),
+    amplitude="linear",
+)
+_GROWTH = "growth in A: saturates above 0, log at 0, power below"
+_FORGETTING = (
+    _nats("F", "scale of the damage at the reference, without replay"),
+    _number("d", -1.0, 1.5, "exponent of model size in the damage", ("n_params", 2)),
+    _number("q", -1.5, 1.5, "exponent of PTPP in the damage", ("ptpp", 2)),
+    _positive("K", 0.1, 1e4, "1", "how little replay already protects", needs=("replay", 3)),
+    _number("nu", 0.02, 5.0, "exponent of the protection by replay", ("replay", 3)),
+    _number("mu", -1.5, 3.0, _GROWTH, ("atpp", 3)),
+    _nats("W", "cost of re-warming the rate", -2.0, 2.0),
+    _nats("V", "slope of the base loss in minus log PTPP, at the reference"),
+    _number("chi", 0.02, 1.2, "curvature of the base loss in PTPP", ("ptpp", 2)),
+)
+
 _SHARES = ("n_params", "share", "adapt_tokens")
 _ALL = ("n_params", "ptpp", "share", "adapt_tokens")
-
-_EQUATION = (
-    "L = E + A (N/N0)^-alpha + B (s/s0)^eta (D/D0)^-beta{gate}"
-    " + S g((s+eps)/(s0+eps), gamma){floor},  g(x,k) = (x^-k - 1)/k"
-)
+_SIZE = "A (N/N0)^-alpha"
+_MIX = "S g((s+eps)/(s0+eps), gamma)"
+_PTPP_FLOOR = " + G g(P/P0, kappa)"
 _OURS = (
     "name and idea: PTPP-aware adaptation scaling laws, whose equations are not public to us; "
     "equation: ours"
 )
 
 
+def _equation(gate: str = "", floor: str = "") -> str:
+    data = f"B (s/s0)^eta (D/D0)^-beta{gate}"
+    return f"L = E + {_SIZE} + {data} + {_MIX}{floor},  g(x,k) = (x^-k - 1)/k"
+
+
+def _law(name, title, equation, source, inputs, parameters, formula, **more) -> Law:
+    """A law whose inputs are all centred unless `centred` says otherwise."""
+    centred = more.pop("centred", inputs)
+    return Law(name, title, equation, source, inputs, centred, parameters, formula, **more)
+
+
 _ZOO = (
-    Law(
-        name="chinchilla",
-        title="Chinchilla",
-        equation="L = E + A (N/N0)^-alpha + B (D/D0)^-beta",
-        source="Hoffmann et al. 2022, arXiv 2203.15556, centred at a reference point",
-        inputs=("n_params", "adapt_tokens"),
-        centred=("n_params", "adapt_tokens"),
-        parameters=_CHINCHILLA,
-        formula=_chinchilla,
+    _law(
+        *("chinchilla", "Chinchilla", f"L = E + {_SIZE} + B (D/D0)^-beta"),
+        "Hoffmann et al. 2022, arXiv 2203.15556, centred at a reference point",
+        *(("n_params", "adapt_tokens"), _CHINCHILLA, _chinchilla),
     ),
-    Law(
-        name="dcpt",
-        title="D-CPT baseline",
-        equation=_EQUATION.format(gate="", floor=""),
-        source="D-CPT law, arXiv 2406.01375, with the share term centred (ours)",
-        inputs=_SHARES,
-        centred=_SHARES,
-        parameters=_DCPT,
-        formula=_dcpt,
+    _law(
+        *("dcpt", "D-CPT baseline", _equation()),
+        "D-CPT law, arXiv 2406.01375, with the share term centred (ours)",
+        *(_SHARES, _DCPT, _dcpt),
     ),
-    Law(
-        name="floor",
-        title="PTPP floor",
-        equation=_EQUATION.format(gate="", floor=" + G g(P/P0, kappa)"),
-        source=_OURS,
-        inputs=_ALL,
-        centred=_ALL,
-        parameters=_DCPT + _FLOOR,
-        formula=_floor,
+    _law(
+        *("floor", "PTPP floor", _equation(floor=_PTPP_FLOOR), _OURS),
+        *(_ALL, _DCPT + _FLOOR, lambda p, x: _dcpt(p, x) + _floor_term(p, x)),
     ),
-    Law(
-        name="gated",
-        title="PTPP gate",
-        equation=_EQUATION.format(gate=" (P/P0)^delta", floor=""),
-        source=_OURS,
-        inputs=_ALL,
-        centred=_ALL,
-        parameters=(*_DCPT, _DELTA),
-        formula=_gated,
+    _law(
+        *("gated", "PTPP gate", _equation(" (P/P0)^delta"), _OURS),
+        *(_ALL, (*_DCPT, _DELTA), _gated),
     ),
-    Law(
-        name="gated_floor",
-        title="PTPP gate and floor",
-        equation=_EQUATION.format(gate=" (P/P0)^delta", floor=" + G g(P/P0, kappa)"),
-        source=_OURS,
-        inputs=_ALL,
-        centred=_ALL,
-        parameters=(*_DCPT, _DELTA, *_FLOOR),
-        formula=_gated_floor,
+    _law(
+        *("gated_floor", "PTPP gate and floor", _equation(" (P/P0)^delta", _PTPP_FLOOR), _OURS),
+        *(_ALL, (*_DCPT, _DELTA, *_FLOOR), lambda p, x: _gated(p, x) + _floor_term(p, x)),
     ),
-    Law(
-        name="exponent_gate",
-        title="PTPP in the exponent",
-        equation=(
-            "L = E + A (N/N0)^-alpha + B (s/s0)^eta (P/P0)^delta"
-            " (D/D0)^-(beta - omega ln(P/P0)) + S g((s+eps)/(s0+eps), gamma)"
-        ),
-        source=(
-            "D term: Liew & Kato 2025, arXiv 2510.06548 (its D1 replaced by P, centred); "
-            "size and share terms as in dcpt: ours"
-        ),
-        inputs=_ALL,
-        centred=_ALL,
-        parameters=(
-            *_DCPT,
-            _DELTA,
-            _number("omega", -0.3, 0.3, "loss of the exponent of D per log PTPP", ("ptpp", 2)),
-        ),
-        formula=_exponent_gate,
+    _law(
+        *("exponent_gate", "PTPP in the exponent"),
+        f"L = E + {_SIZE} + B (s/s0)^eta (P/P0)^delta (D/D0)^-(beta - omega ln(P/P0)) + {_MIX}",
+        "D term: Liew & Kato 2025, arXiv 2510.06548 (its D1 replaced by P, centred); "
+        "size and share terms as in dcpt: ours",
+        *(_ALL, (*_DCPT, _DELTA, _OMEGA), _exponent_gate),
     ),
-    Law(
-        name="transfer_offset",
-        title="Pre-training as target tokens",
-        equation="L = E + A (N/N0)^-alpha + B ((s D + tau N (P/P0)^pi)/D0)^-beta",
-        source="ours, after the effective data of Hernandez et al. 2021, arXiv 2102.01293",
-        inputs=_ALL,
+    _law(
+        *("transfer_offset", "Pre-training as target tokens"),
+        f"L = E + {_SIZE} + B ((s D + tau N (P/P0)^pi)/D0)^-beta",
+        "ours, after the effective data of Hernandez et al. 2021, arXiv 2102.01293",
+        *(_ALL, (*_CHINCHILLA, *_TRANSFER), _transfer_offset),
         centred=("n_params", "ptpp", "adapt_tokens"),
         may_be_zero=("adapt_tokens",),
         zero_shot=True,
-        parameters=(
-            *_CHINCHILLA,
-            _positive(
-                *("tau", 1e-4, 1e4, "target tokens that pre-training is worth, at P0"),
-                unit="tokens per parameter",
-                needs=("adapt_tokens", 4),
-            ),
-            _number("pi", -1.0, 2.0, "exponent of PTPP in that worth", ("ptpp", 2)),
-        ),
-        formula=_transfer_offset,
     ),
-    Law(
-        name="saturating_gate",
-        title="Saturating PTPP gate",
-        equation=_EQUATION.format(gate=" (g_inf + (1-g_inf) (P/P0)^-kappa)", floor=""),
-        source="ours",
-        inputs=_ALL,
-        centred=_ALL,
-        parameters=(
-            *_DCPT,
-            _number(
-                "g_inf", 0.0, 1.0, "share of the D term that no pre-training removes", ("ptpp", 3)
-            ),
-            _number("kappa", 0.05, 1.5, "how fast the gate saturates in PTPP", ("ptpp", 3)),
-        ),
-        formula=_saturating_gate,
+    _law(
+        *("saturating_gate", "Saturating PTPP gate"),
+        *(_equation(" (g_inf + (1-g_inf) (P/P0)^-kappa)"), "ours"),
+        *(_ALL, (*_DCPT, *_SATURATION), _saturating_gate),
     ),
-    Law(
-        name="checkpoint_informed",
-        title="Checkpoint-informed",
-        equation=(
-            "L = E + lam (L_base - L_base0) + A (N/N0)^-alpha + B (s/s0)^eta (D/D0)^-beta"
-            " + S g((s+eps)/(s0+eps), gamma)"
-        ),
-        source="ours",
-        inputs=("n_params", "share", "adapt_tokens", "base_loss"),
-        centred=("n_params", "share", "adapt_tokens", "base_loss"),
-        parameters=(
-            *_DCPT,
-            _number(
-                *("lam", -5.0, 5.0, "target loss per nat of the checkpoint's base loss"),
-                needs=("base_loss", 2),
-                amplitude="linear",
-            ),
-        ),
-        formula=_checkpoint_informed,
+    _law(
+        *("checkpoint_informed", "Checkpoint-informed"),
+        f"L = E + lam (L_base - L_base0) + {_SIZE} + B (s/s0)^eta (D/D0)^-beta + {_MIX}",
+        *("ours", (*_SHARES, "base_loss"), (*_DCPT, _LAM)),
+        lambda p, x: _dcpt(p, x) + p.lam * (x["base_loss"] - x.reference["base_loss"]),
     ),
-    Law(
-        name="forgetting",
-        title="Forgetting of a base domain",
-        equation=(
-            "dL = F (N/N0)^-d (P/P0)^q (1-r) (1+K r)^-nu (-g(1+A/A0, mu)) + W"
-            " - V [g(P/P0, chi) - g((P+r A)/P0, chi)]"
-        ),
-        source="ours, after Bethune et al. 2025, arXiv 2502.06042",
-        inputs=("n_params", "ptpp", "replay", "atpp"),
+    _law(
+        *("forgetting", "Forgetting of a base domain"),
+        "dL = F (N/N0)^-d (P/P0)^q (1-r) (1+K r)^-nu (-g(1+A/A0, mu)) + W"
+        " - V [g(P/P0, chi) - g((P+r A)/P0, chi)]",
+        "ours, after Bethune et al. 2025, arXiv 2502.06042",
+        *(("n_params", "ptpp", "replay", "atpp"), _FORGETTING, _forgetting),
         centred=("n_params", "ptpp", "atpp"),
-        parameters=(
-            _nats("F", "scale of the damage at the reference, without replay"),
-            _number("d", -1.0, 1.5, "exponent of model size in the damage", ("n_params", 2)),
-            _number("q", -1.5, 1.5, "exponent of PTPP in the damage", ("ptpp", 2)),
-            _positive("K", 0.1, 1e4, "how little replay already protects", needs=("replay", 3)),
-            _number("nu", 0.02, 5.0, "exponent of the protection by replay", ("replay", 3)),
-            _number(
-                "mu",
-                -1.5,
-                3.0,
-                "growth in A: saturates above 0, log at 0, power below",
-                ("atpp", 3),
-            ),
-            Parameter(
-                "W", -2.0, 2.0, "linear", "nats", "cost of re-warming the rate", amplitude="linear"
-            ),
-            _nats("V", "slope of the base loss in minus log PTPP, at the reference"),
-            _number("chi", 0.02, 1.2, "curvature of the base loss in PTPP", ("ptpp", 2)),
-        ),
-        formula=_forgetting,
         offset="zero_shot_loss",
     ),
 )

@@ -2,8 +2,8 @@
 
 A profile holds one parameter at a value and refits all others. Its deviance is twice the loss in
 log-likelihood, with errors whose density is proportional to exp(-Huber(log residual) / tau), tau
-profiled out too: Laplace errors where residuals are far above delta, normal ones far below. Rows of
-one run are correlated, so the deviance is divided by the usual design effect of clusters. Profile
+profiled out: Laplace errors where residuals are far above delta, normal ones far below. It is
+divided by the usual design effect of clusters, since rows of one run are correlated. Profile
 likelihood and design effect are textbook statistics; joining them with this density is ours.
 """
 
@@ -20,7 +20,7 @@ from scipy.special import erf, gammaincinv
 from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.law import Parameter
 from ptpp.laws.problem import Problem
-from ptpp.laws.uncertainty import find_unidentified, refits, run_numbers
+from ptpp.laws.uncertainty import refits, run_numbers
 from ptpp.table.kinds import target_rows
 
 # Deviance at the ends of a 90 % interval: the quantile of chi squared with one degree of freedom.
@@ -41,9 +41,8 @@ class Verdict:
     """What is known of one parameter.
 
     `low`, `high`: ends of the 90 % profile interval, natural units; NaN where the profile stays
-    below the threshold up to the bound. `verdict`: one of `VERDICTS`. `words`: the same as a
-    sentence. `better`: by which share of the objective a refit of the profile beat the fit, which
-    is then not the optimum (0 where none did).
+    below the threshold up to the bound. `words`: the `verdict`, one of `VERDICTS`, as a sentence.
+    `better`: by which share of the objective a refit of the profile beat the fit.
     """
 
     law: str
@@ -67,14 +66,12 @@ def profile(fitted: FittedLaw) -> pd.DataFrame:
     """
     problem, parameters = fitted.problem, fitted.law.parameters
     effect = design_effect(problem.log_residuals(problem.theta), run_numbers(fitted.rows))
-    table = pd.DataFrame(
-        [
-            (parameters[line.j].name, parameters[line.j].from_solver(place), objective)
-            for line in _trace_profiles(problem, effect)
-            for place, objective in sorted(line.objectives.items())
-        ],
-        columns=["parameter", "value", "objective"],
-    )
+    points = [
+        (parameters[line.j].name, parameters[line.j].from_solver(place), objective)
+        for line in _trace_profiles(problem, effect)
+        for place, (_, objective, _) in sorted(line.points.items())
+    ]
+    table = pd.DataFrame(points, columns=["parameter", "value", "objective"])
     # A refit below the fit is the better optimum, and the one to measure from.
     least = table["objective"].min()
     table["deviance"] = deviance(table["objective"].to_numpy(), least, problem, effect)
@@ -83,7 +80,7 @@ def profile(fitted: FittedLaw) -> pd.DataFrame:
 
 def verdicts(fitted: FittedLaw, profiles: pd.DataFrame) -> list[Verdict]:
     """One `Verdict` per fitted parameter, from the `profile` of the same fit."""
-    hopeless = {p.name: p.needs for p in find_unidentified(fitted.problem)}
+    hopeless = {p.name: p.needs for p, _ in fitted.problem.unidentified}
     parameters = dict(zip(fitted.law.names, fitted.law.parameters, strict=True))
     return [
         _verdict(fitted, parameters[name], line, hopeless.get(name))
@@ -121,32 +118,23 @@ def design_effect(residuals: NDArray, runs: NDArray) -> float:
 def kappa_band(fitted: FittedLaw, late: pd.DataFrame) -> pd.DataFrame:
     """What each value of the bootstrap's band would forecast, `BAND_COLUMNS`: one row per value.
 
-    `objective` is that of the refit on the rows of the fit; `mean_loss` is the mean forecast (nats
-    per token) over the rows `late`, whose losses are not read.
+    `objective`: of the refit on the rows of the fit; `mean_loss`: the mean forecast (nats per
+    token) over the rows `late`, whose losses are not read.
     """
     law, draws = fitted.law, fitted.draws
-    objectives = [
-        fitted.problem.objective(law.to_solver(dict(zip(law.names, params, strict=True))))
-        for params in draws.band_params
-    ]
-    table = pd.DataFrame(
-        {
-            **fitted.label,
-            "parameter": draws.band_name,
-            "value": draws.band,
-            "objective": objectives,
-            "mean_loss": fitted.loss_draws(late, draws.band_params).mean(axis=1),
-        }
-    )
-    return table[list(BAND_COLUMNS)]
+    thetas = [law.to_solver(dict(zip(law.names, each, strict=True))) for each in draws.band_params]
+    table = {"parameter": draws.band_name, "value": draws.band}
+    table["objective"] = [fitted.problem.objective(theta) for theta in thetas]
+    table["mean_loss"] = fitted.loss_draws(late, draws.band_params).mean(axis=1)
+    return pd.DataFrame({**fitted.label, **table}, columns=list(BAND_COLUMNS))
 
 
 def cure(observations: pd.DataFrame, target: str, held_out: float) -> str:
     """The cheapest measurement that would identify the floor's curvature, in words and FLOPs.
 
     Compares anchors at the held-out stage with a third stage at twice the last early one, both at
-    the smallest size and counted as 6 N tokens of pre-training beyond the last early stage, without
-    attention, plus one adaptation run each.
+    the smallest size: 6 N tokens of pre-training beyond the last early stage and one adaptation run
+    each.
     """
     rows = target_rows(observations, target)
     early = sorted(stage for stage in rows["ptpp"].unique() if stage < held_out * (1 - 1e-6))
@@ -176,12 +164,12 @@ def describe_band(fitted: FittedLaw) -> str:
 
 @dataclass
 class _Line:
-    """The profile of parameter `j` so far: by its value in the solver's scale, the refit there."""
+    """The profile of parameter `j` so far: by its value in the solver's scale, the refit (p,), its
+    objective and its deviance from the fit.
+    """
 
     j: int
-    thetas: dict[float, NDArray]
-    objectives: dict[float, float]
-    far: dict[float, float]  # deviance from the fit
+    points: dict[float, tuple[NDArray, float, float]]
 
 
 @dataclass
@@ -202,32 +190,25 @@ class _Walk:
 
 def _trace_profiles(problem: Problem, effect: float) -> list[_Line]:
     """A line per free parameter. All lines take their steps together, as one batch of refits."""
-    low, high = problem.law.bounds()
-    best, start = problem.objective(problem.theta), np.clip(problem.theta, low, high)
-    lines = [
-        _Line(j, {start[j]: problem.theta}, {start[j]: best}, {start[j]: 0.0})
-        for j in np.flatnonzero(problem.free)
-    ]
+    ends = problem.law.bounds()
+    best, start = problem.objective(problem.theta), np.clip(problem.theta, *ends)
+    fit = problem.theta, best, 0.0
+    lines = [_Line(j, {start[j]: fit}) for j in np.flatnonzero(problem.free)]
 
     def refit(wanted: Sequence[tuple[_Line, float, float]]) -> None:
         """Refit each line at a value, from its fit at another."""
-        starts = np.array([line.thetas[near] for line, _, near in wanted])
+        starts = np.array([line.points[near][0] for line, _, near in wanted])
         free = np.tile(problem.free, (len(wanted), 1))
         for k, (line, place, _) in enumerate(wanted):
             starts[k, line.j], free[k, line.j] = place, False
         thetas, objectives = refits(problem, starts, free)
         far = deviance(objectives, best, problem, effect)
-        for (line, place, _), theta, objective, away in zip(
-            wanted, thetas, objectives, far, strict=True
-        ):
-            line.thetas[place], line.objectives[place] = theta, float(objective)
-            line.far[place] = float(away)
+        for k, (line, place, _) in enumerate(wanted):
+            line.points[place] = thetas[k], float(objectives[k]), float(far[k])
 
-    walks = [
-        _Walk(line, start[line.j], end, _first_step(problem, line.j, high[line.j] - low[line.j]))
-        for line in lines
-        for end in (low[line.j], high[line.j])
-    ]
+    steps = _first_steps(problem, ends[1] - ends[0])
+    pairs = zip(lines, steps, strict=True)
+    walks = [_Walk(line, start[line.j], end[line.j], step) for line, step in pairs for end in ends]
     for _ in range(_MOST_STEPS):
         walks = [walk for walk in walks if walk.place != walk.end]
         if not walks:
@@ -235,7 +216,7 @@ def _trace_profiles(problem: Problem, effect: float) -> list[_Line]:
         refit([(walk.line, walk.next, walk.place) for walk in walks])
         for walk in walks:
             walk.place = walk.next
-            far = walk.line.far[walk.place]
+            far = walk.line.points[walk.place][2]
             # Steps grow where little happens, so that a flat profile soon reaches its bound.
             walk.step *= 2.0 if far < THRESHOLD / 4 else 1.25
             if far > _FAR:
@@ -249,12 +230,11 @@ def _trace_profiles(problem: Problem, effect: float) -> list[_Line]:
 
 
 def _widest_gap(line: _Line) -> tuple[float, float] | None:
-    """The middle of the widest gap of the root deviance and the place to refit it from.
-
-    None where no gap is so wide that the crossing of the threshold would be guessed far.
+    """The middle of the widest gap of the root deviance and the place to refit it from, where the
+    crossing of the threshold would otherwise be guessed far.
     """
-    places = sorted(line.far)
-    root = np.sqrt(np.minimum([line.far[place] for place in places], _FAR))
+    places = sorted(line.points)
+    root = np.sqrt(np.minimum([line.points[place][2] for place in places], _FAR))
     gaps = np.abs(np.diff(root))
     if not len(gaps) or gaps.max() < _WIDE:
         return None
@@ -263,8 +243,8 @@ def _widest_gap(line: _Line) -> tuple[float, float] | None:
     return float((left + right) / 2), left if root[widest] < root[widest + 1] else right
 
 
-def _first_step(problem: Problem, j: int, width: float) -> float:
-    """Half of the parameter's standard error by the Jacobian, within 1/500 and 1/10 of bounds."""
+def _first_steps(problem: Problem, widths: NDArray) -> list[float]:
+    """Half the standard error by the Jacobian, within 1/500 and 1/10 of the bounds' widths (p,)."""
     jacobian = problem.jacobian(problem.theta)[:, problem.free]
     residuals = problem.log_residuals(problem.theta)
     scale = np.linalg.norm(jacobian, axis=0)
@@ -272,9 +252,9 @@ def _first_step(problem: Problem, j: int, width: float) -> float:
     unit = jacobian / scale
     # A little ridge: a flat direction must give a large step, not an infinite one.
     inverse = np.linalg.inv(unit.T @ unit + 1e-9 * np.eye(unit.shape[1]))
-    place = int(np.count_nonzero(problem.free[:j]))
-    error = np.sqrt(inverse[place, place] * np.mean(residuals**2)) / scale[place]
-    return float(np.clip(error / 2, width / 500, width / 10))
+    errors = np.sqrt(np.diag(inverse) * np.mean(residuals**2)) / scale
+    widths = widths[problem.free]
+    return np.clip(errors / 2, widths / 500, widths / 10).tolist()
 
 
 def _minus_log_likelihood(objective: float, n: int, delta: float) -> float:
@@ -301,22 +281,35 @@ def _verdict(
     low = _crossing(parameter, value[best::-1], far[best::-1])
     high = _crossing(parameter, value[best:], far[best:])
     closed = int(np.isfinite(low)) + int(np.isfinite(high))
-    hit = next((h for h in fitted.record.at_bounds if h.startswith(f"{parameter.name}=")), None)
+    name, at = parameter.name, fitted.record.params[parameter.name]
+    hit = next((h for h in fitted.record.at_bounds if h.startswith(f"{name}=")), None)
     kind = "flat" if not closed else "at bound" if hit else VERDICTS[2 - closed]
-    at = fitted.record.params[parameter.name]
-    words = _in_words(parameter, kind, at, low, high, hit, needs)
+    if kind == "identified":
+        sign = "; its sign is open" if low < 0 < high else ""
+        words = f"lies between {low:.3g} and {high:.3g}{sign}"
+    elif kind == "flat":
+        words = f"is not identified: all of {parameter.low:g} to {parameter.high:g} fits about as"
+        words += " well"
+    elif kind == "one-sided":
+        side, bound = (
+            (f"below {high:.3g}", parameter.low)
+            if np.isfinite(high)
+            else (f"above {low:.3g}", parameter.high)
+        )
+        words = f"is only known to be {side}: nothing keeps it from its bound {bound:g}"
+    else:
+        lower = hit.endswith("low")
+        side, inner, way = ("lower", high, "up to") if lower else ("upper", low, "down to")
+        known = f"; the data allow {way} {inner:.3g}" if np.isfinite(inner) else ""
+        words = f"is at its {side} bound {at:.3g}{known}: the form may be off"
+    short = f"; the rows need {needs[1]} values of {needs[0]}" if needs else ""
     at_fit = line.loc[(line["value"] - at).abs().idxmin(), "objective"]
+    better = float(max(0.0, 1 - line["objective"].min() / at_fit)) if at_fit > 0 else 0.0
+    words = f"{name} {words}{short}"
     return Verdict(
-        **fitted.label,
-        parameter=parameter.name,
-        value=at,
-        low=low,
-        high=high,
-        unit=parameter.unit,
-        verdict=kind,
-        words=words,
-        better=float(max(0.0, 1 - line["objective"].min() / at_fit)) if at_fit > 0 else 0.0,
-    )
+        **fitted.label, parameter=name, value=at, low=low, high=high, unit=parameter.unit,
+        verdict=kind, words=words, better=better,
+    )  # fmt: skip
 
 
 def _crossing(parameter: Parameter, values: NDArray, far: NDArray) -> float:
@@ -330,31 +323,3 @@ def _crossing(parameter: Parameter, values: NDArray, far: NDArray) -> float:
         if there >= limit > here:
             return parameter.from_solver(a + (b - a) * (limit - here) / (there - here))
     return float("nan")
-
-
-def _in_words(
-    parameter: Parameter,
-    kind: str,
-    fitted: float,
-    low: float,
-    high: float,
-    hit: str | None,
-    needs: tuple[str, int] | None,
-) -> str:
-    name, ends = parameter.name, f"{parameter.low:g} to {parameter.high:g}"
-    short = f"; the rows need {needs[1]} values of {needs[0]}" if needs else ""
-    if kind == "identified":
-        sign = "; its sign is open" if low < 0 < high else ""
-        return f"{name} lies between {low:.3g} and {high:.3g}{sign}{short}"
-    if kind == "flat":
-        return f"{name} is not identified: all of {ends} fits about as well{short}"
-    if kind == "one-sided":
-        side = f"below {high:.3g}" if np.isfinite(high) else f"above {low:.3g}"
-        bound = parameter.low if np.isfinite(high) else parameter.high
-        open_end = f"nothing keeps it from its bound {bound:g}"
-        return f"{name} is only known to be {side}: {open_end}{short}"
-    side, inner, way = (
-        ("lower", high, "up to") if hit.endswith("low") else ("upper", low, "down to")
-    )
-    known = f"; the data allow {way} {inner:.3g}" if np.isfinite(inner) else ""
-    return f"{name} is at its {side} bound {fitted:.3g}{known}: the form may be off{short}"

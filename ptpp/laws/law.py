@@ -4,9 +4,9 @@ A law is a pure function of a parameter vector and of inputs. The vector is the 
 of scale "log" enter as their logarithm. Vectors may come in batches (..., p); inputs are rows (n,).
 Values are nats per token.
 
-Inputs (arrays of one shape): `n_params` N [parameters], `ptpp` P [tokens per parameter],
-`atpp` A [tokens per parameter], `adapt_tokens` D [tokens], `replay` r, `share` s = 1 - r, and
-`base_loss`, the checkpoint's own base-domain loss before adaptation [nats per token].
+Inputs: `n_params` N [parameters], `ptpp` P [tokens per parameter], `atpp` A [tokens per parameter],
+`adapt_tokens` D [tokens], `replay` r, `share` s = 1 - r, and `base_loss`, the checkpoint's own
+base-domain loss before adaptation [nats per token].
 """
 
 from collections.abc import Callable, Mapping
@@ -27,11 +27,11 @@ class Parameter:
     """One parameter of a law.
 
     `scale`: "log" if the solver works on its logarithm. `amplitude`: "linear" if the law is linear
-    in it, "exp" if it is linear in its exponential, so that a start for it can be solved for; ""
-    otherwise. `fixed`: the value it keeps unless `free_below` = (input, limit) holds, that is
-    unless the smallest measured value of that input is at or below the limit. `needs` = (input,
-    levels): how many distinct values of that input are needed to identify it. `band`: the values,
-    narrower than the bounds, that it may take where the rows say nothing about it.
+    in it, "exp" if it is linear in its exponential, else "". `fixed`: the value it keeps unless
+    `free_below` = (input, limit) holds: the smallest measured value of that input is at or below
+    the limit. `needs` = (input, levels): how many distinct values of that input identify it.
+    `band`: the values, narrower than the bounds, that it may take where the rows say nothing about
+    it.
     """
 
     name: str
@@ -78,9 +78,8 @@ class Law:
     `formula(p, x)` is the value from the parameters `p.E`, `p.alpha`, ... (natural units) and the
     point `x`. `centred`: the inputs that have a reference value. `may_be_zero`: those of them that
     may be 0 in a row (the reference is the mean over the others). `offset`: the column to which the
-    law's value is added to give a loss (None: the value is the loss itself). `zero_shot`: the law
-    also speaks of the checkpoint before adaptation. `declaration`: what a declared law was read
-    from.
+    law's value is added to give a loss. `zero_shot`: the law also speaks of the checkpoint before
+    adaptation. `declaration`: what a declared law was read from.
     """
 
     name: str
@@ -103,8 +102,8 @@ class Law:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of a table that the law needs beside `loss`."""
-        named = ["replay" if name == "share" else name for name in self.inputs]
-        return tuple(dict.fromkeys(named + ([self.offset] if self.offset else [])))
+        names = ["replay" if name == "share" else name for name in self.inputs]
+        return tuple(dict.fromkeys(names + ([self.offset] if self.offset else [])))
 
     def to_solver(self, values: Mapping[str, float]) -> NDArray:
         """Parameter values by name -> the solver's vector (p,)."""
@@ -116,9 +115,8 @@ class Law:
 
     def bounds(self) -> tuple[NDArray, NDArray]:
         """Lower and upper bounds (p,) of the solver's vector."""
-        low = np.array([p.to_solver(p.low) for p in self.parameters])
-        high = np.array([p.to_solver(p.high) for p in self.parameters])
-        return low, high
+        ends = [(p.to_solver(p.low), p.to_solver(p.high)) for p in self.parameters]
+        return tuple(np.array(ends).T.copy())
 
     def predict(self, theta: NDArray, inputs: Inputs, reference: Reference) -> NDArray:
         """Values (..., n), nats per token, at the solver's vectors theta (..., p)."""
@@ -126,8 +124,8 @@ class Law:
 
     def jacobian(self, theta: NDArray, inputs: Inputs, reference: Reference) -> NDArray:
         """Derivatives (..., n, p) of the values with respect to the solver's vectors (..., p)."""
-        everything = range(len(self.parameters))
-        return np.swapaxes(self.with_slopes(theta, inputs, reference, everything)[1], -1, -2)
+        every = range(len(self.parameters))
+        return np.swapaxes(self.with_slopes(theta, inputs, reference, every)[1], -1, -2)
 
     def with_slopes(
         self, theta: NDArray, inputs: Inputs, reference: Reference, wanted: ArrayLike

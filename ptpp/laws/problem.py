@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
-from ptpp.laws.law import Law
+from ptpp.laws.law import Law, Parameter
 from ptpp.laws.solver import huber
 
 Columns = pd.DataFrame | Mapping[str, NDArray]
@@ -26,8 +26,8 @@ _LEAST_SHARE = 1e-3
 class Problem:
     """One law on n rows: arrays (n,), and which of the p parameters are free.
 
-    `free` (p,): True for the parameters that are fitted. `theta` (p,): a solver's vector; it holds
-    the fixed parameters' values and, for a law that was fitted, the fit. `delta`: of Huber.
+    `free` (p,): those that are fitted. `theta` (p,): a solver's vector with the fixed parameters'
+    values and, for a law that was fitted, the fit. `delta`: of Huber.
     """
 
     law: Law
@@ -38,6 +38,18 @@ class Problem:
     free: NDArray
     theta: NDArray
     delta: float
+
+    @property
+    def unidentified(self) -> list[tuple[Parameter, int]]:
+        """Free parameters for which the rows hold too few values of an input, and how many."""
+        pairs = []
+        for parameter, free in zip(self.law.parameters, self.free, strict=True):
+            if free and parameter.needs is not None:
+                values = self.inputs[parameter.needs[0]]
+                levels = len(np.unique((values / values.max()).round(12)))
+                if levels < parameter.needs[1]:
+                    pairs.append((parameter, levels))
+        return pairs
 
     def expand(self, x: NDArray) -> NDArray:
         """Free parameters (..., f) -> the solver's vectors (..., p)."""
@@ -80,38 +92,22 @@ def law_inputs(law: Law, frame: Columns) -> dict[str, NDArray]:
     """
     inputs = {}
     for name in law.inputs:
-        column = "replay" if name == "share" else name
-        if column not in frame:
-            raise InputError(f"law {law.name}: the table has no column {column!r}")
-        values = np.asarray(frame[column], dtype=float)
+        values = _column(law, frame, "replay" if name == "share" else name)
         values = 1 - values if name == "share" else values
-        if name in law.centred and name not in law.may_be_zero:
-            good, accepted = values > 0, "values above 0"
-        else:
-            good, accepted = values >= 0, "values not below 0"
-        good &= values < np.inf
+        positive = name in law.centred and name not in law.may_be_zero
+        good = (values > 0 if positive else values >= 0) & (values < np.inf)
+        accepted = "values above 0" if positive else "values not below 0"
         if name in ("share", "replay"):
             good, accepted = good & (values <= 1), f"{accepted} and not above 1"
-        if not good.all():
-            raise InputError(
-                f"law {law.name}: {name} is {values[~good][0]:g} in {(~good).sum()} of "
-                f"{len(values)} rows; accepted are {accepted}"
-            )
+        _check(law, name, values, good, accepted)
         inputs[name] = values
     return inputs
 
 
 def observed_loss(law: Law, frame: Columns) -> NDArray:
     """The column `loss` (n,), nats; raises InputError unless all are numbers above 0."""
-    if "loss" not in frame:
-        raise InputError(f"law {law.name}: the table has no column 'loss'")
-    loss = np.asarray(frame["loss"], dtype=float)
-    good = np.isfinite(loss) & (loss > 0)
-    if not good.all():
-        raise InputError(
-            f"law {law.name}: loss is {loss[~good][0]:g} in {(~good).sum()} of {len(loss)} rows; "
-            "accepted are numbers above 0"
-        )
+    loss = _column(law, frame, "loss")
+    _check(law, "loss", loss, np.isfinite(loss) & (loss > 0), "numbers above 0")
     return loss
 
 
@@ -119,14 +115,8 @@ def offset_of(law: Law, frame: Columns) -> NDArray:
     """What is added to the law's value to give a loss (n,), nats; 0 for most laws."""
     if law.offset is None:
         return np.zeros(len(frame[law.columns[0]]))
-    if law.offset not in frame:
-        raise InputError(f"law {law.name}: the table has no column {law.offset!r}")
-    offset = np.asarray(frame[law.offset], dtype=float)
-    if not np.isfinite(offset).all():
-        raise InputError(
-            f"law {law.name}: {law.offset} is not a number in {(~np.isfinite(offset)).sum()} of "
-            f"{len(offset)} rows"
-        )
+    offset = _column(law, frame, law.offset)
+    _check(law, law.offset, offset, np.isfinite(offset), "finite numbers")
     return offset
 
 
@@ -138,10 +128,29 @@ def law_values(law: Law, theta: NDArray, frame: Columns, reference: Mapping[str,
     inputs = law_inputs(law, frame)
     with np.errstate(all="ignore"):
         values = law.predict(theta, inputs, reference)
-    bad = ~np.isfinite(values).reshape(-1, values.shape[-1]).all(axis=0)
+    check_finite(law, values.reshape(-1, values.shape[-1]), inputs)
+    return values
+
+
+def check_finite(law: Law, values: NDArray, inputs: Mapping[str, NDArray]) -> None:
+    """Raise InputError, naming the first bad point, unless all values (m, n) are finite."""
+    bad = ~np.isfinite(values).all(axis=0)
     if bad.any():
-        where = ", ".join(f"{name} = {inputs[name][bad][0]:g}" for name in inputs)
+        where = ", ".join(f"{name} = {each[bad][0]:g}" for name, each in inputs.items())
         raise InputError(
             f"law {law.name}: not finite at {where}; accepted are inputs at which it has a value"
         )
-    return values
+
+
+def _column(law: Law, frame: Columns, name: str) -> NDArray:
+    if name not in frame:
+        raise InputError(f"law {law.name}: the table has no column {name!r}")
+    return np.asarray(frame[name], dtype=float)
+
+
+def _check(law: Law, name: str, values: NDArray, good: NDArray, accepted: str) -> None:
+    if not good.all():
+        raise InputError(
+            f"law {law.name}: {name} is {values[~good][0]:g} in {(~good).sum()} of "
+            f"{len(values)} rows; accepted are {accepted}"
+        )

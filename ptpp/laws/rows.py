@@ -1,34 +1,24 @@
 """Which rows of an observation table a law is fitted to."""
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from ptpp.errors import InputError
-from ptpp.laws.base_loss import measured_domains, with_base_loss
+from ptpp.laws.base_loss import with_base_loss
 from ptpp.laws.declared import find_law
-from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.law import Law
 from ptpp.table.kinds import CELL, forgetting_rows, target_rows, zero_shot_rows
 
 
 def law_rows(
-    observations: pd.DataFrame,
-    law: Law | str,
-    domain: str,
-    base_domains: Sequence[str] | None = None,
-    forecast: FittedLaw | None = None,
-    zero_shot: bool = False,
+    observations: pd.DataFrame, law: Law | str, domain: str, zero_shot: bool = False
 ) -> pd.DataFrame:
     """The rows of `domain` that `law` (as for `fit`) is fitted to and scored on.
 
-    Sweep cells for a target law, sweep and control cells for a forgetting law; a table that has no
-    cells, because it was read for a law that needs less, is taken as it stands. A law that reads
-    `base_loss` gets it from the zero-shot rows of `base_domains` (None: every other domain that has
-    such rows), or else from `forecast`, see `ptpp.laws.base_loss`. `zero_shot`: add the domain's
-    rows before adaptation, for a law that speaks of them (`Law.zero_shot`).
-
-    Raises InputError where rows are missing, or the law does not speak of zero-shot rows.
+    Sweep cells for a target law, sweep and control cells for a forgetting law; a table read for a
+    law that needs no cells is taken as it stands. A law that reads `base_loss` gets it from the
+    zero-shot rows of the other domains. `zero_shot`: add the domain's rows before adaptation, for a
+    law with `Law.zero_shot`. Raises InputError where rows are missing, or the law does not speak of
+    them.
     """
     law = find_law(law)
     if not set(CELL) <= set(observations.columns):
@@ -38,15 +28,11 @@ def law_rows(
         if rows.empty:
             raise InputError(f"no rows of the domain {domain!r}")
         return rows
-    rows = (
-        forgetting_rows(observations, domain) if law.offset else target_rows(observations, domain)
-    )
+    rows = (forgetting_rows if law.offset else target_rows)(observations, domain)
     if zero_shot:
         if not law.zero_shot:
             raise InputError(f"law {law.name}: it does not describe zero-shot rows (atpp = 0)")
         rows = pd.concat([rows, zero_shot_rows(observations, [domain])], ignore_index=True)
     if "base_loss" in law.inputs and "base_loss" not in rows:
-        if base_domains is None:
-            base_domains = measured_domains(observations, domain)
-        rows = with_base_loss(rows, observations, base_domains, forecast)
+        rows = with_base_loss(rows, observations, domain)
     return rows

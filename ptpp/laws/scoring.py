@@ -22,10 +22,10 @@ def score(observed: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
 
     huber_log: mean of Huber(1e-3) of log predicted - log observed. mae_rel: sum |error| / sum
     observed. calibration_slope, calibration_intercept: least squares line of observed on predicted
-    (1 and 0 are perfect; a slope above 1 says the law spreads its predictions too little). rmse:
-    nats. mape: mean |error| / observed. r2: 1 - squared error / variance of the observed. Shares,
-    not percent. A line or R2 that does not exist (one row, constant values) is NaN, and so is
-    huber_log when a predicted loss is not positive.
+    (1 and 0 are perfect; above 1 the law spreads its predictions too little). rmse: nats. mape:
+    mean |error| / observed. r2: 1 - squared error / variance of the observed. Shares, not percent.
+    A line or R2 that does not exist is NaN, and so is huber_log when a predicted loss is not
+    positive.
     """
     y, y_hat = np.asarray(observed, float), np.asarray(predicted, float)
     if y.shape != y_hat.shape or y.ndim != 1 or not len(y):

@@ -1,20 +1,16 @@
 """Bounded robust least squares for many problems at once.
 
 Minimises f(x) = sum_i w_i Huber(r_i(x); delta) over low <= x <= high, for a batch of k starts or of
-k weightings of the same rows. All linear algebra is over the batch, so that Python's own time is
-paid once per iteration and not once per problem.
+k weightings of the same rows, so that Python's own time is paid once per iteration.
 
 The method is [ours] in its combination of known parts. Two quadratic models of f share the gradient
-J' w psi(r): Newton's (after Gauss and Newton: J' w J over the rows with |r| <= delta; rows beyond
-have no curvature), which is exact near the minimum but may be singular, and that of iteratively
-reweighted least squares (every row, with weight min(1, delta/|r|)), which lies above f for linear
-r and so never overshoots. The step uses
-
-    H(t) = H_newton + min(t, 1) (H_reweighted - H_newton) + ridge(t) diag(H_reweighted)
-
-where t plays the part of Levenberg and Marquardt's damping: it shrinks after good steps and grows
-after bad ones. Bounds: parameters at a bound that the gradient presses against are held; those a
-step would carry across are set onto the bound and the rest is solved for again.
+J' w psi(r): Newton's (after Gauss and Newton: J' w J over the rows with |r| <= delta), which is
+exact near the minimum but may be singular, and that of iteratively reweighted least squares (every
+row, with weight min(1, delta/|r|)), which lies above f for linear r and so never overshoots. The
+step uses H(t) = H_newton + min(t, 1) (H_reweighted - H_newton) + ridge(t) diag(H_reweighted), where
+t plays the part of Levenberg and Marquardt's damping. Parameters at a bound that the gradient
+presses against are held; those a step would carry across are set onto the bound and the rest is
+solved for again.
 """
 
 from collections.abc import Callable
@@ -35,8 +31,9 @@ _GIVE_UP = 1e12  # damping at which no step can be had any more
 
 @dataclass(frozen=True)
 class Solution:
-    """`x` (k, p), `objective` (k,) (inf where the start itself was not finite), `converged` (k,)
-    by the solver's own criterion, `iterations` (k,)."""
+    """`x` (k, p), `objective` (k,) (inf where the start itself was not finite), `converged` (k,) by
+    the solver's own criterion, `iterations` (k,).
+    """
 
     x: NDArray
     objective: NDArray
@@ -64,8 +61,8 @@ def minimise(
     """Minimise from each row of `start` (k, p), within the bounds `low`, `high`: (p,) or (k, p).
 
     `residuals(x)` for x (m, p) gives r (m, n) and its slopes (m, p, n). `weights` (k, n) are not
-    negative; None is 1. A problem has converged when the model foresees a relative decrease below
-    `tolerance` from a step that is hardly damped, or when its residuals are rounding errors.
+    negative; None is 1. Converged: the model foresees a relative decrease below `tolerance` from a
+    step that is hardly damped, or the residuals are rounding errors.
     """
     x = np.clip(np.asarray(start, dtype=float), low, high)
     low, high = (np.broadcast_to(end, x.shape) for end in (low, high))

@@ -2,9 +2,9 @@
 
 The rows of one run (one size, stage and replay ratio; its measurements along ATPP) share the noise
 of one training, so runs are resampled, not rows. Each draw refits the law from the full fit.
-Parameters that the design of the rows cannot identify are drawn at random from their band instead:
-the data have no say in them, and a refit that left them where they are would call them certain.
-The bootstrap is Efron's; the choice of strata, the bands and the use of residuals are ours.
+Parameters that the design of the rows cannot identify are drawn at random from their band: a refit
+that left them where they are would call them certain. The bootstrap is Efron's; the choice of
+strata, the bands and the use of residuals are ours.
 """
 
 import hashlib
@@ -29,16 +29,20 @@ _MOST_REDRAWS = 1000
 
 
 def bootstrap(fitted: FittedLaw, draws: int = 200, seed: int = 0) -> FittedLaw:
-    """`fitted` with refits to `draws` resamples of the runs of its rows.
+    """`fitted` with refits, each from the full fit, to `draws` resamples of the runs of its rows.
 
-    Each refit starts from the full fit, so a draw whose best optimum lies in another valley is not
-    found there. Raises InputError where the rows are not the fit's, or have too few runs to
-    resample.
+    Raises InputError where the rows are not the fit's, or have too few runs to resample.
     """
     problem, n_rows = fitted.problem, fitted.record.n_rows
     counts = resample_counts(fitted.rows, draws, seed)
     name, band, band_thetas = band_refits(problem)
-    drawn = _parameters_to_draw(problem)
+    # One parameter per input with too few values: with it held, the rows can tell the others.
+    held: dict[str, Parameter] = {}
+    for parameter, _ in problem.unidentified:
+        before = held.get(parameter.needs[0])
+        if before is None or before.band is None:
+            held[parameter.needs[0]] = parameter
+    drawn = list(held.values())
     generator = np.random.default_rng([seed, 1])
     starts = np.tile(problem.theta, (draws, 1))
     free = problem.free.copy()
@@ -51,6 +55,7 @@ def bootstrap(fitted: FittedLaw, draws: int = 200, seed: int = 0) -> FittedLaw:
         starts[:, j], free[j] = values, False
     thetas, objectives = refits(problem, starts, free, counts.astype(float))
     spare = max(n_rows - int(problem.free.sum()), 1)
+    digest = hashlib.sha256(np.ascontiguousarray(counts, "<i4").tobytes()).hexdigest()
     result = Draws(
         names=problem.law.names,
         params=_natural(problem.law, thetas),
@@ -60,7 +65,7 @@ def bootstrap(fitted: FittedLaw, draws: int = 200, seed: int = 0) -> FittedLaw:
         band_name=name,
         band=band,
         band_params=_natural(problem.law, band_thetas),
-        resamples=hashlib.sha256(np.ascontiguousarray(counts, "<i4").tobytes()).hexdigest(),
+        resamples=digest,
         seed=seed,
     )
     return replace(fitted, draws=result)
@@ -72,9 +77,8 @@ def resample_counts(
     """How often each row counts (draws, n): runs drawn with replacement within each stage.
 
     `keep_levels`: a draw that lost too much to be fitted is drawn again; it must keep half of the
-    runs, and of each of size, stage, replay and ATPP four levels, or all there are. Nothing here
-    depends on a law or on a loss, so equal rows give equal draws to every law. Raises InputError
-    where draws keep failing.
+    runs, and of each of size, stage, replay and ATPP four levels, or all there are. Equal rows give
+    equal draws to every law. Raises InputError where draws keep failing.
     """
     if draws < 1:
         raise InputError(f"bootstrap: {draws} draws; accepted is 1 or more")
@@ -87,6 +91,7 @@ def resample_counts(
         for column in ("n_params", "ptpp", "replay", "atpp")
         if column in frame
     ]
+    needed = [min(_LEVELS_KEPT, level.max() + 1) for level in levels]
     generator = np.random.default_rng(seed)
     counts = np.empty((draws, len(frame)), dtype=np.int64)
     for i in range(draws):
@@ -96,14 +101,9 @@ def resample_counts(
                 even = np.full(len(stratum), 1 / len(stratum))
                 drawn[stratum] = generator.multinomial(len(stratum), even)
             counts[i] = drawn[runs]
-            kept = counts[i] > 0
-            if not keep_levels or (
-                2 * np.count_nonzero(drawn) >= len(drawn)
-                and all(
-                    len(np.unique(level[kept])) >= min(_LEVELS_KEPT, level.max() + 1)
-                    for level in levels
-                )
-            ):
+            kept = [np.unique(level[counts[i] > 0]).size for level in levels]
+            enough = all(have >= need for have, need in zip(kept, needed, strict=True))
+            if not keep_levels or (2 * np.count_nonzero(drawn) >= len(drawn) and enough):
                 break
         else:
             raise InputError(
@@ -121,29 +121,6 @@ def run_numbers(frame: pd.DataFrame) -> NDArray:
     return frame.groupby(columns, sort=True).ngroup().to_numpy()
 
 
-def find_unidentified(problem: Problem) -> list[Parameter]:
-    """Free parameters for which the rows have too few values of an input, whatever the losses."""
-    return [
-        p
-        for p, free in zip(problem.law.parameters, problem.free, strict=True)
-        if free and p.needs is not None and _levels(problem, p.needs[0]) < p.needs[1]
-    ]
-
-
-def _parameters_to_draw(problem: Problem) -> list[Parameter]:
-    """One parameter per input with too few values: given that one, the rows can tell the others."""
-    chosen: dict[str, Parameter] = {}
-    for parameter in find_unidentified(problem):
-        before = chosen.get(parameter.needs[0])
-        if before is None or before.band is None:
-            chosen[parameter.needs[0]] = parameter
-    return list(chosen.values())
-
-
-def _levels(problem: Problem, name: str) -> int:
-    return len(np.unique(problem.inputs[name].round(12)))
-
-
 def plausible(parameter: Parameter) -> tuple[float, float]:
     """The band from which a parameter that is not identified is drawn: its own, or its bounds."""
     low, high = parameter.band or (parameter.low, parameter.high)
@@ -153,10 +130,10 @@ def plausible(parameter: Parameter) -> tuple[float, float]:
 def band_refits(problem: Problem) -> tuple[str, NDArray, NDArray]:
     """Refits (k, p) with the banded parameter that is not identified held across its band (k,).
 
-    ("", no values, no refits) where every banded parameter is identified. Refits go outward from
-    the value nearest to the fit's own, each from its neighbour.
+    ("", no values, no refits) where there is none. Refits go outward from the value nearest to the
+    fit's own, each from its neighbour.
     """
-    parameter = next((p for p in find_unidentified(problem) if p.band is not None), None)
+    parameter = next((p for p, _ in problem.unidentified if p.band is not None), None)
     if parameter is None:
         return "", np.empty(0), np.empty((0, len(problem.theta)))
     j = problem.law.names.index(parameter.name)
@@ -165,13 +142,11 @@ def band_refits(problem: Problem) -> tuple[str, NDArray, NDArray]:
     free[j] = False
     thetas = np.empty((len(band), len(problem.theta)))
     centre = int(np.abs(band - parameter.from_solver(problem.theta[j])).argmin())
-    for way in (range(centre, len(band)), range(centre - 1, -1, -1)):
-        theta = problem.theta if way.start == centre else thetas[centre]
-        for k in way:
-            start = theta.copy()
-            start[j] = parameter.to_solver(band[k])
-            theta = refits(problem, start[None], free)[0][0]
-            thetas[k] = theta
+    theta = problem.theta
+    for k in (*range(centre, len(band)), *range(centre - 1, -1, -1)):
+        start = thetas[centre].copy() if k == centre - 1 else theta.copy()
+        start[j] = parameter.to_solver(band[k])
+        thetas[k] = theta = refits(problem, start[None], free)[0][0]
     return parameter.name, band, thetas
 
 
@@ -191,8 +166,7 @@ def refits(
 ) -> tuple[NDArray, NDArray]:
     """Local refits: solver's vectors (m, p) from `starts` (m, p), and their objectives (m,).
 
-    `free` (p,) or (m, p): which parameters may move; the others keep their start. `weights` (m, n):
-    how often each row counts (None: once).
+    `free` (p,) or (m, p): which parameters may move. `weights` (m, n): how often each row counts.
     """
     low, high = problem.law.bounds()
     starts = np.clip(starts, low, high)

@@ -1,23 +1,22 @@
 """Break-even: what a training run from scratch would need to reach the target loss of a plan.
 
-Two ways to know. "measured": a law fitted to losses of runs from scratch, where somebody has made
-such runs; the tokens at which it reaches the plan's loss are found by bisection. "transfer": no run
-from scratch was made, and the law `transfer_offset` says what pre-training replaces: with share s
-of target tokens its loss depends on s D + tau N (P/P0)^pi, so a run without pre-training needs
-tau N (P/P0)^pi / s tokens more to be where the plan is (the effective data of Hernandez et al.,
-arXiv 2102.01293). That is the law's continuation to a PTPP of 0, which no row measures.
+"measured": a law fitted to losses of runs from scratch; the tokens at which it reaches the plan's
+loss are found by bisection. "transfer": the law `transfer_offset` says what pre-training replaces:
+with share s of target tokens its loss depends on s D + tau N (P/P0)^pi, so a run without
+pre-training needs tau N (P/P0)^pi / s tokens more (the effective data of Hernandez et al., arXiv
+2102.01293). That is the law's continuation to a PTPP of 0, which no row measures.
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
-from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.forms import get_law
 from ptpp.laws.rows import law_rows
@@ -28,12 +27,6 @@ from ptpp.planning.search import quantile
 from ptpp.table.observations import read_observations
 
 _FARTHEST = 1e12  # times the plan's tokens: beyond, a loss counts as out of reach
-COLUMNS = (
-    *("law", "protocol", "basis", "scratch_law", "replay", "target_loss", "adapt_tokens"),
-    *("scratch_tokens", "scratch_tokens_low", "scratch_tokens_high", "break_even_atpp"),
-    *("adapt_flops", "scratch_flops", "ratio", "ratio_with_pretraining", "reached"),
-    *("extrapolated", "note"),
-)
 
 
 @dataclass(frozen=True)
@@ -42,10 +35,10 @@ class BreakEven:
 
     `scratch_tokens`: what it needs, infinite where the loss is out of its reach, with the ends of
     its 90 % interval by the draws (NaN without). `break_even_atpp`: the ATPP up to which adapting a
-    checkpoint that exists is the cheaper way. `ratio`: compute from scratch over that of adapting;
+    checkpoint that exists is cheaper. `ratio`: compute from scratch over that of adapting;
     `ratio_with_pretraining`: over that of pre-training and adapting. `reached`: the share of draws
-    in which a run from scratch gets there at all. FLOPs are 6 N tokens. `extrapolated`: what leaves
-    the measured range, "from_scratch" where no run from scratch was measured.
+    in which it gets there. FLOPs are 6 N tokens. `extrapolated`: what leaves the measured range,
+    "from_scratch" where no run from scratch was measured.
     """
 
     basis: str
@@ -65,27 +58,25 @@ class BreakEven:
     extrapolated: str
 
 
+COLUMNS = ("law", "protocol", *(one.name for one in fields(BreakEven)), "note")
+
+
 def by_transfer(plan: Mapping, transfer: FittedLaw) -> BreakEven:
     """By a fit of `transfer_offset`; `plan` is a row of `plan_table`.
 
-    The law's own losses decide, so that its level errors cancel: the tokens at which a run from
-    scratch has the loss that this law gives the plan. Raises InputError for another law.
+    The law's own losses decide, so that its level errors cancel. Raises InputError for another law.
     """
-    record = transfer.record
-    if record.law != "transfer_offset":
-        raise InputError(f"break-even: a fit of {record.law}; accepted is transfer_offset")
-    share = 1 - plan["replay"]
-    stages = plan["ptpp"] / record.reference["ptpp"]
-
-    def tokens(tau: NDArray, pi: NDArray) -> NDArray:
-        return plan["adapt_tokens"] + tau * plan["n_params"] * stages**pi / share
-
+    law, reference = transfer.record.law, transfer.record.reference
+    if law != "transfer_offset":
+        raise InputError(f"break-even: a fit of {law}; accepted is transfer_offset")
     places = [transfer.law.names.index(name) for name in ("tau", "pi")]
-    drawn = None if transfer.draws is None else tokens(*transfer.draws.params[:, places].T)
-    needed = tokens(record.params["tau"], record.params["pi"])
-    return _compare(
-        plan, "transfer", record.law, needed, drawn, _extrapolated_inputs(plan, transfer, needed)
-    )
+
+    def tokens(params: NDArray) -> NDArray:
+        tau, pi = params[:, places].T
+        worth = tau * plan["n_params"] * (plan["ptpp"] / reference["ptpp"]) ** pi
+        return plan["adapt_tokens"] + worth / (1 - plan["replay"])
+
+    return _compare(plan, "transfer", transfer, tokens)
 
 
 def by_measurement(plan: Mapping, scratch: FittedLaw) -> BreakEven:
@@ -100,33 +91,27 @@ def by_measurement(plan: Mapping, scratch: FittedLaw) -> BreakEven:
             f"break-even: law {law.name} reads {', '.join(sorted(other))}, which no run from "
             "scratch has"
         )
-    needed = float(_tokens_for(plan, scratch, scratch.params)[0])
-    drawn = None
-    if scratch.draws is not None:
-        drawn = _tokens_for(plan, scratch, scratch.draws.params)
-    return _compare(
-        plan, "measured", law.name, needed, drawn, _extrapolated_inputs(plan, scratch, needed)
-    )
+    return _compare(plan, "measured", scratch, lambda params: _tokens_for(plan, scratch, params))
 
 
 def break_even_table(
     plans: pd.DataFrame, transfer: Mapping[str, FittedLaw | str], scratch: FittedLaw | None = None
 ) -> pd.DataFrame:
-    """One row per plan and way to know, `COLUMNS`.
+    """One row per plan (of `plan_table`) and way to know, `COLUMNS`.
 
-    `plans`: by `plan_table`. `transfer`: protocol -> a fit of `transfer_offset`, or why there is
-    none, which the column `note` then says. `scratch`: a fit to runs from scratch, if there is one.
+    `transfer`: protocol -> a fit of `transfer_offset`, or why there is none, which the column
+    `note` then says. `scratch`: a fit to runs from scratch, if there is one.
     """
     rows = []
     for plan in plans.to_dict("records"):
-        labels = {"law": plan["law"], "protocol": plan["protocol"]}
+        labels = {"law": plan["law"], "protocol": plan["protocol"], "note": ""}
         fitted = transfer[plan["protocol"]]
         if isinstance(fitted, str):
             rows.append({**labels, "basis": "transfer", "note": fitted})
         else:
-            rows.append({**labels, **asdict(by_transfer(plan, fitted)), "note": ""})
+            rows.append({**labels, **asdict(by_transfer(plan, fitted))})
         if scratch is not None:
-            rows.append({**labels, **asdict(by_measurement(plan, scratch)), "note": ""})
+            rows.append({**labels, **asdict(by_measurement(plan, scratch))})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -143,8 +128,8 @@ def fit_transfer(
 def fit_scratch(path: str | os.PathLike, target: str, settings: FitSettings) -> FittedLaw:
     """The Chinchilla law of runs from scratch, from a table of n_params, adapt_tokens and loss.
 
-    All tokens of a run count as `adapt_tokens`. Without draws: such tables have few sizes, and a
-    bootstrap of a handful of runs says nothing. Raises InputError, one line, for a bad table.
+    All tokens of a run count as `adapt_tokens`. Without draws: a bootstrap of a handful of runs
+    says nothing. Raises InputError, one line, for a bad table.
     """
     law = get_law("chinchilla")
     table = read_observations(path, target=target, needs=law.columns)
@@ -175,46 +160,33 @@ def _tokens_for(plan: Mapping, scratch: FittedLaw, params: NDArray) -> NDArray:
 
 
 def _compare(
-    plan: Mapping, basis: str, law: str, needed: float, drawn: NDArray | None, outside: list[str]
+    plan: Mapping, basis: str, fitted: FittedLaw, tokens: Callable[[NDArray], NDArray]
 ) -> BreakEven:
-    ends = (np.nan, np.nan)
-    if drawn is not None:
-        ends = tuple(
-            float(quantile(drawn, share)[0]) for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-        )
-    n_params = plan["n_params"]
-    per_token = FLOPS_PER_PARAMETER_AND_TOKEN * n_params
-    pretraining = plan["ptpp"] * n_params
+    """`tokens`: what a run from scratch needs (m,), by parameters (m, p)."""
+    needed = float(tokens(fitted.params)[0])
+    low, high, reached = np.nan, np.nan, float(np.isfinite(needed))
+    if fitted.draws is not None:
+        drawn = tokens(fitted.draws.params)
+        low, high = (float(quantile(drawn, share)[0]) for share in ends_of(LEVEL))
+        reached = float(np.isfinite(drawn).mean())
+    n_params, adapt_tokens = plan["n_params"], plan["adapt_tokens"]
+    row = {name: plan[name] for name in ("n_params", "ptpp", "replay", "adapt_tokens")}
+    row["adapt_tokens"] = needed if np.isfinite(needed) else adapt_tokens
+    row["atpp"] = row["adapt_tokens"] / n_params
+    outside = set(fitted.extrapolated({name: np.array([float(v)]) for name, v in row.items()}))
+    outside |= {"from_scratch"} if basis == "transfer" else set()
     return BreakEven(
         basis=basis,
-        scratch_law=law,
-        replay=plan["replay"],
-        target_loss=plan["target_loss"],
-        adapt_tokens=plan["adapt_tokens"],
-        scratch_tokens=float(needed),
-        scratch_tokens_low=ends[0],
-        scratch_tokens_high=ends[1],
-        break_even_atpp=float(needed) / n_params,
-        adapt_flops=per_token * plan["adapt_tokens"],
-        scratch_flops=per_token * float(needed),
-        ratio=float(needed) / plan["adapt_tokens"],
-        ratio_with_pretraining=float(needed) / (pretraining + plan["adapt_tokens"]),
-        reached=float(np.isfinite(needed)) if drawn is None else float(np.isfinite(drawn).mean()),
-        extrapolated=" ".join(outside),
+        scratch_law=fitted.record.law,
+        **{name: plan[name] for name in ("replay", "target_loss", "adapt_tokens")},
+        scratch_tokens=needed,
+        scratch_tokens_low=low,
+        scratch_tokens_high=high,
+        break_even_atpp=needed / n_params,
+        adapt_flops=FLOPS_PER_PARAMETER_AND_TOKEN * n_params * adapt_tokens,
+        scratch_flops=FLOPS_PER_PARAMETER_AND_TOKEN * n_params * needed,
+        ratio=needed / adapt_tokens,
+        ratio_with_pretraining=needed / (plan["ptpp"] * n_params + adapt_tokens),
+        reached=reached,
+        extrapolated=" ".join(sorted(outside)),
     )
-
-
-def _extrapolated_inputs(plan: Mapping, fitted: FittedLaw, tokens: float) -> list[str]:
-    """Inputs of the run from scratch that leave the fitted rows' range."""
-    row = {
-        "n_params": plan["n_params"],
-        "ptpp": plan["ptpp"],
-        "replay": plan["replay"],
-        "adapt_tokens": tokens if np.isfinite(tokens) else plan["adapt_tokens"],
-    }
-    row["atpp"] = row["adapt_tokens"] / row["n_params"]
-    rows = {name: np.array([value], dtype=float) for name, value in row.items()}
-    outside = set(fitted.extrapolated(rows))
-    if fitted.record.law == "transfer_offset":
-        outside.add("from_scratch")
-    return sorted(outside)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
 from ptpp.planning.forecast import Forecast
 from ptpp.planning.request import PlanRequest
 from ptpp.planning.search import quantile
@@ -25,10 +25,9 @@ def pareto_front(
 
     One row per point, by compute and then by replay ratio: law, protocol, replay, atpp, flops,
     target_loss, worst_forgetting and forgetting_<domain> by the point fits, nats. The worst of the
-    base domains with a limit counts; without any, loss and compute alone. The limits themselves
-    bound nothing here, but those on ATPP and compute bound the grid, which is even in log ATPP.
-    Where the fits have draws, `<name>_low` and `<name>_high` are the ends of 90 % intervals;
-    `extrapolated` names inputs outside the fitted rows' range.
+    base domains with a limit counts; without any, loss and compute alone. Limits on ATPP and
+    compute bound the grid, which is even in log ATPP. With draws, `<name>_low` and `<name>_high`
+    are the ends of 90 % intervals; `extrapolated` names inputs outside the fitted rows' range.
     """
     grid = np.meshgrid(
         np.linspace(np.log(request.least_atpp), np.log(request.atpp_limit), atpps),
@@ -37,26 +36,19 @@ def pareto_front(
     )
     log_atpp, replay = (axis.reshape(1, -1) for axis in grid)
     point = Forecast.of(request, target, forgetting)
-    values = {name: each[0] for name, each in _values(point, replay, log_atpp).items()}
-    table = pd.DataFrame(
-        {
-            "law": target.record.law,
-            "protocol": target.record.protocol,
-            "replay": replay[0],
-            "atpp": np.exp(log_atpp[0]),
-            "flops": request.flops(1.0) * np.exp(log_atpp[0]),
-            **values,
-        }
-    )
-    every = (target, *(forgetting[domain] for domain in request.forgetting_limits))
-    if all(one.draws is not None for one in every):
+    table = pd.DataFrame({"replay": replay[0], "atpp": np.exp(log_atpp[0])})
+    table["flops"] = request.flops(1.0) * table["atpp"]
+    for name, each in _values(point, replay, log_atpp).items():
+        table[name] = each[0]
+    if all(one.draws is not None for one in point.laws.values()):
         drawn = _values(Forecast.of_draws(request, target, forgetting), replay, log_atpp)
         for name, each in drawn.items():
-            table[f"{name}_low"] = quantile(each, (1 - LEVEL) / 2)[0]
-            table[f"{name}_high"] = quantile(each, (1 + LEVEL) / 2)[0]
-    table["extrapolated"] = [
-        " ".join(point.extrapolated(r, a)) for r, a in zip(replay[0], log_atpp[0], strict=True)
-    ]
+            for end, share in zip(("low", "high"), ends_of(LEVEL), strict=True):
+                table[f"{name}_{end}"] = quantile(each, share)[0]
+    points = zip(replay[0], log_atpp[0], strict=True)
+    table["extrapolated"] = [" ".join(point.extrapolated(r, a)) for r, a in points]
+    table.insert(0, "law", target.record.law)
+    table.insert(1, "protocol", target.record.protocol)
     objectives = [table[name].to_numpy() for name in OBJECTIVES if name in table]
     return table[~find_dominated(np.stack(objectives, axis=1))].reset_index(drop=True)
 
@@ -70,11 +62,7 @@ def find_dominated(points: NDArray) -> NDArray:
 
 def _values(forecast: Forecast, replay: NDArray, log_atpp: NDArray) -> dict[str, NDArray]:
     """Losses and forgetting (m, n) by name."""
-    values = {"target_loss": forecast.target_loss(replay, log_atpp)}
-    each = {
-        f"forgetting_{domain}": forecast.forgetting_of(domain, replay, log_atpp)
-        for domain in forecast.forgetting
-    }
-    if each:
-        values["worst_forgetting"] = np.max(list(each.values()), axis=0)
-    return values | each
+    values = forecast.values(replay, log_atpp)
+    loss, *others = values.values()
+    worst = {"worst_forgetting": np.max(others, axis=0)} if others else {}
+    return {"target_loss": loss, **worst, **values}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ptpp.errors import InputError
 from ptpp.laws.base_loss import BaseLosses
-from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
 from ptpp.planning.forecast import broadcast_values
 from ptpp.planning.request import FLOPS_PER_PARAMETER_AND_TOKEN
 
@@ -38,13 +38,11 @@ def candidate_cells(
 ) -> pd.DataFrame:
     """Cells that could be measured next, one row each, with what they cost.
 
-    The sizes, replay ratios and ATPP of the `rows` of the target fit at every one of `stages`,
-    and a step beyond: models `LARGER` than the largest, twice the largest ATPP and the replay ratio
-    of `plan`, a row of `plan_table`. Cells that are among the rows are left out: a law that is
-    wrong there stays wrong, and a repeat averages noise alone. `flops_adapt`: 6 N^2 ATPP;
-    `flops_pretrain`: 6 N^2 PTPP where no row has the checkpoint, else 0, so a trunk that already
-    goes part of the way is not counted. `base_losses` adds the column base_loss, for laws that read
-    it.
+    The sizes, replay ratios and ATPP of the `rows` of the target fit at every one of `stages`, and
+    a step beyond: models `LARGER` than the largest, twice the largest ATPP and the replay ratio of
+    `plan`, a row of `plan_table`. Cells among the rows are left out: a repeat averages noise alone.
+    `flops_adapt`: 6 N^2 ATPP; `flops_pretrain`: 6 N^2 PTPP where no row has the checkpoint, else 0.
+    `base_losses` adds the column base_loss, for laws that read it.
     """
     largest, most = float(rows["n_params"].max()), float(rows["atpp"].max())
     axes = (
@@ -58,11 +56,10 @@ def candidate_cells(
     table = table.reset_index(drop=True)
     table["adapt_tokens"] = table["atpp"] * table["n_params"]
     if base_losses is not None:
-        checkpoints = table[["n_params", "ptpp"]].drop_duplicates()
-        pairs = [base_losses.find(n, p)[0] for n, p in checkpoints.itertuples(index=False)]
-        table = table.merge(
-            checkpoints.assign(base_loss=pairs), on=["n_params", "ptpp"], how="left"
-        )
+        keys = ["n_params", "ptpp"]
+        checkpoints = table[keys].drop_duplicates()
+        losses = [base_losses.find(n, p)[0] for n, p in checkpoints.itertuples(index=False)]
+        table = table.merge(checkpoints.assign(base_loss=losses), on=keys, how="left")
     square = FLOPS_PER_PARAMETER_AND_TOKEN * table["n_params"] ** 2
     there = _among(table, rows, ["n_params", "ptpp"])
     table["flops_adapt"] = square * table["atpp"]
@@ -72,10 +69,7 @@ def candidate_cells(
 
 
 def next_measurements(
-    plan: Mapping,
-    target: FittedLaw,
-    forgetting: Mapping[str, FittedLaw],
-    candidates: pd.DataFrame,
+    plan: Mapping, target: FittedLaw, forgetting: Mapping[str, FittedLaw], candidates: pd.DataFrame
 ) -> pd.DataFrame:
     """The candidates in the order of the share of the plan's variance they would cut per FLOP.
 
@@ -118,8 +112,7 @@ def variance_cut(promised: NDArray, measured: NDArray, noise: float) -> tuple[ND
 
 
 def _clip_to_interval(values: NDArray) -> NDArray:
-    ends = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return np.clip(values, *ends)
+    return np.clip(values, *np.quantile(values, ends_of(LEVEL), axis=0))
 
 
 def _values_by_draw(fitted: FittedLaw, table: pd.DataFrame) -> NDArray:
@@ -132,10 +125,7 @@ def _values_by_draw(fitted: FittedLaw, table: pd.DataFrame) -> NDArray:
 
 def _among(table: pd.DataFrame, other: pd.DataFrame, columns: list[str]) -> NDArray:
     """Which rows of `table` agree with some row of `other` in `columns`, to nine digits."""
-
-    def keys(frame: pd.DataFrame) -> list[tuple]:
-        rows = frame[columns].itertuples(index=False)
-        return [tuple(float(f"{value:.9g}") for value in row) for row in rows]
-
-    there = set(keys(other))
-    return np.array([key in there for key in keys(table)])
+    keys, there = (
+        frame[columns].map("{:.9g}".format).agg(" ".join, axis=1) for frame in (table, other)
+    )
+    return keys.isin(there).to_numpy()

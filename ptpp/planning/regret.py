@@ -1,14 +1,14 @@
 """Plans checked against measurements: what a law's choice among measured cells turned out to be.
 
-A law that has not seen the held-out stage chooses among the cells that were measured there; the
-chosen cell is then looked up, and so is the best one. Limits are swept over what the measurements
-reach, so that no single lucky cell decides. They are taken from the measured losses: that is how a
-question is asked whose answer is known, and no fit or choice sees them otherwise. Cells given to
-any fit as anchors are no candidates, for any law, so that all choose among the same cells.
+A law that has not seen the held-out stage chooses among the cells measured there; the chosen cell
+is looked up, and so is the best one. Limits are swept over what the measurements reach, so that no
+single lucky cell decides, and are taken from the measured losses, which no fit or choice sees
+otherwise. Anchors of any fit are no candidates, so that all laws choose among the same cells.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -27,10 +27,6 @@ FORGETTING_QUANTILES = (0.25, 0.5, 0.75, 1.0)
 TARGET_QUANTILES = (0.1, 0.25, 0.5, 0.75)
 LATEST_STAGE = "latest_stage"  # no law: the last early stage's losses, taken as the forecast
 CELL = ["size", "n_params", "replay", "atpp"]
-SUMMARY_COLUMNS = (
-    *("goal", "law", "protocol", "kind", "cases", "declared", "met", "best_cell"),
-    *("excess_mean", "excess_max", "compute_ratio", "compute_ratio_max", "loss_regret"),
-)
 
 
 @dataclass(frozen=True)
@@ -52,75 +48,62 @@ def regret_cases(
     """Every law's choice for every case, one row each; columns as below, then `Case`'s.
 
     goal, law, protocol, kind ("point", or "robust" where there are draws), size, n_params; the
-    chosen and the best cell (replay, atpp, best_replay, best_atpp); `declared`: whether the law
-    says that the limits can be met; `met`: whether the chosen cell truly meets them; `is_best`:
-    whether it also costs no more (least_compute) or loses no more (least_loss) than the best cell;
-    `excess`: by how many nats it truly exceeds the worst limit, or 0; `compute_ratio`: its compute
-    over that of the best cell; `loss_regret`: its true target loss minus the best cell's (nats,
-    least_loss).
+    chosen and the best cell (replay, atpp, best_replay, best_atpp); `declared`: the law says that
+    the limits can be met; `met`: the chosen cell truly meets them; `is_best`: it also costs no more
+    (least_compute) or loses no more (least_loss) than the best cell; `excess`: nats it truly
+    exceeds the worst limit by, or 0; `compute_ratio`: its compute over that of the best cell;
+    `loss_regret`: its true target loss minus the best cell's (nats, least_loss).
 
-    `fits`: target fits, and forgetting fits of the same protocols for the base domains whose
-    forgetting is limited. Raises InputError where the held-out stage has no cells to choose from.
+    `fits`: target fits, and forgetting fits of the same protocols for the limited base domains.
+    Raises InputError where the held-out stage has no cells to choose from.
     """
     observations, held_out = experiment.observations, experiment.held_out
     pairs = group_by_target(fits)
     if not pairs:
         raise InputError("plan regret: no target fit to check")
     domains = sorted({domain for _, others in pairs for domain in others})
-    truth = true_cells(observations, pairs[0][0].record.domain, domains, held_out)
+    target = pairs[0][0].record.domain
+    truth = true_cells(observations, target, domains, held_out)
     truth = truth[~is_anchor(truth, experiment.anchors, held_out)].reset_index(drop=True)
     if truth.empty:
         raise InputError(f"plan regret: no cells at PTPP {held_out:g} beside the anchors")
     names = ["target_loss", *(f"forgetting_{domain}" for domain in domains)]
     actual = truth[names].to_numpy().T
     cases = [case for size in truth["size"].unique() for case in _cases(truth, names, size)]
-    rows = []
-    forecasts = [
-        one for target, others in pairs for one in _forecasts(target, others, observations, truth)
-    ]
-    early = latest_stage(observations, pairs[0][0].record.domain, domains, held_out, truth)
-    if early is not None:
+    forecasts = [one for pair in pairs for one in _forecasts(*pair, observations, truth)]
+    sweep = observations[is_sweep(observations) & ~is_stage(observations, held_out)]
+    before = sweep["ptpp"][sweep["ptpp"] < held_out]
+    if len(before):
+        early = true_cells(observations, target, domains, float(before.max()))
+        early = truth[CELL].merge(early, on=CELL, how="left")  # NaN where it has no such cell
         forecasts.append(((LATEST_STAGE, "", "point"), early[names].to_numpy().T[:, None]))
-    for (law, protocol, kind), values in forecasts:
-        for case in cases:
-            labels = {"goal": case.goal, "law": law, "protocol": protocol, "kind": kind}
-            share = confidence if kind == "robust" else 1.0
-            judged = _judge(case, truth, actual, values, share)
-            rows.append({**labels, **judged, **dict(zip(names, case.limits, strict=True))})
-    limits = {name: f"{name}_limit" for name in names}
-    return pd.DataFrame(rows).rename(columns=limits)
+    limits, rows = [f"{name}_limit" for name in names], []
+    for ((law, protocol, kind), values), case in product(forecasts, cases):
+        labels = {"goal": case.goal, "law": law, "protocol": protocol, "kind": kind}
+        judged = _judge(case, truth, actual, values, confidence if kind == "robust" else 1.0)
+        rows.append({**labels, **judged, **dict(zip(limits, case.limits, strict=True))})
+    return pd.DataFrame(rows)
 
 
 def regret_table(cases: pd.DataFrame) -> pd.DataFrame:
     """Cases summed up, one row per goal, law, protocol and kind.
 
-    cases: how many; declared, met, best_cell: shares of cases in which the law says the limits can
-    be met, the chosen cell truly meets them, it is as good as the best one; excess_mean,
-    excess_max: nats over the worst limit, over all cases; compute_ratio (geometric mean),
-    compute_ratio_max and loss_regret (mean, nats): over the cases that met their limits, since a
-    cell that breaks a limit is no bargain.
+    cases: how many; declared, met, best_cell: shares of cases; excess_mean, excess_max: nats over
+    the worst limit; compute_ratio (geometric mean), compute_ratio_max and loss_regret (mean, nats):
+    over the cases that met their limits, since a cell that breaks a limit is no bargain.
     """
     rows = []
     keys = ["goal", "law", "protocol", "kind"]
     for labels, group in cases.groupby(keys, sort=False):
         good = group[group["met"]]
         ratios = good["compute_ratio"]
-        rows.append(
-            {
-                **dict(zip(keys, labels, strict=True)),
-                "cases": len(group),
-                "declared": group["declared"].mean(),
-                "met": group["met"].mean(),
-                "best_cell": group["is_best"].mean(),
-                "excess_mean": group["excess"].mean(),
-                "excess_max": group["excess"].max(),
-                "compute_ratio": float(np.exp(np.log(ratios).mean())) if len(good) else np.nan,
-                "compute_ratio_max": ratios.max(),
-                "loss_regret": good["loss_regret"].mean(),
-            }
-        )
-    table = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
-    return table.sort_values("goal", kind="stable").reset_index(drop=True)
+        row = dict(zip(keys, labels, strict=True)) | {"cases": len(group)}
+        row |= group[["declared", "met", "is_best"]].mean().rename({"is_best": "best_cell"})
+        row |= {"excess_mean": group["excess"].mean(), "excess_max": group["excess"].max()}
+        row["compute_ratio"] = float(np.exp(np.log(ratios).mean())) if len(good) else np.nan
+        row["compute_ratio_max"] = ratios.max()
+        rows.append(row | {"loss_regret": good["loss_regret"].mean()})
+    return pd.DataFrame(rows).sort_values("goal", kind="stable").reset_index(drop=True)
 
 
 def true_cells(
@@ -141,30 +124,8 @@ def true_cells(
     return table.sort_values(CELL).reset_index(drop=True)
 
 
-def latest_stage(
-    observations: pd.DataFrame,
-    target: str,
-    domains: Sequence[str],
-    held_out: float,
-    truth: pd.DataFrame,
-) -> pd.DataFrame | None:
-    """What the last stage before the held-out one measured in the cells of `truth`, NaN if nothing.
-
-    None where there is no earlier stage.
-    """
-    sweep = observations[is_sweep(observations) & ~is_stage(observations, held_out)]
-    before = sweep["ptpp"][sweep["ptpp"] < held_out]
-    if before.empty:
-        return None
-    early = true_cells(observations, target, domains, float(before.max()))
-    return truth[CELL].merge(early, on=CELL, how="left")
-
-
 def _forecasts(
-    target: FittedLaw,
-    others: Mapping[str, FittedLaw],
-    observations: pd.DataFrame,
-    truth: pd.DataFrame,
+    target: FittedLaw, others: Mapping, observations: pd.DataFrame, truth: pd.DataFrame
 ) -> Iterator[tuple[tuple[str, str, str], NDArray]]:
     """(law, protocol, kind) and the forecasts (limits, draws, cells) of the cells of `truth`."""
     every = [target, *(others[domain] for domain in sorted(others))]
@@ -215,10 +176,7 @@ def _judge(
     regret = np.nan if by_compute else cell["target_loss"] - other["target_loss"]
     met = excess <= TOLERANCE
     return {
-        "size": case.size,
-        "n_params": cell["n_params"],
-        "replay": cell["replay"],
-        "atpp": cell["atpp"],
+        **cell[["size", "n_params", "replay", "atpp"]],
         "best_replay": other["replay"],
         "best_atpp": other["atpp"],
         "declared": declared,

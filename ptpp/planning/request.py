@@ -20,12 +20,11 @@ class PlanRequest:
 
     `n_params`, `ptpp`: the checkpoint. `forgetting_limits`: nats per base domain. `target_loss`:
     nats; where None, `target_within` nats above the least predicted target loss that is reachable
-    under all the other limits (for a robust plan: in each draw above that draw's own). `max_atpp`
-    tokens per parameter; `max_flops` FLOPs. `min_atpp`: the least ATPP considered, below which no
-    law was measured; None goes down to a thousandth of the greatest. `base_loss`: the checkpoint's
-    own base loss before adaptation, nats, and where it comes from (`laws.base_loss.SOURCES`); only
-    laws that read it need it, see `find_base_loss`.
-    `confidence`: the share of draws in which a robust plan meets all limits.
+    under the other limits (of a robust plan: in each draw above that draw's own). `max_atpp`,
+    `min_atpp`: tokens per parameter; min_atpp None is a thousandth of the greatest. `max_flops`:
+    FLOPs. `base_loss`: the checkpoint's own before adaptation, nats, for laws that read it, and its
+    source (`laws.base_loss.SOURCES`). `confidence`: the share of draws in which a robust plan meets
+    all limits.
 
     6 FLOPs per parameter and token is the usual count of a dense transformer's forward and backward
     pass, without attention.
@@ -61,24 +60,21 @@ class PlanRequest:
                 raise InputError(
                     f"plan: the forgetting limit of {domain!r} is {limit}; accepted is a number"
                 )
-        if self.min_atpp is not None and not self.min_atpp < self.atpp_limit:
-            raise InputError(
-                f"plan: min_atpp is {self.min_atpp:g}, but max_atpp and max_flops allow "
-                f"{self.atpp_limit:g} at most"
-            )
-        if self.target_loss is None and self.target_within is None:
-            raise InputError("plan: neither target_loss nor target_within is given")
-        if self.target_within is not None and not self.target_within >= 0:
-            raise InputError(f"plan: target_within is {self.target_within}; accepted is 0 or more")
-        if not 0 < self.confidence <= 1:
-            raise InputError(
-                f"plan: confidence is {self.confidence}; accepted is a share above 0, such as 0.9"
-            )
-        if not 0 <= self.min_replay <= self.max_replay < 1:
-            raise InputError(
-                f"plan: replay from {self.min_replay} to {self.max_replay}; accepted are limits "
-                "with 0 <= min_replay <= max_replay < 1"
-            )
+        least, most, within = self.min_atpp, self.atpp_limit, self.target_within
+        problem = None
+        if least is not None and not least < most:
+            problem = f"min_atpp is {least:g}, but max_atpp and max_flops allow {most:g} at most"
+        elif self.target_loss is None and within is None:
+            problem = "neither target_loss nor target_within is given"
+        elif within is not None and not within >= 0:
+            problem = f"target_within is {within}; accepted is 0 or more"
+        elif not 0 < self.confidence <= 1:
+            problem = f"confidence is {self.confidence}; accepted is a share above 0, such as 0.9"
+        elif not 0 <= self.min_replay <= self.max_replay < 1:
+            problem = f"replay from {self.min_replay} to {self.max_replay}; accepted are limits "
+            problem += "with 0 <= min_replay <= max_replay < 1"
+        if problem:
+            raise InputError(f"plan: {problem}")
 
     def flops(self, atpp: float) -> float:
         """Compute of adapting the model on `atpp` tokens per parameter, FLOPs."""
@@ -105,10 +101,8 @@ class PlanRequest:
 def find_base_loss(
     request: PlanRequest, fits: Sequence[FittedLaw], base_losses: BaseLosses
 ) -> PlanRequest:
-    """The request with the checkpoint's base loss, where one of `fits` reads it.
-
-    One rule for every law: the value that the request states; else the measured one of the same
-    checkpoint; else a forecast. Raises InputError where none is possible.
+    """The request with the checkpoint's base loss, where one of `fits` reads it: what the request
+    states, else measured, else a forecast. Raises InputError where none is possible.
     """
     if request.base_loss is not None or not any("base_loss" in one.law.inputs for one in fits):
         return request

@@ -1,12 +1,9 @@
 """The best replay ratio and ATPP: a grid, then closer and closer grids around its best point.
 
-Every question about a plan is one minimisation here, by a cost that puts the points which break a
-limit behind all others, in the order of how far they break it. So the search finds the best point
-where some are allowed, the least bad one where none is, and an allowed region between two points of
-the grid on its way.
-
-A cost takes points (g, ...) and gives values (k, ...): k searches at once, one for each draw, or
-one of all draws together.
+A cost puts the points which break a limit behind all others, in the order of how far they break it:
+a search finds the best point where some are allowed, the least bad one where none is, and an
+allowed region between two points of the grid on its way. A cost takes points (g, ...) and gives
+values (k, ...): k searches at once, one for each draw, or one of all draws together.
 """
 
 from collections.abc import Callable
@@ -60,7 +57,7 @@ def least_compute(
     """The least ATPP, hence compute, that meets all limits; `limit` (m,) is the target loss's.
 
     `confidence`: meet them in this share of draws; None: a search for each draw. Where nothing
-    meets them, the cost is `BROKEN` plus the worst excess over a limit, which is least there.
+    meets them, the cost is `BROKEN` plus the worst excess over a limit.
     """
 
     def cost(replay: NDArray, log_atpp: NDArray) -> NDArray:
@@ -72,18 +69,13 @@ def least_compute(
 
 
 def least_value(
-    forecast: Forecast,
-    name: str,
-    limit: NDArray,
-    mesh: Mesh,
-    confidence: float | None = None,
+    forecast: Forecast, name: str, limit: NDArray, mesh: Mesh, confidence: float | None = None
 ) -> Optimum:
-    """The least excess of one limit, nats, where all others in nats are met.
-
-    The target loss itself where `name` is "target_loss" and `limit` is 0. `confidence`: the least
-    value that, with the other limits, is kept in this share of draws; None: a search for each draw.
+    """The least excess of one limit, nats, where all others in nats are met; the target loss itself
+    where `name` is "target_loss" and `limit` is 0. `confidence`: the least value that, with the
+    other limits, is kept in this share of draws; None: a search for each draw.
     """
-    place = forecast.names.index(name)
+    place = list(forecast.laws).index(name)
 
     def cost(replay: NDArray, log_atpp: NDArray) -> NDArray:
         excess = forecast.excess(limit, replay, log_atpp)

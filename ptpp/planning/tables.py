@@ -23,12 +23,11 @@ def plan_tables(
 ) -> dict[str, pd.DataFrame]:
     """Tables by name, from target and forgetting fits with their draws, in any order.
 
-    `plan`: every law's point plan of least compute, with what the draws say of it; `robust`: its
-    robust plan; `least_loss`: both kinds of plan for the least target loss, named by `kind`;
-    `relaxations`: one row per limit of every plan of least compute that is infeasible, see
-    `Relaxation`. `regret`: a table by `regret_table`; from it comes the column `met_measured`, the
-    share of plans of the same law, protocol and kind that kept their limits where the held-out
-    stage was measured. Raises InputError where a fit lacks draws or a limited domain its fit.
+    `plan`: every law's point plan of least compute; `robust`: its robust plan; `least_loss`: both
+    kinds for the least target loss; `relaxations`: one row per limit of every infeasible plan of
+    least compute. `regret`, a table by `regret_table`, adds the column `met_measured`: the share of
+    plans of the same law, protocol and kind that kept their limits where the held-out stage was
+    measured. Raises InputError where a fit lacks draws or a limited domain its fit.
     """
     cheapest, best, relaxed = [], [], []
     for target, others in group_by_target(fits):
@@ -51,11 +50,9 @@ def plan_tables(
 
 @dataclass(frozen=True)
 class Supplement:
-    """What `supplements` needs beside plans and fits.
-
-    `stages`: the PTPP at which more could be measured. `settings`: of the fit of
-    `transfer_offset`. `base_losses`: of the checkpoints to measure, for laws that read it.
-    `scratch`: a fit to runs from scratch. `best`: how many cells to measure next per plan.
+    """`stages`: the PTPP at which more could be measured. `settings`: of the fit of
+    `transfer_offset`. `base_losses`: of the checkpoints to measure. `scratch`: a fit to runs
+    from scratch. `best`: how many cells to measure next per plan.
     """
 
     stages: Sequence[float]
@@ -68,10 +65,8 @@ class Supplement:
 def supplements(
     request: PlanRequest, plans: pd.DataFrame, fits: Sequence[FittedLaw], wanted: Supplement
 ) -> dict[str, pd.DataFrame]:
-    """Tables by name beside the point plans of `plan_tables`, from fits with draws and rows.
-
-    `front`: every law's Pareto front; `break_even`: plans beside training from scratch;
-    `next_measurement`: the best cells to measure next, for every plan.
+    """Tables beside the point plans of `plan_tables`: `front`, every law's Pareto front;
+    `break_even`; `next_measurement`, the best cells to measure next for every plan.
     """
     fronts, measurements, transfer = [], [], {}
     for plan, (target, others) in zip(plans.to_dict("records"), group_by_target(fits), strict=True):

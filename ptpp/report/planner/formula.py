@@ -1,9 +1,8 @@
 """A law's formula as JavaScript, derived from the formula itself.
 
-The formulas of `ptpp.laws` are Python functions of parameters and inputs. They are evaluated here
-on symbols in place of arrays, as the solver evaluates them on numbers that carry derivatives: every
-operation is noted down and then written as JavaScript. So there is one formula for Python and for a
-page, for the zoo's laws and for declared ones, and the operations and their order are the same.
+The formulas of `ptpp.laws` are evaluated on symbols in place of arrays: every operation is noted
+down and then written as JavaScript. So there is one formula for Python and for a page, for the
+zoo's laws and for declared ones, and the operations and their order are the same.
 """
 
 from collections.abc import Callable
@@ -114,14 +113,7 @@ def _written(value: Symbol) -> str:
         return names[text]
 
     result = name_of(value)
-    return "\n".join(
-        [
-            "(p, reference, model) => {",
-            *(f"  {line}" for line in lines[False]),
-            "  return (replay, atpp) => {",
-            *(f"    {line}" for line in lines[True]),
-            f"    return {result};",
-            "  };",
-            "}",
-        ]
-    )
+    model = [f"  {line}" for line in lines[False]]
+    point = [f"    {line}" for line in lines[True]]
+    begin, inner, end = "(p, reference, model) => {", "  return (replay, atpp) => {", ["  };", "}"]
+    return "\n".join([begin, *model, inner, *point, f"    return {result};", *end])

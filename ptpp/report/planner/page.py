@@ -1,9 +1,7 @@
 """The interactive planner: one HTML file that needs no server and no network.
 
-The page holds the fitted laws, their bootstrap draws and the formulas
-(`ptpp.report.planner.formula`), and evaluates them itself. Everything in it is embedded: its own
-style and scripts, which stand beside this module, and the plotting library, from the installed
-package.
+The page holds the fitted laws, their bootstrap draws and the formulas, and evaluates them itself.
+Its style and scripts, which stand beside this module, and the plotting library are embedded.
 """
 
 import json
@@ -23,20 +21,26 @@ from ptpp.planning.request import ATPP_RANGE
 from ptpp.report.planner.formula import javascript
 
 PARTS = Path(__file__).parent
+_FILES = {"page": "page.html", "style": "page.css", "search": "search.js"}
+_FILES |= {"drawing": "draw.js", "script": "page.js"}
 # Bytes. Snakemake's report shows a page by a data URL, of which Chromium opens 2 MiB in base64.
 REPORT_LIMIT = 1_500_000
 # The definitions of Python's planner under the names that the page's scripts use. Its meshes are
 # smaller than Python's, so that a slider stays quick.
 CONSTANTS = {
-    "TOLERANCE": search.TOLERANCE,
-    "BINDING": search.BINDING,
-    "EDGE": search.EDGE,
-    "BROKEN": search.BROKEN,
+    **{name: getattr(search, name) for name in ("TOLERANCE", "BINDING", "EDGE", "BROKEN")},
     "ATPP_RANGE": ATPP_RANGE,
     "FLOPS_PER_PARAMETER_AND_TOKEN": FLOPS_PER_PARAMETER_AND_TOKEN,
     "FINE": vars(search.Mesh(points=64, zoom=13, rounds=8)),
     "COARSE": vars(search.Mesh(points=24, zoom=9, rounds=5)),
 }
+# What the page's scripts know of a request, and where its fields have longer names.
+_REQUEST_KEYS = (
+    *("n_params", "ptpp", "target", "within", "forgetting", "min_atpp", "max_atpp", "max_flops"),
+    *("min_replay", "max_replay", "level"),
+)
+_REQUEST = {"target": "target_loss", "within": "target_within", "level": "confidence"}
+_REQUEST |= {"forgetting": "forgetting_limits"}
 
 
 def planner_page(
@@ -48,9 +52,9 @@ def planner_page(
     """The page's HTML: the configured request, and every law one may choose in it.
 
     `fits`: target fits and forgetting fits, of any protocols, each with its draws. `headline`: the
-    law and protocol shown first. `base_losses`: for laws that read the checkpoint's base loss,
-    where the request does not state it. Raises InputError where the headline is not among the fits,
-    a fit has no draws, or a base loss is missing.
+    law and protocol shown first. `base_losses`: for laws that read the checkpoint's, where the
+    request does not state it. Raises InputError where the headline is not among the fits, a fit has
+    no draws, or a base loss is missing.
     """
     for one in fits:
         _check(one, request, base_losses)
@@ -62,19 +66,7 @@ def planner_page(
         )
     reads_base_loss = any("base_loss" in one.law.inputs for one in fits)
     data = {
-        "request": {
-            "n_params": request.n_params,
-            "ptpp": request.ptpp,
-            "target": request.target_loss,
-            "within": request.target_within,
-            "forgetting": dict(request.forgetting_limits),
-            "min_atpp": request.min_atpp,
-            "max_atpp": request.max_atpp,
-            "max_flops": request.max_flops,
-            "min_replay": request.min_replay,
-            "max_replay": request.max_replay,
-            "level": request.confidence,
-        },
+        "request": {key: getattr(request, _REQUEST.get(key, key)) for key in _REQUEST_KEYS},
         "base_loss": _embed_base_losses(request, base_losses) if reads_base_loss else None,
         "headline": ".".join(headline),
         "fits": [_embed(one) | {"pairs": _pairs(one, fits)} for one in fits],
@@ -84,17 +76,14 @@ def planner_page(
         laws["chinchilla"] = get_law("chinchilla")
     formulas = ",\n".join(f"{json.dumps(name)}: {javascript(law)}" for name, law in laws.items())
     constants = [f"const {name} = {json.dumps(value)};" for name, value in CONSTANTS.items()]
-    template = Environment(undefined=StrictUndefined, autoescape=False).from_string(
-        _part("page.html")
-    )
-    return template.render(
-        style=_part("page.css"),
-        library=Path(D3_LOCAL).read_text(encoding="utf-8"),
-        data=_inert(json.dumps(data, allow_nan=False)),
+    paths = {"library": Path(D3_LOCAL)} | {key: PARTS / name for key, name in _FILES.items()}
+    texts = {key: path.read_text(encoding="utf-8") for key, path in paths.items()}
+    environment = Environment(undefined=StrictUndefined, autoescape=False)
+    return environment.from_string(texts.pop("page")).render(
+        # JSON that cannot end the script element it stands in.
+        data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
         formulas="\n".join([*constants, f"const FORMULAS = {{\n{formulas}\n}};"]),
-        search=_part("search.js"),
-        drawing=_part("draw.js"),
-        script=_part("page.js"),
+        **texts,
     )
 
 
@@ -107,11 +96,11 @@ def _embed(fitted: FittedLaw) -> dict:
         "forgets": law.offset is not None,
         "names": law.names,
         "params": fitted.params[0].tolist(),
-        "reference": dict(record.reference),
-        "ranges": {name: list(pair) for name, pair in record.ranges.items()},
-        "at_bounds": list(record.at_bounds),
-        "warnings": list(record.warnings),
-        "drawn": list(fitted.draws.drawn),
+        "reference": record.reference,
+        "ranges": record.ranges,
+        "at_bounds": record.at_bounds,
+        "warnings": record.warnings,
+        "drawn": fitted.draws.drawn,
         "draws": fitted.draws.params.tolist(),
     }
 
@@ -121,14 +110,11 @@ def _embed_base_losses(request: PlanRequest, base_losses: BaseLosses | None) -> 
     embedded = {"given": request.base_loss, "measured": [], "forecast": None, "near": NEAR}
     if base_losses is None:
         return embedded
-    forecast = base_losses.forecast
+    columns, forecast = ["n_params", "ptpp", "base_loss"], base_losses.forecast
+    params, reference = forecast.params[0].tolist(), forecast.record.reference
     return embedded | {
-        "measured": base_losses.measured[["n_params", "ptpp", "base_loss"]].to_numpy().tolist(),
-        "forecast": {
-            "law": forecast.law.name,
-            "params": forecast.params[0].tolist(),
-            "reference": dict(forecast.record.reference),
-        },
+        "measured": base_losses.measured[columns].to_numpy().tolist(),
+        "forecast": {"law": forecast.law.name, "params": params, "reference": reference},
     }
 
 
@@ -150,12 +136,3 @@ def _pairs(fitted: FittedLaw, fits: Sequence[FittedLaw]) -> dict[str, list[int]]
     others = forgetting_fits(fits, fitted.record.protocol)
     rows = pair_rows([fitted.draws, *(one.draws for one in others.values())])[1:]
     return dict(zip(others, rows, strict=True))
-
-
-def _part(name: str) -> str:
-    return (PARTS / name).read_text(encoding="utf-8")
-
-
-def _inert(text: str) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return text.replace("<", "\\u003c")
