@@ -14,7 +14,7 @@ import click
 
 import ptpp
 from ptpp.cli import laws, plan, report
-from ptpp.cli.result import Result
+from ptpp.cli.options import Result
 from ptpp.errors import InputError
 
 BAD_INPUT = 2
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = commands.main(arguments, prog_name="ptpp", standalone_mode=False)
         if isinstance(result, Result):
             print(result.render(notes.lines), flush=True)
-            return result.code
+            return 0
         return result or 0
     except click.UsageError as error:
         where = f"; see {error.ctx.command_path} --help" if error.ctx else ""
