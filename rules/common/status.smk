@@ -49,18 +49,17 @@ def training_jobs():
     ]
     checkpoints = [pair for stage in STAGES for pair in CHECKPOINTS if pair[1] == stage]
     for model, ptpp in checkpoints:
-        wildcards = {"model": model, "ptpp": ptpp}
+        one = {"model": model, "ptpp": ptpp}
         if model in EXTERNAL:  # not trained, and done in seconds
-            jobs.append(describe_job("adopt", "adoption", wildcards, ptpp=ptpp))
-            continue
-        details = wildcards | {"size": MODELS[model][0], "runs": 1}
-        jobs.append(describe_job("pretrain", "pre-training", wildcards, **details))
+            jobs.append(describe_job("adopt", "adoption", one, ptpp=ptpp))
+        else:
+            size = MODELS[model][0]
+            jobs.append(describe_job("pretrain", "pre-training", one, **one, size=size, runs=1))
     for model, ptpp in checkpoints:
         for group in replay_groups():
-            wildcards = {"model": model, "ptpp": ptpp}
-            details = wildcards | {"size": MODELS[model][0], "runs": group.count("+") + 1}
-            wildcards = wildcards | {"replays": group}
-            jobs.append(describe_job("adapt", "adaptation", wildcards, **details))
+            one = {"model": model, "ptpp": ptpp}
+            details = one | {"size": MODELS[model][0], "runs": group.count("+") + 1}
+            jobs.append(describe_job("adapt", "adaptation", one | {"replays": group}, **details))
     return jobs
 
 
@@ -71,7 +70,8 @@ def law_jobs():
     names += ["figures_sweep"]
     jobs = []
     if HELD_OUT is not None:
-        jobs = [describe_job(fit_rule(law), what, {"law": law}) for law in LAWS]
+        rules_of = {law: "fit" if law in TARGET_LAWS else "fit_forgetting" for law in LAWS}
+        jobs = [describe_job(rule, what, {"law": law}) for law, rule in rules_of.items()]
         names += ["anchors", "law_tables", "cross_validation", "anchor_sweep"]
         names += ["plan_regret", "plan", "planner_page", "figures_laws", "figures_plan"]
     return jobs + [describe_job(name, what) for name in [*names, "report"]]
