@@ -120,12 +120,7 @@ def _check_evaluation(config: Config) -> None:
 def _check_sizes(config: Config) -> None:
     """Names are distinct, shapes can be built, steps split evenly, resources make sense."""
     sizes, context = config.models.sizes, config.models.context
-    models = [
-        f"{size.name}-seed{seed}" if place else size.name
-        for size in sizes
-        for place, seed in enumerate(size.seeds)
-    ]
-    _check_distinct("models.sizes", models)
+    _check_distinct("models.sizes", [name for name, *_ in config.models.members()])
     for size in sizes:
         where = f"models.sizes: {size.name}"
         if isinstance(size, TrainedSize):

@@ -65,22 +65,21 @@ def _keep_number(value: Any, validate: Any) -> int | float:
     return value
 
 
-DISTINCT = WrapValidator(_require_distinct)
-
 # Names become parts of file names.
 Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")]
 Count = Annotated[int, Field(ge=1), BeforeValidator(read_quantity)]
 Whole = Annotated[int, Field(ge=0)]
-Seed = Whole
-Seeds = Annotated[list[Seed], Field(min_length=1), DISTINCT]
 Number = Annotated[float, WrapValidator(_keep_number)]
 Positive = Annotated[float, Field(gt=0), WrapValidator(_keep_number)]
 NonNegative = Annotated[float, Field(ge=0), WrapValidator(_keep_number)]
 Share = Annotated[float, Field(gt=0, le=1), WrapValidator(_keep_number)]
 BelowOne = Annotated[float, Field(ge=0, lt=1), WrapValidator(_keep_number)]
-UpToOne = Annotated[float, Field(ge=0, le=1), WrapValidator(_keep_number)]
-Grid = Annotated[list[Positive], Field(min_length=1), DISTINCT]
 Paths = Annotated[list[str], Field(min_length=1)]
+
+
+def distinct(kind: Any, least: int = 1) -> Any:
+    """A list of at least so many entries, all different."""
+    return Annotated[list[kind], Field(min_length=least), WrapValidator(_require_distinct)]
 
 
 def one_of_kinds(choose: Any, **kinds: type) -> Any:

@@ -11,6 +11,7 @@ from ptpp.config.fields import Section, UnknownKey
 from ptpp.config.sections import Config
 from ptpp.errors import InputError
 
+_NUMBER = r"[-+]?[\d.]+([eE][-+]?\d+)?"
 _MESSAGES = {
     "string_type": "expected text",
     "int_type": "expected integer",
@@ -75,18 +76,11 @@ def _describe(error: Any) -> str:
     expected = _MESSAGES.get(kind, error["msg"]).format(**context)
     if "accepted: " in expected:
         expected = re.sub("[()']", "", expected).replace(" or ", ", ")
-    if kind in ("int_type", "float_type") and isinstance(value, str) and _is_number(value):
+    if kind in ("int_type", "float_type") and re.fullmatch(_NUMBER, str(value)):
         expected += " (YAML reads 1e9 as text: write 1.0e+9)"
     if error["loc"][-1] in ("(number)", "(text)") and kind.endswith("_type"):  # resources
         expected += ", or a mapping of the rules pretrain and adapt"
     return f"{place}: found {value!r}; {expected}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return float(text) is not None
-    except ValueError:
-        return False
 
 
 def _to_plain(value: Any) -> Any:

@@ -7,21 +7,17 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import ConfigDict, Field
 
 from ptpp.config.fields import (
-    DISTINCT,
     BelowOne,
     Count,
-    Grid,
     Name,
     NonNegative,
     Number,
     Paths,
     Positive,
     Section,
-    Seed,
-    Seeds,
     Share,
-    UpToOne,
     Whole,
+    distinct,
     one_of_kinds,
 )
 from ptpp.models.sizes import shape_of
@@ -42,8 +38,8 @@ class Synthetic(Language):
     """Generated text."""
 
     language: Literal["english", "french", "arabic"]
-    seed: Seed
-    cognates: UpToOne = 0.0
+    seed: Whole
+    cognates: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of words that resemble their English counterpart."""
 
 
@@ -74,7 +70,7 @@ class HuggingFace(Language):
     """Documents held out from the training split, where there is no split for validation."""
     text: str
     shuffle_buffer: Count
-    seed: Seed
+    seed: Whole
 
 
 AnyLanguage = one_of_kinds(
@@ -151,7 +147,7 @@ class Size(Section):
     name: Name
     batch_tokens: Count
     """Tokens per optimiser step."""
-    seeds: Seeds
+    seeds: distinct(Whole)
     """Each is a whole pre-training and sweep."""
     devices: Count = 1
     """Devices that one job trains on at once."""
@@ -209,6 +205,14 @@ class Models(Section):
         Field(min_length=1),
     ]
 
+    def members(self) -> list[tuple[str, str, int]]:
+        """Name, size and seed of every model; a size's first seed goes by the size's own name."""
+        return [
+            (f"{size.name}-seed{seed}" if place else size.name, size.name, seed)
+            for size in self.sizes
+            for place, seed in enumerate(size.seeds)
+        ]
+
 
 class Training(Section):
     """What pre-training and adaptation have in common."""
@@ -227,7 +231,7 @@ class Training(Section):
 class Pretraining(Training):
     """How models are pre-trained."""
 
-    ptpp: Grid
+    ptpp: distinct(Positive)
     """Checkpoints, in pre-training tokens per parameter, ascending."""
     learning_rate: Positive
     """Of AdamW at base_width; hidden matrices scale with base_width / width."""
@@ -237,11 +241,11 @@ class Pretraining(Training):
 class Adaptation(Training):
     """How checkpoints are adapted, and at which replay ratios and ATPP."""
 
-    replay: Annotated[list[BelowOne], Field(min_length=1), DISTINCT]
+    replay: distinct(BelowOne)
     """Shares of CPT tokens drawn from the base mix."""
-    controls: Annotated[list[Literal[1]], DISTINCT]
+    controls: distinct(Literal[1], 0)
     """Measured beside the sweep: replay 1 shows what re-warming alone does."""
-    atpp: Grid
+    atpp: distinct(Positive)
     """Adaptation tokens per parameter, replay included, ascending."""
     rewarm: Share
     """Peak rate, as a share of the pre-training rate."""
@@ -251,9 +255,9 @@ class Anchors(Section):
     """Measured cells of the held-out stage which the protocol with_anchors may see."""
 
     count: Count
-    sizes: Annotated[list[Name], Field(min_length=1), DISTINCT] | None = None
+    sizes: distinct(Name) | None = None
     """null: every size but the largest."""
-    seed: Seed = 0
+    seed: Whole = 0
 
 
 class HeldOut(Section):
@@ -275,10 +279,8 @@ class Cost(Section):
 class AnchorSweep(Section):
     """How many anchors are worth it, and which."""
 
-    counts: Annotated[list[Whole], Field(min_length=1), DISTINCT]
-    choices: Annotated[
-        list[Literal["spread", "random", "v_optimal"]], Field(min_length=1), DISTINCT
-    ]
+    counts: distinct(Whole)
+    choices: distinct(Literal["spread", "random", "v_optimal"])
     repeats: Count
     """Of the random choice."""
 
@@ -299,23 +301,19 @@ DeclaredLaw = Annotated[str, Field(pattern="^(.*/)?[A-Za-z0-9][A-Za-z0-9_-]{0,40
 class Laws(Section):
     """What is fitted, and how."""
 
-    target: Annotated[list[TargetLaw], Field(min_length=1), DISTINCT]
+    target: distinct(TargetLaw)
     """Laws of the target loss."""
-    declared: Annotated[list[DeclaredLaw], DISTINCT] = Field(default_factory=list)
+    declared: distinct(DeclaredLaw, 0) = Field(default_factory=list)
     """Paths of laws in YAML (docs/laws.md), named like their files."""
-    base: Annotated[list[Literal["forgetting"]], DISTINCT]
+    base: distinct(Literal["forgetting"], 0)
     """Laws of the base domains' forgetting: one fit per base domain."""
-    protocols: Annotated[
-        list[Literal["early_to_late", "with_anchors"]], Field(min_length=1), DISTINCT
-    ]
-    cross_validation: Annotated[
-        list[Literal["leave_one_stage_out", "leave_largest_size_out"]], DISTINCT
-    ]
+    protocols: distinct(Literal["early_to_late", "with_anchors"])
+    cross_validation: distinct(Literal["leave_one_stage_out", "leave_largest_size_out"], 0)
     huber_delta: Positive
     """On log residuals."""
     starts: Count
     """Starting points of every fit."""
-    seed: Seed
+    seed: Whole
     bootstrap: Count
     """Refits to resampled runs, behind every interval."""
     anchor_sweep: AnchorSweep
@@ -389,12 +387,8 @@ class Config(Section):
 
     @cached_property
     def model_names(self) -> dict[str, tuple[str, int]]:
-        """Every model as name -> (size, seed); a size's first seed goes by the size's own name."""
-        return {
-            size.name if place == 0 else f"{size.name}-seed{seed}": (size.name, seed)
-            for size in self.models.sizes
-            for place, seed in enumerate(size.seeds)
-        }
+        """Every model as name -> (size, seed)."""
+        return {name: (size, seed) for name, size, seed in self.models.members()}
 
     @property
     def external_sizes(self) -> list[ExternalSize]:

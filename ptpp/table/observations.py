@@ -74,17 +74,16 @@ def gather_observations(
     paths: Iterable[str | os.PathLike],
     held_out: float | None = None,
     target: str | None = None,
-    rename: Mapping[str, str] | None = None,
-    where: str | None = None,
+    **arguments: object,
 ) -> pd.DataFrame:
     """Read one table or several as one; several are checked each alone, then all together.
 
-    Raises InputError as `read_observations` does.
+    `arguments` as for `read_observations`. Raises InputError as that does.
     """
     paths = list(paths)
     if len(paths) == 1:
-        return read_observations(paths[0], held_out, target, rename, where)
-    tables = [read_observations(p, target=target, rename=rename, where=where) for p in paths]
+        return read_observations(paths[0], held_out, target, **arguments)
+    tables = [read_observations(path, None, target, **arguments) for path in paths]
     together = pd.concat(tables, ignore_index=True)
     places = Places(f"{len(paths)} tables together", range(1, len(together) + 1))
     return check_observations(together, places, held_out, target)
