@@ -53,15 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.UsageError as error:
         where = f"; see {error.ctx.command_path} --help" if error.ctx else ""
         return _fail(error.format_message().rstrip(".") + where)
-    except (InputError, click.ClickException) as error:
-        return _fail(str(error))
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except BrokenPipeError:
         # What Python still holds for the closed pipe goes nowhere, without a complaint at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except OSError as error:
+    except (InputError, click.ClickException, OSError) as error:
         return _fail(str(error))
     finally:
         logger.removeHandler(notes)

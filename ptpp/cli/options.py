@@ -26,9 +26,7 @@ class Number(click.ParamType):
     def __init__(self, what: str = "", accept: Callable[[float], bool] = lambda value: True):
         self.what, self.accept = what, accept
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
         try:
             number = parse_number(value)
         except InputError as error:
@@ -46,9 +44,7 @@ class Pair(click.ParamType):
     def __init__(self, accepted: str, right: click.ParamType = click.STRING):
         self.accepted, self.right = accepted, right
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple:
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple:
         left, _, right = (part.strip() for part in value.partition("="))
         if not (left and right):
             self.fail(f"{value!r}; accepted is {self.accepted}", param, ctx)

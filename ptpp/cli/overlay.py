@@ -12,7 +12,7 @@ import yaml
 from ptpp.errors import InputError
 from ptpp.laws.from_table import name_of
 from ptpp.table.anchors import grid_of, measured_cells
-from ptpp.table.kinds import forgetting_rows, is_stage, is_sweep, is_zero_shot
+from ptpp.table.kinds import forgetting_rows, is_stage, is_sweep
 
 _MOST_ANCHORS = 20
 _MOST_ANCHORED = 0.25  # of the cells that anchors may come from, so that most are left to score
@@ -90,9 +90,6 @@ def _forgetting_limits(table: pd.DataFrame, target: str, held_out: float) -> dic
     """
     limits = {}
     for domain in sorted(set(table["domain"]) - {target}):
-        rows = table[table["domain"] == domain]
-        if "zero_shot_loss" not in rows and not is_zero_shot(rows).any():
-            continue
         try:
             measured = forgetting_rows(table, domain)
         except InputError:

@@ -13,9 +13,14 @@ STAGE_TOLERANCE = 0.02  # of a checkpoint's tokens per parameter
 
 _RESOURCE = re.compile("[a-z][a-z0-9_]*")
 # Set by other keys, or by the rules themselves.
-_RESERVED = {
-    *("devices", "jobs_per_gpu", "micro_batch_tokens", "save_every", "tensorboard", "mem_mib"),
-}
+_RESERVED = (
+    "devices",
+    "jobs_per_gpu",
+    "micro_batch_tokens",
+    "save_every",
+    "tensorboard",
+    "mem_mib",
+)
 
 
 def require(holds: object, message: str) -> None:
@@ -223,7 +228,6 @@ def _check_plan(config: Config, laws: list[str]) -> None:
         require(domain in base, message)
     message = f"plan.min_atpp: {plan.min_atpp:g} must be below max_atpp {plan.max_atpp:g}"
     require(plan.min_atpp < plan.max_atpp, message)
-    accepted = {"law": laws, "protocol": config.laws.protocols}
-    for key, values in accepted.items():
+    for key, values in {"law": laws, "protocol": config.laws.protocols}.items():
         value = getattr(plan, key)
         require(value in values, f"plan.{key}: found {value!r}; accepted: {', '.join(values)}")

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -59,7 +58,7 @@ def _require_distinct(value: Any, validate: Any) -> list:
 
 
 def _keep_number(value: Any, validate: Any) -> int | float:
-    """Check a number as a float, but leave whole numbers as they are written; 7B is one."""
+    """Check a number, but leave whole numbers as they are written; 7B is one."""
     value = read_quantity(value)
     validate(value)
     return value
@@ -67,7 +66,7 @@ def _keep_number(value: Any, validate: Any) -> int | float:
 
 # Names become parts of file names.
 Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")]
-Count = Annotated[int, Field(ge=1), BeforeValidator(read_quantity)]
+Count = Annotated[int, Field(ge=1), WrapValidator(_keep_number)]
 Whole = Annotated[int, Field(ge=0)]
 Number = Annotated[float, WrapValidator(_keep_number)]
 Positive = Annotated[float, Field(gt=0), WrapValidator(_keep_number)]

@@ -48,20 +48,17 @@ def read_config(config: dict) -> Config:
     try:
         checked = Config.model_validate(_to_plain(config))
     except ValidationError as error:
-        raise InputError(describe_error(error)) from None
+        raise InputError(_describe(error)) from None
     check_sense(checked)
     _fill_defaults(config, checked)
     return checked
 
 
-def describe_error(error: ValidationError) -> str:
+def _describe(errors: ValidationError) -> str:
     """The most telling of several errors: an unknown key first, then the first in order."""
-    errors = error.errors(include_url=False)
-    unknown = [one for one in errors if isinstance(one.get("ctx", {}).get("error"), UnknownKey)]
-    return _describe([*unknown, *errors][0])
-
-
-def _describe(error: Any) -> str:
+    every = errors.errors(include_url=False)
+    unknown = [one for one in every if isinstance(one.get("ctx", {}).get("error"), UnknownKey)]
+    error: Any = [*unknown, *every][0]
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     # Parts in parentheses are kinds of a section, and "[key]" marks a mapping's key.
     path = [str(part) for part in error["loc"] if not re.match(r"\(|\[key\]$", str(part))]

@@ -41,8 +41,8 @@ def check_observations(
     kept = check_columns(frame.columns, places.source, needs)
     if frame.empty:
         raise InputError(f"{places.source}: no rows; at least one observation is needed")
-    read = {True: _texts, False: _numbers}
-    table = pd.DataFrame({c: read[c in TEXT](frame, c, places) for c in kept})
+    read = {c: _texts if c in TEXT else _numbers for c in kept}
+    table = pd.DataFrame({c: read[c](frame, c, places) for c in kept})
     _check_values(table, places, {*REQUIRED, *(needs or ())})
     if {"n_params", *TOKENS} <= set(kept):
         _fill_tokens(table, places)
@@ -54,7 +54,12 @@ def check_observations(
     table["domain"] = table["domain"].replace("", target or "target")
     if "n_params" in kept:
         _fill_gaps(table, "size", table["n_params"].map(number_text))
-        _check_sizes(table, places)
+        first = table.groupby("size")["n_params"].transform("first")
+        other = table["n_params"] != first
+        if other.any():
+            size, count = table["size"][other].iloc[0], number_text(first[other].iloc[0])
+            message = f", but size {size!r} has {count} in an earlier row"
+            places.refuse(other, table["n_params"], message)
     if set(CELL) <= set(kept):
         # No token was replayed before adaptation: the value means nothing.
         table.loc[is_zero_shot(table), "replay"] = 0.0
@@ -195,16 +200,6 @@ def _check_units(table: pd.DataFrame, places: Places, measured: Sequence[str]) -
 
 def _fill_gaps(table: pd.DataFrame, column: str, texts: pd.Series) -> None:
     table[column] = table[column].where(table[column] != "", texts)
-
-
-def _check_sizes(table: pd.DataFrame, places: Places) -> None:
-    n_params = table["n_params"]
-    first = table.groupby("size")["n_params"].transform("first")
-    other = n_params != first
-    if other.any():
-        size, count = table["size"][other].iloc[0], number_text(first[other].iloc[0])
-        message = f", but size {size!r} has {count} in an earlier row"
-        places.refuse(other, n_params, message)
 
 
 def _run_names(table: pd.DataFrame) -> pd.Series:

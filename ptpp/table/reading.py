@@ -55,7 +55,15 @@ def read_text(path: str | os.PathLike) -> tuple[pd.DataFrame, Places]:
     if not records:
         raise InputError(f"{path}: the file is empty; a header line and rows are needed")
     header = records.pop(min(records))
-    _check_header(header, path)
+    for name in header:
+        if header.count(name) > 1:
+            raise InputError(f"{path}: row 1: column {name!r} stands there more than once")
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and separator in header[0]:
+            raise InputError(
+                f"{path}: row 1: fields are separated by {name}; accepted are commas, with a point "
+                "as the decimal mark"
+            )
     for line, fields in records.items():
         if len(fields) != len(header):
             hint = " (a decimal comma? write 3.5, not 3,5)" if len(fields) > len(header) else ""
@@ -72,15 +80,3 @@ def number_text(value: object) -> str:
     if np.isnan(number):
         return ""
     return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
-
-
-def _check_header(header: list[str], path: str | os.PathLike) -> None:
-    for name in header:
-        if header.count(name) > 1:
-            raise InputError(f"{path}: row 1: column {name!r} stands there more than once")
-    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-        if len(header) == 1 and separator in header[0]:
-            raise InputError(
-                f"{path}: row 1: fields are separated by {name}; accepted are commas, with a point "
-                "as the decimal mark"
-            )

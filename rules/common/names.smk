@@ -37,10 +37,8 @@ def choose_laws():
     from ptpp.table.observations import read_observations
 
     source, target = EXPERIMENT.observations, EXPERIMENT.corpora.target
-    table, informed = (
-        read_observations(source, target=target, **table_keys()),
-        "checkpoint_informed",
-    )
+    informed = "checkpoint_informed"
+    table = read_observations(source, target=target, **table_keys())
     bases = [name for name in bases if name in set(table["domain"])]
     if informed not in laws or has_base_losses(table, target):
         return laws, bases
