@@ -13,14 +13,9 @@ STAGE_TOLERANCE = 0.02  # of a checkpoint's tokens per parameter
 
 _RESOURCE = re.compile("[a-z][a-z0-9_]*")
 # Set by other keys, or by the rules themselves.
-_RESERVED = (
-    "devices",
-    "jobs_per_gpu",
-    "micro_batch_tokens",
-    "save_every",
-    "tensorboard",
-    "mem_mib",
-)
+_RESERVED = {
+    *("devices", "jobs_per_gpu", "micro_batch_tokens", "save_every", "tensorboard", "mem_mib"),
+}
 
 
 def require(holds: object, message: str) -> None:

@@ -6,6 +6,7 @@ import re
 from ptpp.errors import InputError
 
 _POWERS = {"k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
+ACCEPTED = "accepted is a finite number, such as 7000000000, 7e9, 7B or 1.5T"
 _SUFFIX = re.compile(r"([+-]?(?:\d[\d_]*\.?\d*|\.\d+))\s*([kmbgt])", re.IGNORECASE)
 
 
@@ -19,9 +20,7 @@ def parse_number(text: str | float) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(text, bool) or not math.isfinite(number):
-        raise InputError(
-            f"{text!r}; accepted is a finite number, such as 7000000000, 7e9, 7B or 1.5T"
-        )
+        raise InputError(f"{text!r}; {ACCEPTED}")
     return number
 
 
