@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from ptpp.api.fits import LawFit
-    from ptpp.api.plans import Plans
+    from ptpp.laws.from_table import LawFit
     from ptpp.laws.law import Law
+    from ptpp.planning.from_table import Plans
 
 __all__ = ["InputError", "fit", "load", "plan", "read"]
 __version__ = "0.1.0"
@@ -49,9 +49,11 @@ def read(
     Returns a DataFrame (n rows) with the columns of `ptpp.table.columns.COLUMNS`. Raises
     InputError, one line that names the row and the column.
     """
-    from ptpp.api.fits import read_table
+    from ptpp.laws.declared import find_law
+    from ptpp.table.observations import read_observations
 
-    return read_table(path, target, None, rename, where, law)
+    needs = None if law is None else find_law(law).columns
+    return read_observations(path, None, target, rename, where, needs)
 
 
 def fit(
@@ -76,7 +78,7 @@ def fit(
     Returns a `LawFit` with `predict`, `score`, `parameters`, `warnings` and `save`. Raises
     InputError, one line, where the rows cannot be fitted.
     """
-    from ptpp.api.fits import FitOptions, fit_law
+    from ptpp.laws.from_table import FitOptions, fit_law
     from ptpp.table.units import parse_number
 
     stage = None if held_out is None else parse_number(held_out)
@@ -85,9 +87,10 @@ def fit(
 
 def load(path: "str | os.PathLike") -> "LawFit":
     """Read a fit that `LawFit.save` or `ptpp fit` wrote; raises InputError where it is none."""
-    from ptpp.api.fits import load_fit
+    from ptpp.laws.fitted import FittedLaw
+    from ptpp.laws.from_table import LawFit
 
-    return load_fit(path)
+    return LawFit(FittedLaw.load(path))
 
 
 def plan(
@@ -100,6 +103,7 @@ def plan(
     target_loss: float | None = None,
     target_within: float = 0.05,
     break_even: bool = False,
+    from_scratch: "str | os.PathLike | None" = None,
     measurements: int = 0,
     law: "Law | str | Sequence[Law | str]" = "gated_floor",
     target: str | None = None,
@@ -108,7 +112,7 @@ def plan(
     starts: int = 16,
     draws: int = 200,
     seed: int = 0,
-    **request: float,
+    **wishes: float,
 ) -> "Plans":
     """The replay ratio and the number of tokens that reach a target loss within limits.
 
@@ -117,35 +121,35 @@ def plan(
     parameter]. `limits`: most forgetting of each base domain [nats per token]. `goal`:
     least_compute, least_loss or pareto. `target_loss` [nats per token]; None: within
     `target_within` nats of the least that is reachable. `break_even`: compare with training from
-    scratch. `measurements`: how many next measurements to name. `request`: further fields of
-    `ptpp.planning.PlanRequest`: min_atpp, max_atpp (the table's range) [tokens per parameter],
-    max_replay (0.95), max_flops [FLOPs], base_loss [nats per token], confidence (0.9).
+    scratch, by a law; `from_scratch`: by a table of such runs (CSV). `measurements`: how many next
+    measurements to name. `wishes`: further fields of `ptpp.planning.PlanRequest`: min_atpp,
+    max_atpp (the table's range) [tokens per parameter], max_replay (0.95), max_flops [FLOPs],
+    base_loss [nats per token], confidence (0.9).
 
     Returns `Plans`; its `table` has a row per plan. Raises InputError where none can be made.
     """
-    from ptpp.api.fits import FitOptions, LawFit, fit_law
-    from ptpp.api.plans import PlanOptions, fit_forgetting, make_plans, measured_range
-    from ptpp.planning.request import PlanRequest
+    from ptpp.laws.from_table import FitOptions, LawFit, fit_law, only_domain
+    from ptpp.planning.from_table import PlanOptions, make_plans, make_request
+    from ptpp.table.kinds import is_sweep
     from ptpp.table.units import parse_number
 
-    if hasattr(source, "columns"):
-        options = FitOptions(held_out, anchors, starts, draws, seed)
-        laws = [law] if isinstance(law, str) or not isinstance(law, Sequence) else law
-        domain, _, _ = measured_range(source, target, "the table")
-        fits = [fit_law(source, one, domain, options) for one in laws]
-    else:
-        fits = [source] if isinstance(source, LawFit) else list(source)
-    if not fits or fits[0].table is None:
+    is_table = hasattr(source, "columns")
+    fits = [] if is_table else [source] if isinstance(source, LawFit) else list(source)
+    table = source if is_table else fits[0].table if fits else None
+    if table is None or any(one.table is None for one in fits):
         raise InputError("plan: needs a table, or fits made from one")
-    table, options = fits[0].table, fits[0].options
-    domain, least, most = measured_range(table, fits[0].fitted.record.domain, "the table")
-    asked = PlanRequest(
+    request = make_request(
+        table,
         n_params=parse_number(n_params),
         ptpp=parse_number(ptpp),
         forgetting_limits=dict(limits or {}),
         target_loss=target_loss,
         target_within=target_within,
-        **{"min_atpp": least, "max_atpp": most, **request},
+        **wishes,
     )
-    forgetting = fit_forgetting(table, list(asked.forgetting_limits), options)
-    return make_plans(fits, forgetting, asked, PlanOptions(goal, break_even, None, measurements))
+    if is_table:
+        options = FitOptions(held_out, anchors, starts, draws, seed)
+        laws = [law] if isinstance(law, str) or not isinstance(law, Sequence) else law
+        domain = target or only_domain(table[is_sweep(table)])
+        fits = [fit_law(table, one, domain, options) for one in laws]
+    return make_plans(fits, request, PlanOptions(goal, break_even, from_scratch, measurements))

@@ -26,7 +26,7 @@ rule tokenizer:
 rule tokens:
     """Write the token store of one language and split."""
     input:
-        corpus_files,
+        lambda wildcards: source_files(wildcards.language),
         tokenizer=f"{RESULTS}/tokenizer",
         valid=excluded_store,
         checked=checked_models(),
@@ -44,8 +44,8 @@ rule tokens:
         mem_mb=growing(2000),
         runtime=growing(240),
     params:
-        spec=corpus_spec,
-        max_tokens=store_tokens,
+        spec=lambda wildcards: text_source(wildcards.language),
+        max_tokens=lambda wildcards: LANGUAGES[wildcards.language][f"{wildcards.split}_tokens"],
         code=code_digest("ptpp.text.sources", "ptpp.text.store"),
     script:
         "../scripts/tokens.py"

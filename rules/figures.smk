@@ -32,8 +32,8 @@ rule figures_laws:
         predictions=f"{RESULTS}/tables/predictions.csv",
         scores=f"{RESULTS}/tables/scores.csv",
         intervals=f"{RESULTS}/tables/score_intervals.csv",
-        profiles=headline_fits("profile.csv"),
-        verdicts=headline_fits("verdicts.csv"),
+        profiles=law_fits(config["plan"]["law"], "profile.csv"),
+        verdicts=law_fits(config["plan"]["law"], "verdicts.csv"),
         sweep=f"{RESULTS}/tables/anchor_sweep.csv",
     output:
         **figure_files("laws", "3 Laws"),

@@ -13,7 +13,7 @@ rule fit:
     input:
         observations=f"{RESULTS}/observations.csv",
         anchors=f"{RESULTS}/anchors.csv",
-        declaration=declaration,
+        declaration=lambda wildcards: DECLARED.get(wildcards.law, []),
     output:
         **fit_files("{law}", [TARGET]),
     log:
@@ -96,7 +96,7 @@ rule cross_validation:
     conda:
         "../envs/ptpp.yaml"
     params:
-        laws=law_sources(),
+        laws=LAW_SOURCES,
         protocols=list(config["laws"]["cross_validation"]),
         target=TARGET,
         settings=fit_settings(),
@@ -120,11 +120,11 @@ rule anchor_sweep:
     conda:
         "../envs/ptpp.yaml"
     params:
-        laws=law_sources(),
+        laws=LAW_SOURCES,
         held_out=HELD_OUT,
         target=TARGET,
         grid=anchor_grid(),
-        request=sweep_request(),
+        request=config["laws"]["anchor_sweep"] | {"seed": config["held_out"]["anchors"]["seed"]},
         plan={key: config["plan"][key] for key in ("n_params", "ptpp", "max_atpp", "base_loss")},
         settings=fit_settings(),
         code=code_digest("ptpp.laws.anchoring", "ptpp.report.tables"),

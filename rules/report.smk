@@ -6,7 +6,8 @@ rule report:
     """Write report.html: results, captions, parameters and code on one page."""
     input:
         final_outputs(),
-        texts=report_texts(),
+        # Captions, so that the report is made anew when one changes.
+        texts=sorted(source_path("report", path.name) for path in (BASE / "report").glob("*.rst")),
     output:
         f"{RESULTS}/report.html",
     log:

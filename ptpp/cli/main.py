@@ -14,7 +14,7 @@ import click
 
 import ptpp
 from ptpp.cli import laws, plan, report
-from ptpp.cli.result import Result
+from ptpp.cli.options import Result
 from ptpp.errors import InputError
 
 BAD_INPUT = 2
@@ -48,20 +48,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = commands.main(arguments, prog_name="ptpp", standalone_mode=False)
         if isinstance(result, Result):
             print(result.render(notes.lines), flush=True)
-            return result.code
+            return 0
         return result or 0
     except click.UsageError as error:
         where = f"; see {error.ctx.command_path} --help" if error.ctx else ""
         return _fail(error.format_message().rstrip(".") + where)
-    except (InputError, click.ClickException) as error:
-        return _fail(str(error))
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except BrokenPipeError:
         # What Python still holds for the closed pipe goes nowhere, without a complaint at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except OSError as error:
+    except (InputError, click.ClickException, OSError) as error:
         return _fail(str(error))
     finally:
         logger.removeHandler(notes)

@@ -1,13 +1,21 @@
-"""Options that several commands share, and the types of their values."""
+"""Options that several commands share, the types of their values, and what a command returns."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import functools
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ptpp.errors import InputError
 from ptpp.table.units import parse_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ptpp.laws.law import Law
 
 
 class Number(click.ParamType):
@@ -18,9 +26,7 @@ class Number(click.ParamType):
     def __init__(self, what: str = "", accept: Callable[[float], bool] = lambda value: True):
         self.what, self.accept = what, accept
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
         try:
             number = parse_number(value)
         except InputError as error:
@@ -35,18 +41,14 @@ class Pair(click.ParamType):
 
     name = "pair"
 
-    def __init__(self, accepted: str, right: click.ParamType | None = None):
+    def __init__(self, accepted: str, right: click.ParamType = click.STRING):
         self.accepted, self.right = accepted, right
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple:
-        if isinstance(value, tuple):
-            return value
-        left, equals, right = (part.strip() for part in value.partition("="))
-        if not (left and equals and right):
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple:
+        left, _, right = (part.strip() for part in value.partition("="))
+        if not (left and right):
             self.fail(f"{value!r}; accepted is {self.accepted}", param, ctx)
-        return left, self.right.convert(right, param, ctx) if self.right else right
+        return left, self.right.convert(right, param, ctx)
 
 
 NUMBER = Number()
@@ -59,7 +61,22 @@ FILE = click.Path()
 
 
 @dataclass(frozen=True)
-class TableOptions:
+class Result:
+    """What a command leaves: `lines` are printed, or `values` as JSON where `as_json`."""
+
+    lines: Sequence[str]
+    values: Mapping[str, Any] = field(default_factory=dict)
+    as_json: bool = False
+
+    def render(self, notes: Sequence[str] = ()) -> str:
+        """The text to print; `notes` stand before the lines, or under the key `notes`."""
+        if self.as_json:
+            return json.dumps(_plain({**self.values, "notes": list(notes)}), allow_nan=False)
+        return "\n".join([*(f"note: {line}" for line in notes), *self.lines])
+
+
+@dataclass(frozen=True)
+class Source:
     """The table that a command reads, and how."""
 
     path: str
@@ -67,21 +84,28 @@ class TableOptions:
     where: str | None
     target: str | None
 
+    def read(self, law: "Law | None" = None, held_out: float | None = None) -> "pd.DataFrame":
+        """The table; with `law`, the columns that this law needs."""
+        from ptpp.table.observations import read_observations
+
+        needs = None if law is None else law.columns
+        return read_observations(self.path, held_out, self.target, self.rename, self.where, needs)
+
+
+def add_options(*options: Callable) -> Callable:
+    """A decorator that adds options and arguments to a command, in this order."""
+    return lambda command: functools.reduce(lambda last, add: add(last), options[::-1], command)
+
 
 def table_options(command: Callable) -> Callable:
     """TABLE, --rename, --where and --target, handed over as `source`."""
 
-    def with_source(
-        table: str, rename: tuple, where: str | None, target: str | None, **options: Any
-    ) -> Any:
-        return command(source=TableOptions(table, dict(rename), where, target), **options)
+    @functools.wraps(command)
+    def with_source(table: str, rename: tuple, where: str, target: str, **options: Any) -> Any:
+        return command(source=Source(table, dict(rename), where, target), **options)
 
-    with_source.__doc__ = command.__doc__
-    with_source.__name__ = command.__name__
-    with_source.__click_params__ = getattr(command, "__click_params__", [])
-    for decorate in (
-        click.option("--target", help="The domain to use, where the table has several."),
-        click.option("--where", help="Rows to use, such as 'ptpp < 100'."),
+    return add_options(
+        click.argument("table", type=FILE),
         click.option(
             "--rename",
             type=RENAMING,
@@ -90,23 +114,34 @@ def table_options(command: Callable) -> Callable:
             help="Read a column as ours, such as N=n_params or tokens_B=adapt_tokens*1e9, or "
             "compute one, such as 'replay=1 - share'; may be repeated.",
         ),
-        click.argument("table", type=FILE),
-    ):
-        with_source = decorate(with_source)
-    return with_source
+        click.option("--where", help="Rows to use, such as 'ptpp < 100'."),
+        click.option("--target", help="The domain to use, where the table has several."),
+    )(with_source)
 
 
-def fit_options(command: Callable) -> Callable:
-    """--held-out, --anchors, --starts, --seed and --bootstrap."""
-    for decorate in (
-        click.option("--bootstrap", type=COUNT, default=200, show_default=True, help="Refits."),
-        click.option("--seed", type=int, default=0, help="Of starts, refits and anchors."),
-        click.option("--starts", type=COUNT, default=16, show_default=True, help="Of the solver."),
-        click.option("--anchors", type=COUNT, help="And so many small-scale cells of that stage."),
-        click.option("--held-out", type=POSITIVE, help="Fit the stages before this PTPP alone."),
-    ):
-        command = decorate(command)
-    return command
-
-
+fit_options = add_options(
+    click.option("--held-out", type=POSITIVE, help="Fit the stages before this PTPP alone."),
+    click.option(
+        "--anchors",
+        type=click.IntRange(min=0),
+        default=0,
+        help="And so many small-scale cells of that stage.",
+    ),
+    click.option("--starts", type=COUNT, default=16, show_default=True, help="Of the solver."),
+    click.option("--seed", type=int, default=0, help="Of starts, refits and anchors."),
+    click.option(
+        "--bootstrap", "draws", type=COUNT, default=200, show_default=True, help="Refits."
+    ),
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON knows it: numbers that are not finite are null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):  # of numpy
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import click
 
-from ptpp.cli.laws import choose_domain, read_source
-from ptpp.cli.options import COUNT, TableOptions, table_options
-from ptpp.cli.result import Result
+from ptpp.cli.options import COUNT, Result, Source, table_options
 from ptpp.errors import InputError
 
 
@@ -21,7 +19,7 @@ from ptpp.errors import InputError
 @click.option("--dry-run", "-n", is_flag=True, help="Write the overlay and say what would run.")
 @click.argument("snakemake", nargs=-1)
 def report(
-    source: TableOptions,
+    source: Source,
     name: str | None,
     workflow: str | None,
     cores: int,
@@ -36,29 +34,28 @@ def report(
     """
     import yaml
 
-    from ptpp.api.reports import find_workflow, make_overlay, name_scale, write_overlay
+    from ptpp.cli.overlay import make_overlay, name_scale, write_overlay
+    from ptpp.laws.from_table import only_domain
 
-    folder = find_workflow(workflow)
+    folder = _find_workflow(workflow)
     if importlib.util.find_spec("snakemake") is None:
         raise InputError("report: snakemake is not installed: pip install 'ptpp[workflow]'")
     name = name_scale(name or source.path)
-    table = read_source(source)
-    target = choose_domain(source, table)
+    table = source.read()
+    target = source.target or only_domain(table)
     defaults = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    overlay = make_overlay(table, target, name, source.path, defaults)
+    overlay = make_overlay(table, target, name, defaults)
     path = Path(source.path).resolve()
     overlay["observations"] = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
-    if source.rename:
-        overlay["columns"] = source.rename
-    if source.where is not None:
-        overlay["where"] = source.where
+    overlay |= {"columns": source.rename} if source.rename else {}
+    overlay |= {"where": source.where} if source.where is not None else {}
     place = folder / "results" / name / f"{name}.yaml"
-    write_overlay(overlay, place, f"ptpp report {Path(source.path).name} --target {target}")
-    base = ", ".join(d for d, share in overlay["corpora"]["base"].items() if share) or "none"
-    stage = overlay["held_out"]["ptpp"]
+    write_overlay(overlay, place, f"ptpp report {path.name} --target {target}")
+    base = ", ".join(d for d, share in overlay["corpora"]["base"].items() if share)
+    held_out = overlay["held_out"]
     click.echo(
-        f"target {target}, base {base}, held out PTPP {stage:g}, "
-        f"{overlay['held_out'].get('anchors', {}).get('count', 0)} anchors: {place}"
+        f"target {target}, base {base}, held out PTPP {held_out['ptpp']:g}, "
+        f"{held_out.get('anchors', {}).get('count', 0)} anchors: {place}"
     )
     command = ["--cores", str(cores), *snakemake, "--configfile", str(place.relative_to(folder))]
     words = f"in {folder}: snakemake {' '.join(command)}"
@@ -68,3 +65,17 @@ def report(
     if dry_run:
         return Result([f"to make it without --dry-run: {words}"])
     return Result([f"written: {folder / 'results' / name}" + ("/report.html" * (not snakemake))])
+
+
+def _find_workflow(folder: str | None) -> Path:
+    """The checkout with the workflow: `folder`, or the current folder or one above it.
+
+    Raises InputError where there is none: the workflow is no part of an installed package.
+    """
+    for place in [Path(folder)] if folder else [Path.cwd(), *Path.cwd().parents]:
+        if all((place / name).exists() for name in ("Snakefile", "config.yaml", "rules")):
+            return place.resolve()
+    raise InputError(
+        f"{folder or Path.cwd()}: no workflow here (Snakefile, config.yaml and rules/); a report "
+        "needs a checkout of the repository: run this inside one, or name it by --workflow"
+    )

@@ -4,8 +4,9 @@
 JSON schema, with what every key means.
 """
 
+from ptpp.config.checks import check_files
 from ptpp.config.command_line import read_command_line
-from ptpp.config.experiment import Config, read_config
-from ptpp.config.files import check_files
+from ptpp.config.reading import read_config
+from ptpp.config.sections import Config
 
 __all__ = ["Config", "check_files", "read_command_line", "read_config"]

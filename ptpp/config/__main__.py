@@ -2,6 +2,6 @@
 
 import json
 
-from ptpp.config.experiment import Config
+from ptpp.config.sections import Config
 
 print(json.dumps(Config.model_json_schema(), indent=2))

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 
-from ptpp.config.experiment import Config
 from ptpp.config.fields import Section
-from ptpp.table.units import read_quantity
+from ptpp.config.sections import Config
+from ptpp.table.units import expand
 
 
 def read_command_line(values: Mapping) -> dict:
@@ -25,33 +25,27 @@ def _read(value: Any, kinds: list) -> Any:
     if isinstance(value, Mapping):
         return {key: _read(item, _kinds_of_key(kinds, key)) for key, item in value.items()}
     if isinstance(value, list):
-        items = [get_args(kind)[0] for kind in kinds if get_origin(kind) is list]
-        return [_read(item, _members(items)) for item in value]
+        items = _members(get_args(kind)[0] for kind in kinds if get_origin(kind) is list)
+        return [_read(item, items) for item in value]
     if isinstance(value, str):
         return _read_text(value, kinds)
-    if isinstance(value, int | float) and not isinstance(value, bool) and set(kinds) <= _TEXTS:
-        return str(value)  # scale=7 is a name
-    return value
-
-
-_TEXTS = {str, type(None)}
+    is_name = type(value) in (int, float) and set(kinds) <= {str, type(None)}
+    return str(value) if is_name else value  # scale=7
 
 
 def _read_text(text: str, kinds: list) -> Any:
     if type(None) in kinds and text.lower() in ("null", "none", "~"):
         return None
-    if str in kinds or any(
-        get_origin(kind) is Literal and text in get_args(kind) for kind in kinds
-    ):
+    words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    if str in kinds or text in words:
         return text
     if float in kinds or int in kinds:
         try:
-            quantity = read_quantity(text)
-            if quantity is not text:
-                return quantity
-            number = float(text)
-            return int(number) if number.is_integer() and "." not in text else number
-        except (ValueError, OverflowError):
+            plain = expand(text)
+            number = float(plain)
+            is_whole = number.is_integer() and ("." not in text or plain != text)
+            return int(number) if is_whole else number
+        except ValueError:
             pass
     try:
         return yaml.safe_load(text)
@@ -69,14 +63,14 @@ def _kinds_of_key(kinds: list, key: str) -> list:
     return [str]
 
 
-def _members(kinds: list) -> list:
+def _members(kinds: Any) -> list:
     """The plain types behind unions and annotations."""
     members = []
     for kind in kinds:
         if get_origin(kind) is Annotated:
-            members += _members([get_args(kind)[0]])
+            members += _members(get_args(kind)[:1])
         elif get_origin(kind) in (Union, types.UnionType):
-            members += _members(list(get_args(kind)))
+            members += _members(get_args(kind))
         else:
             members.append(kind)
     return members

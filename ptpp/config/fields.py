@@ -1,11 +1,12 @@
 """What every section of the configuration shares: strict keys, and the types of their values."""
 
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -48,46 +49,42 @@ class UnknownKey(ValueError):
         super().__init__(f"unknown key {key!r}; {hint}")
 
 
-def _require_distinct(values: list) -> list:
+def _require_distinct(value: Any, validate: Any) -> list:
     """Refuse a list that holds an entry twice."""
-    if any(value in values[:place] for place, value in enumerate(values)):
+    values = validate(value)
+    if any(one in values[:place] for place, one in enumerate(values)):
         raise ValueError(f"found {values!r}; holds an entry twice")
     return values
 
 
 def _keep_number(value: Any, validate: Any) -> int | float:
-    """Check a number as a float, but leave whole numbers as they are written; 7B is one."""
+    """Check a number, but leave whole numbers as they are written; 7B is one."""
     value = read_quantity(value)
     validate(value)
     return value
 
 
-DISTINCT = WrapValidator(lambda value, validate: _require_distinct(validate(value)))
-
 # Names become parts of file names.
 Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")]
-Count = Annotated[int, Field(ge=1), BeforeValidator(read_quantity)]
-Seed = Annotated[int, Field(ge=0)]
-Seeds = Annotated[list[Seed], Field(min_length=1), DISTINCT]
+Count = Annotated[int, Field(ge=1), WrapValidator(_keep_number)]
+Whole = Annotated[int, Field(ge=0)]
 Number = Annotated[float, WrapValidator(_keep_number)]
 Positive = Annotated[float, Field(gt=0), WrapValidator(_keep_number)]
 NonNegative = Annotated[float, Field(ge=0), WrapValidator(_keep_number)]
 Share = Annotated[float, Field(gt=0, le=1), WrapValidator(_keep_number)]
 BelowOne = Annotated[float, Field(ge=0, lt=1), WrapValidator(_keep_number)]
-UpToOne = Annotated[float, Field(ge=0, le=1), WrapValidator(_keep_number)]
-Grid = Annotated[list[Positive], Field(min_length=1), DISTINCT]
-Betas = Annotated[list[BelowOne], Field(min_length=2, max_length=2)]
 Paths = Annotated[list[str], Field(min_length=1)]
-Schedule = Literal["wsd", "independent"]
+
+
+def distinct(kind: Any, least: int = 1) -> Any:
+    """A list of at least so many entries, all different."""
+    return Annotated[list[kind], Field(min_length=least), WrapValidator(_require_distinct)]
 
 
 def one_of_kinds(choose: Any, **kinds: type) -> Any:
     """A union whose member `choose(value)` names, so that errors are those of one member.
 
-    Tags stand in parentheses, by which `messages` tells them from keys.
+    Tags stand in parentheses, by which `reading` tells them from keys.
     """
     members = tuple(Annotated[kind, Tag(f"({name})")] for name, kind in kinds.items())
-    union: Any = members[0]
-    for member in members[1:]:
-        union = union | member
-    return Annotated[union, Discriminator(lambda value: f"({choose(value)})")]
+    return Annotated[reduce(or_, members), Discriminator(lambda value: f"({choose(value)})")]

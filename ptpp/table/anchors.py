@@ -43,29 +43,24 @@ def choose_anchors(
     for a finished table with holes; None means all. Raises InputError when there are fewer cells
     than `count`.
     """
-    sizes, replays, atpps = (_distinct(v) for v in (sizes, replays, atpps))
+    sizes, replays, atpps = (sorted(set(v)) for v in (sizes, replays, atpps))
     total = len(sizes) * len(replays) * len(atpps)
     if not 0 <= count <= total:
         raise InputError(
             f"anchors: count is {count}; accepted are 0 to {total} (the {len(sizes)} sizes x "
             f"{len(replays)} replay ratios x {len(atpps)} ATPP there are)"
         )
-    grid = np.array(
-        [
-            (s, r, a)
-            for s in range(len(sizes))
-            for r in range(len(replays))
-            for a in range(len(atpps))
-        ],
-        dtype=int,
-    ).reshape(-1, 3)
+    shape = len(sizes), len(replays), len(atpps)
+    grid = np.indices(shape).reshape(3, -1).T  # (cells, 3): the levels of size, replay and ATPP
+    cells = [Cell(sizes[s], float(replays[r]), float(atpps[a])) for s, r, a in grid]
     places = np.stack(
         [_scale(np.log(atpps))[grid[:, 2]], _scale(np.array(replays, float))[grid[:, 1]]], axis=1
     )
     lots = np.random.default_rng(seed).permutation(total)
     if measured is not None:
-        there = {_key(c.size, c.replay, c.atpp) for c in measured}
-        kept = [_key(sizes[s], replays[r], atpps[a]) in there for s, r, a in grid]
+        there = set(map(_key, measured))
+        kept = np.array([_key(cell) in there for cell in cells], dtype=bool)
+        cells = [cell for cell in cells if _key(cell) in there]
         grid, places, lots = grid[kept], places[kept], lots[kept]
         if count > len(grid):
             raise InputError(
@@ -74,7 +69,7 @@ def choose_anchors(
     chosen: list[int] = []
     for _ in range(count):
         chosen.append(_next(grid, places, lots, chosen))
-    return [Cell(sizes[s], float(replays[r]), float(atpps[a])) for s, r, a in grid[chosen]]
+    return [cells[i] for i in chosen]
 
 
 def grid_of(frame: pd.DataFrame, held_out: float) -> dict[str, list]:
@@ -98,27 +93,23 @@ def grid_of(frame: pd.DataFrame, held_out: float) -> dict[str, list]:
 
 def measured_cells(frame: pd.DataFrame, held_out: float) -> list[Cell]:
     """The cells of the held-out stage that a table has sweep rows of."""
-    rows = frame[is_stage(frame, held_out) & is_sweep(frame)]
-    distinct = rows[["size", "replay", "atpp"]].drop_duplicates()
-    return [Cell(*values) for values in distinct.itertuples(index=False)]
+    return list(dict.fromkeys(_cells(frame[is_stage(frame, held_out) & is_sweep(frame)])))
 
 
 def is_anchor(frame: pd.DataFrame, cells: Iterable[Cell], held_out: float) -> pd.Series:
     """Rows of anchored cells at the held-out stage: every domain and every seed of the cell."""
-    wanted = {_key(c.size, c.replay, c.atpp) for c in cells}
-    keys = [
-        _key(*values) for values in zip(frame["size"], frame["replay"], frame["atpp"], strict=True)
-    ]
-    return is_stage(frame, held_out) & pd.Series([k in wanted for k in keys], index=frame.index)
+    keys = set(map(_key, cells))
+    anchored = pd.Series([_key(cell) in keys for cell in _cells(frame)], index=frame.index)
+    return is_stage(frame, held_out) & anchored.astype(bool)
 
 
 def select(frame: pd.DataFrame, cells: Iterable[Cell], held_out: float) -> pd.DataFrame:
     """The rows of `frame` that are anchors; raises InputError for a cell that was not measured."""
     cells = list(cells)
     rows = frame[is_anchor(frame, cells, held_out)]
-    measured = {_key(*v) for v in zip(rows["size"], rows["replay"], rows["atpp"], strict=True)}
+    measured = set(map(_key, _cells(rows)))
     for cell in cells:
-        if _key(cell.size, cell.replay, cell.atpp) not in measured:
+        if _key(cell) not in measured:
             raise InputError(
                 f"anchors: size {cell.size!r}, replay {cell.replay:g}, atpp {cell.atpp:g} has no "
                 f"row at the held-out stage {held_out:g}"
@@ -126,13 +117,14 @@ def select(frame: pd.DataFrame, cells: Iterable[Cell], held_out: float) -> pd.Da
     return rows
 
 
-def _distinct(values: Sequence) -> list:
-    return sorted(set(values))
+def _cells(frame: pd.DataFrame) -> list[Cell]:
+    """The cell of every row."""
+    return [Cell(*values) for values in frame[["size", "replay", "atpp"]].itertuples(index=False)]
 
 
-def _key(size: str, replay: float, atpp: float) -> tuple[str, float, float]:
+def _key(cell: Cell) -> tuple[str, float, float]:
     """Floats to 9 digits: 1 - 0.95 and 0.05 are one replay ratio."""
-    return size, float(f"{replay:.9g}"), float(f"{atpp:.9g}")
+    return cell.size, float(f"{cell.replay:.9g}"), float(f"{cell.atpp:.9g}")
 
 
 def _scale(values: np.ndarray) -> np.ndarray:

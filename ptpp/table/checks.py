@@ -1,7 +1,6 @@
 """What a table of losses must hold: names, numbers, signs, units, and one row per measurement."""
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,194 +8,163 @@ import pandas as pd
 from ptpp.errors import InputError
 from ptpp.table.columns import EXTRA, REQUIRED, TEXT, TOKENS, check_columns
 from ptpp.table.kinds import CELL, is_stage, is_sweep, is_zero_shot
-from ptpp.table.units import parse_number
+from ptpp.table.reading import Places, number_text
+from ptpp.table.units import expand
+from ptpp.table.where import is_empty
 
 # A run ends on a whole optimiser step, so the tokens read may differ a little from atpp * n_params.
 STEP_TOLERANCE = 0.05
 
 _POSITIVE = ("n_params", "n_params_non_embedding", "ptpp", "loss", "bits_per_byte", *EXTRA)
 _COUNTS = ("n_params", "n_params_non_embedding", "adapt_tokens", "ptpp", "atpp", "flops")
+_ABOVE, _NOT_BELOW = "; accepted is a number above 0", "; accepted is a number not below 0"
 _SHARE = "accepted is a share between 0 and 1"
+_UNITS = {"thousands": 1e3, "millions": 1e6, "billions": 1e9}
 _LEAST_PARAMS = 1000  # no language model is smaller; 0.11, 7 and 350 are billions or millions
 _LEAST_TOKENS = 1e5  # a sweep that never reads so many, nor one per thousand parameters, has a unit
 _LEAST_ATPP = 1e-3
 _MOST_TPP = 1e7  # tokens per parameter; more are tokens
 
 
-@dataclass(frozen=True)
-class Places:
-    """How errors call the rows of a table: by its name and their lines."""
-
-    source: str
-    lines: Sequence[int]
-
-    def error(self, position: int, column: str, message: str) -> InputError:
-        return InputError(f"{self.source}: row {self.lines[position]}, column {column}: {message}")
-
-    def refuse(self, bad: pd.Series | np.ndarray, values: pd.Series, message: str) -> None:
-        """Raise for the first row where `bad` holds; `message` may hold {value}."""
-        positions = np.flatnonzero(np.asarray(bad))
-        if len(positions):
-            text = number_text(values.iloc[positions[0]]) or "an empty field"
-            raise self.error(positions[0], str(values.name), message.format(value=text))
-
-
 def check_observations(
     frame: pd.DataFrame,
-    source: str = "observations",
-    lines: Sequence[int] | None = None,
+    places: Places | None = None,
     held_out: float | None = None,
     target: str | None = None,
     needs: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Validate and complete a table in memory; see `ptpp.table.observations.read_observations`.
 
-    `lines` are the numbers by which errors call the rows (default: 1, 2, ...).
+    `places`: how errors call the rows (by default those of "observations", from 1).
     """
-    places = Places(source, range(1, len(frame) + 1) if lines is None else lines)
-    kept = check_columns(frame.columns, source, needs)
+    places = places or Places("observations", range(1, len(frame) + 1))
+    kept = check_columns(frame.columns, places.source, needs)
     if frame.empty:
-        raise InputError(f"{source}: no rows; at least one observation is needed")
-    table = pd.DataFrame(
-        {c: _texts(frame, c) if c in TEXT else _numbers(frame, c, places) for c in kept}
-    )
+        raise InputError(f"{places.source}: no rows; at least one observation is needed")
+    read = {c: _texts if c in TEXT else _numbers for c in kept}
+    table = pd.DataFrame({c: read[c](frame, c, places) for c in kept})
     _check_values(table, places, {*REQUIRED, *(needs or ())})
     if {"n_params", *TOKENS} <= set(kept):
         _fill_tokens(table, places)
     else:
         for column in set(TOKENS) & set(kept):
-            values = table[column]
-            places.refuse(values.isna(), values, "{value}; accepted is a number not below 0")
+            places.refuse(table[column].isna(), table[column], _NOT_BELOW)
     _check_units(table, places, [c for c in TOKENS if c in frame])
     table["seed"] = table["seed"].fillna(0).astype(np.int64)
     table["domain"] = table["domain"].replace("", target or "target")
     if "n_params" in kept:
-        _fill(table, "size", lambda rows: rows["n_params"].map(number_text))
-        _check_sizes(table, places)
+        _fill_gaps(table, "size", table["n_params"].map(number_text))
+        first = table.groupby("size")["n_params"].transform("first")
+        other = table["n_params"] != first
+        if other.any():
+            size, count = table["size"][other].iloc[0], number_text(first[other].iloc[0])
+            message = f", but size {size!r} has {count} in an earlier row"
+            places.refuse(other, table["n_params"], message)
     if set(CELL) <= set(kept):
         # No token was replayed before adaptation: the value means nothing.
         table.loc[is_zero_shot(table), "replay"] = 0.0
         if "run" in kept:
-            _fill(table, "run", _run_names)
-        table = _without_repeats(table, places)
+            _fill_gaps(table, "run", _run_names(table))
+        # Curves often begin with their checkpoint, which then stands in the table once per replay
+        # ratio: zero-shot rows that repeat the same loss are one measurement and are kept once.
+        key = [*CELL, "seed"]
+        table = table[~(table.duplicated([*key, "loss"]) & is_zero_shot(table))]
+        message = "a second measurement of the cell and seed of row {}; accepted is one row per "
+        message += "size, ptpp, replay, atpp, domain and seed"
+        _refuse_repeats(table[key], places, message)
     else:
-        _check_copies(frame, places)
-    _check_presence(table, source, held_out, target)
+        message = "a copy of row {} in every column; remove one of them"
+        _refuse_repeats(frame.astype(str).reset_index(drop=True), places, message)
+    _check_presence(table, places.source, held_out, target)
     return table[list(kept)].reset_index(drop=True)
 
 
-def number_text(value: object) -> str:
-    """The shortest text that reads back to the same float; whole numbers without a point."""
-    number = float(value)  # type: ignore[arg-type]
-    if np.isnan(number):
-        return ""
-    if number.is_integer() and abs(number) < 2**53:
-        return str(int(number))
-    return repr(number)
+def _texts(frame: pd.DataFrame, column: str, places: Places) -> pd.Series:
+    def text(value: object) -> str:
+        is_number = isinstance(value, int | float | np.number)
+        return "" if pd.isna(value) else number_text(value) if is_number else str(value)
 
-
-def _texts(frame: pd.DataFrame, column: str) -> pd.Series:
-    if column not in frame:
-        return pd.Series([""] * len(frame), dtype=object)
-    values = ["" if pd.isna(v) else v if isinstance(v, str) else _text(v) for v in frame[column]]
-    return pd.Series(values, dtype=object)
-
-
-def _text(value: object) -> str:
-    return number_text(value) if isinstance(value, int | float | np.number) else str(value)
+    return pd.Series([text(value) for value in frame.get(column, [""] * len(frame))], dtype=object)
 
 
 def _numbers(frame: pd.DataFrame, column: str, places: Places) -> pd.Series:
-    """A column as float64; an absent column and an empty field are NaN."""
+    """A column as float64; an absent column and an empty field are NaN; counts may be 7B."""
     numbers = np.full(len(frame), np.nan)
-    for position, value in enumerate(frame.get(column, ())):
-        if value is None or value is pd.NA or value == "":
-            continue
+    values = frame.get(column, pd.Series(np.nan, frame.index))
+    for position in np.flatnonzero(~is_empty(values)):
+        value = values.iloc[position]
+        is_text = isinstance(value, str)
         try:
-            numbers[position] = float(value)
+            numbers[position] = float(expand(value) if is_text and column in _COUNTS else value)
         except (TypeError, ValueError):
-            numbers[position] = _count(str(value), position, column, places)
-        if isinstance(value, str) and not np.isfinite(numbers[position]):
+            raise places.error(position, column, _why_no_number(str(value))) from None
+        if is_text and not np.isfinite(numbers[position]):
             raise places.error(position, column, f"{value!r}; accepted is a finite number")
     return pd.Series(numbers, name=column)
 
 
-def _count(text: str, position: int, column: str, places: Places) -> float:
-    """A field that is no plain number: a count such as 7B, or an error."""
-    try:
-        if column in _COUNTS:
-            return parse_number(text)
-    except InputError:
-        pass
+def _why_no_number(text: str) -> str:
     if text.endswith("%"):
-        message = f"{text!r} is a percentage; accepted is a share between 0 and 1"
-    elif "," in text and "." not in text:
-        message = f"{text!r} has a decimal comma; accepted is a decimal point"
-    else:
-        message = f"{text!r} is not a number"
-    raise places.error(position, column, message)
+        return f"{text!r} is a percentage; {_SHARE}"
+    if "," in text and "." not in text:
+        return f"{text!r} has a decimal comma; accepted is a decimal point"
+    return f"{text!r} is not a number"
 
 
 def _check_values(table: pd.DataFrame, places: Places, required: Collection[str]) -> None:
     """Signs, ranges and gaps; `atpp` and `adapt_tokens` may still have gaps."""
-    above, not_below = "{value}; accepted is a number above 0", "{value}; accepted is a number not"
+    adapted = np.ones(len(table), dtype=bool)
+    for column in set(TOKENS) & set(table):
+        adapted &= (table[column] != 0).to_numpy()
     for column in table.columns.difference(TEXT, sort=False):
         values = table[column]
-        places.refuse(np.isinf(values), values, "{value}; accepted is a finite number")
-        if column in required and column not in (*TOKENS, "replay"):
-            places.refuse(values.isna(), values, above)
-        if column in _POSITIVE:
-            places.refuse(values <= 0, values, above)
-        elif column not in ("replay", "seed"):
-            places.refuse(values < 0, values, not_below + " below 0")
-    if "replay" in table:
-        replay = table["replay"]
-        adapted = np.ones(len(table), dtype=bool)
-        for column in set(TOKENS) & set(table):
-            adapted &= (table[column] != 0).to_numpy()
-        if "replay" in required:
-            places.refuse(replay.isna() & adapted, replay, "{value}; " + _SHARE)
-        percent = (replay > 1) & (replay <= 100)
-        places.refuse(percent, replay, "{value} looks like a percentage; " + _SHARE)
-        places.refuse((replay < 0) | (replay > 1), replay, "{value}; " + _SHARE)
-    seed = table["seed"]
-    no_integer = seed.notna() & ((seed != seed.round()) | (seed.abs() > 2**53))
-    places.refuse(no_integer, seed, "{value}; accepted is an integer")
+        places.refuse(np.isinf(values), values, "; accepted is a finite number")
+        if column == "replay":
+            if column in required:
+                places.refuse(values.isna() & adapted, values, f"; {_SHARE}")
+            percent = (values > 1) & (values <= 100)
+            places.refuse(percent, values, f" looks like a percentage; {_SHARE}")
+            places.refuse((values < 0) | (values > 1), values, f"; {_SHARE}")
+        elif column == "seed":
+            whole = (values == values.round()) & (values.abs() <= 2**53)
+            places.refuse(values.notna() & ~whole, values, "; accepted is an integer")
+        else:
+            if column in required and column not in TOKENS:
+                places.refuse(values.isna(), values, _ABOVE)
+            if column in _POSITIVE:
+                places.refuse(values <= 0, values, _ABOVE)
+            places.refuse(values < 0, values, _NOT_BELOW)
 
 
 def _fill_tokens(table: pd.DataFrame, places: Places) -> None:
     """Complete `atpp` and `adapt_tokens` from each other; raises where they contradict."""
     atpp, tokens, n_params = table["atpp"], table["adapt_tokens"], table["n_params"]
-    both_missing = atpp.isna() & tokens.isna()
-    places.refuse(both_missing, atpp, "{value}, and none in adapt_tokens; one of them is needed")
+    missing = atpp.isna() & tokens.isna()
+    places.refuse(missing, atpp, ", and none in adapt_tokens; one of them is needed")
     expected = atpp * n_params
     apart = (tokens - expected).abs() > STEP_TOLERANCE * expected.abs()
-    apart = (apart & tokens.notna() & atpp.notna()).to_numpy()
     if apart.any():
-        first = int(np.argmax(apart))
-        hint = _unit_of(expected.iloc[first] / tokens.iloc[first] if tokens.iloc[first] else np.nan)
-        message = "{value} contradicts atpp * n_params by more than " + f"{STEP_TOLERANCE:.0%}"
-        places.refuse(apart, tokens, message + hint)
+        message = f" contradicts atpp * n_params by more than {STEP_TOLERANCE:.0%}"
+        with np.errstate(divide="ignore"):
+            ratio = np.divide(expected[apart].iloc[0], tokens[apart].iloc[0])
+        for unit, factor in _UNITS.items():
+            if abs(ratio / factor - 1) <= STEP_TOLERANCE:
+                message += f"; one of the columns looks like {unit}: "
+                message += _cure("adapt_tokens", unit)
+        places.refuse(apart, tokens, message)
     table["adapt_tokens"] = tokens.fillna(expected)
     # To three digits: runs end on whole steps, so that one ATPP differs a little from size to size.
     gaps = atpp.isna()
     derived = (tokens[gaps] / n_params[gaps]).map(lambda value: float(f"{value:.3g}"))
     table["atpp"] = atpp.fillna(derived)
     beyond = ~np.isfinite(table["adapt_tokens"]) | ~np.isfinite(table["atpp"])
-    message = "{value}; the tokens that follow from it are not a finite number"
+    message = "; the tokens that follow from it are not a finite number"
     places.refuse(beyond, n_params, message)
 
 
-def _unit_of(ratio: float) -> str:
-    """What explains tokens that are `ratio` times too small, if a unit does."""
-    for unit, factor in (("thousands", 1e3), ("millions", 1e6), ("billions", 1e9)):
-        if abs(ratio / factor - 1) <= STEP_TOLERANCE:
-            return f"; one of the columns looks like {unit}: {_cure('adapt_tokens', factor)}"
-    return ""
-
-
-def _cure(column: str, factor: float) -> str:
-    return f'--rename "{column}={column}*{factor:.0e}" reads it so'.replace("e+0", "e")
+def _cure(column: str, unit: str) -> str:
+    factor = f"{_UNITS[unit]:.0e}".replace("e+0", "e")
+    return f'--rename "{column}={column}*{factor}" reads it so'
 
 
 def _check_units(table: pd.DataFrame, places: Places, measured: Sequence[str]) -> None:
@@ -204,100 +172,52 @@ def _check_units(table: pd.DataFrame, places: Places, measured: Sequence[str]) -
 
     `measured`: those of `atpp` and `adapt_tokens` that the table itself has.
     """
+
+    def refuse(few: pd.Series, column: str, largest: float, billions: float, what: str) -> None:
+        unit = "billions" if largest < billions else "millions"
+        message = f" looks like {unit} of {what}; accepted is their number: {_cure(column, unit)}"
+        places.refuse(few, table[column], message)
+
     if "n_params" in table:
-        n_params = table["n_params"]
-        few = n_params < _LEAST_PARAMS
-        largest = n_params[few].max()
-        unit, factor = ("billions", 1e9) if largest < 100 else ("millions", 1e6)
-        places.refuse(
-            few,
-            n_params,
-            f"{{value}} looks like {unit} of parameters; accepted is their number: "
-            + _cure("n_params", factor),
-        )
-    for column in ("ptpp", "atpp"):
-        if column in table:
-            message = "{value} looks like tokens; accepted are tokens per parameter"
-            places.refuse(table[column] > _MOST_TPP, table[column], message)
-    tokens = table["adapt_tokens"] if "adapt_tokens" in table else pd.Series(dtype=float)
-    read = tokens > 0
-    if not read.any():
+        few = table["n_params"] < _LEAST_PARAMS
+        refuse(few, "n_params", table["n_params"][few].max(), 100, "parameters")
+    for column in {"ptpp", "atpp"} & set(table):
+        message = " looks like tokens; accepted are tokens per parameter"
+        places.refuse(table[column] > _MOST_TPP, table[column], message)
+    if "adapt_tokens" not in table:
         return
-    few = read & (tokens < 1)
+    tokens = table["adapt_tokens"]
+    few = (tokens > 0) & (tokens < 1)
     if "n_params" in table and tokens.max() < _LEAST_TOKENS:
-        per_parameter = tokens / table["n_params"]
-        few |= read & (per_parameter.max() < _LEAST_ATPP)
-    if few.any() and "adapt_tokens" in measured:
-        largest = tokens.max()
-        unit, factor = ("billions", 1e9) if largest < 1e3 else ("millions", 1e6)
-        message = f"{{value}} looks like {unit} of tokens; accepted is their number: "
-        places.refuse(few, tokens, message + _cure("adapt_tokens", factor))
+        few |= (tokens > 0) & ((tokens / table["n_params"]).max() < _LEAST_ATPP)
+    if "adapt_tokens" in measured:
+        refuse(few, "adapt_tokens", tokens.max(), 1e3, "tokens")
     elif few.any():
-        message = "{value} is less than one token per thousand parameters in every row; accepted "
-        message += "are adaptation tokens, not billions of them, per parameter"
+        message = " is less than one token per thousand parameters in every row; accepted are "
+        message += "adaptation tokens, not billions of them, per parameter"
         places.refuse(few, table["atpp"], message)
 
 
-def _fill(table: pd.DataFrame, column: str, texts: Callable[[pd.DataFrame], pd.Series]) -> None:
-    """Fill the empty fields of a column of text."""
-    gaps = table[column] == ""
-    if gaps.any():
-        table.loc[gaps, column] = texts(table[gaps])
+def _fill_gaps(table: pd.DataFrame, column: str, texts: pd.Series) -> None:
+    table[column] = table[column].where(table[column] != "", texts)
 
 
-def _check_sizes(table: pd.DataFrame, places: Places) -> None:
-    first = table.groupby("size")["n_params"].transform("first")
-    positions = np.flatnonzero(table["n_params"] != first)
-    if len(positions):
-        row = table.iloc[positions[0]]
-        message = (
-            f"{number_text(row['n_params'])}, but size {row['size']!r} has "
-            f"{number_text(first.iloc[positions[0]])} in an earlier row"
-        )
-        raise places.error(positions[0], "n_params", message)
-
-
-def _run_names(rows: pd.DataFrame) -> pd.Series:
-    columns = (rows[name] for name in ("size", "ptpp", "atpp", "replay", "seed"))
+def _run_names(table: pd.DataFrame) -> pd.Series:
     names = [
         f"{size}-p{ptpp:g}-" + ("zero" if atpp == 0 else f"r{replay:g}") + f"-s{seed}"
-        for size, ptpp, atpp, replay, seed in zip(*columns, strict=True)
-    ]
-    return pd.Series(names, index=rows.index, dtype=object)
-
-
-def _without_repeats(table: pd.DataFrame, places: Places) -> pd.DataFrame:
-    """Refuse two measurements of one cell and seed.
-
-    Curves often begin with their checkpoint, which then stands in the table once per replay ratio:
-    zero-shot rows that repeat the same loss are one measurement and are kept once.
-    """
-    key = [*CELL, "seed"]
-    table = table[~(table.duplicated([*key, "loss"]) & is_zero_shot(table))]
-    repeated = table.duplicated(key)
-    if repeated.any():
-        position = int(table.index[repeated][0])
-        same = (table[key] == table.loc[position, key]).all(axis=1)
-        first = int(table.index[same][0])
-        raise places.error(
-            position,
-            "loss",
-            f"a second measurement of the cell and seed of row {places.lines[first]}; accepted is "
-            "one row per size, ptpp, replay, atpp, domain and seed",
+        for size, ptpp, atpp, replay, seed in zip(
+            *(table[name] for name in ("size", "ptpp", "atpp", "replay", "seed")), strict=True
         )
-    return table
+    ]
+    return pd.Series(names, index=table.index, dtype=object)
 
 
-def _check_copies(frame: pd.DataFrame, places: Places) -> None:
-    """Refuse rows that are equal in every column of the file, known or not."""
-    texts = frame.astype(str)
-    copied = texts.duplicated().to_numpy()
-    if copied.any():
-        position = int(np.argmax(copied))
-        same = (texts == texts.iloc[position]).all(axis=1).to_numpy()
-        line = places.lines[int(np.argmax(same))]
-        message = f"a copy of row {line} in every column; remove one of them"
-        raise places.error(position, "loss", message)
+def _refuse_repeats(keys: pd.DataFrame, places: Places, message: str) -> None:
+    """Raise for the first row that repeats an earlier one; `message` has a place for its line."""
+    repeated = keys.index[keys.duplicated()]
+    if len(repeated):
+        first = keys.index[(keys == keys.loc[repeated[0]]).all(axis=1)][0]
+        raise places.error(repeated[0], "loss", message.format(places.lines[first]))
 
 
 def _check_presence(
@@ -310,12 +230,7 @@ def _check_presence(
             + ", ".join(map(repr, domains))
         )
     if held_out is not None:
-        for column in ("ptpp", "atpp", "replay"):
-            if column not in table:
-                raise InputError(f"{source}: no column {column!r}; a held-out stage needs it")
-        rows = table[is_sweep(table)]
-        if target is not None:
-            rows = rows[rows["domain"] == target]
+        rows = table[is_sweep(table) & (table["domain"] == (target or table["domain"]))]
         if not is_stage(rows, held_out).any():
             stages = ", ".join(f"{p:g}" for p in sorted(rows["ptpp"].unique())) or "none"
             raise InputError(

@@ -10,24 +10,14 @@ import pandas as pd
 
 from ptpp.errors import InputError
 from ptpp.table.expressions import parse, unknown_name
+from ptpp.table.reading import Places
 from ptpp.table.where import compute_column, read_numbers
 
 log = logging.getLogger("ptpp")
 
 COLUMNS = (
-    "run",
-    "size",
-    "n_params",
-    "n_params_non_embedding",
-    "ptpp",
-    "replay",
-    "atpp",
-    "adapt_tokens",
-    "domain",
-    "loss",
-    "bits_per_byte",
-    "seed",
-    "flops",
+    *("run", "size", "n_params", "n_params_non_embedding", "ptpp", "replay", "atpp"),
+    *("adapt_tokens", "domain", "loss", "bits_per_byte", "seed", "flops"),
 )
 # Columns that laws may read besides; where a table lacks them, they follow from zero-shot rows.
 EXTRA = ("base_loss", "zero_shot_loss")
@@ -45,57 +35,49 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def map_columns(
-    frame: pd.DataFrame, names: Mapping[str, str], source: str, lines: Sequence[int] | None = None
-) -> pd.DataFrame:
+def map_columns(frame: pd.DataFrame, names: Mapping[str, str], places: Places) -> pd.DataFrame:
     """`frame` with our column names: as `names` says, then by `ALIASES`, which are logged.
 
     An entry whose key is a column of the table renames it, and may scale it: {"N": "n_params",
     "cpt_tokens_B": "adapt_tokens*1e9"}. Any other key is a new column, computed from those of the
     table, by their names or ours: {"replay": "1 - share", "ptpp": "tokens / n_params"}. A computed
     `ptpp` is rounded to three digits, so that runs that end on whole steps share a stage.
-    `lines` are the numbers by which errors call rows.
 
     Raises InputError, one line, where a name is unknown or a column would stand there twice.
     """
-    theirs = [str(c) for c in frame.columns]
-    renames, formulas = _sort_entries(names, theirs, source)
+    theirs, option = [str(c) for c in frame.columns], f"{places.source}: rename"
+    renames, formulas = {}, {}  # their name -> (ours, factor); the new column -> its formula
+    for left, right in names.items():
+        if left in theirs:
+            renames[left] = _name_and_factor(right, option)
+        elif right in theirs and left.isidentifier():
+            renames[right] = left, 1.0
+        elif right.isidentifier() or not left.isidentifier():
+            raise InputError(f"{option}: column {unknown_name(left, theirs)}")
+        else:
+            formulas[left] = right
     named = [renames[c][0] if c in renames else c for c in theirs]
-    aliases = find_aliases([*named, *formulas])
+    aliases = _find_aliases([*named, *formulas])
     ours = [aliases.get(name, name) for name in named]
     for name in [*(name for name, _ in renames.values()), *formulas]:
         count = [*ours, *formulas].count(name)
         if count > 1:
             raise InputError(
-                f"{source}: rename: there would be {count} columns {name!r}; rename the others "
-                "away too"
+                f"{option}: there would be {count} columns {name!r}; rename the others away too"
             )
     table = frame.set_axis(ours, axis=1)
     for column, (name, factor) in renames.items():
         if factor != 1:
-            values = read_numbers(frame, column, source, lines, "rename")
-            table[name] = _round_to(factor * values, 15)
+            table[name] = _round_to(factor * read_numbers(frame[column], places, "rename"), 15)
     # A formula may speak of the table's own names and of ours.
     known = pd.concat([frame, table.loc[:, ~table.columns.isin(theirs)]], axis=1)
     for name, formula in formulas.items():
-        option = f"rename: {name} = {formula}"
-        values = compute_column(known, formula, source, lines, option)
+        values = compute_column(known, formula, places, f"rename: {name} = {formula}")
         table[name] = known[name] = _round_to(values, 3 if name == "ptpp" else 12)
     if aliases:
         pairs = ", ".join(f"{alias!r} as {name}" for alias, name in aliases.items())
-        log.warning("%s: reads the column %s", source, pairs)
+        log.warning("%s: reads the column %s", places.source, pairs)
     return table
-
-
-def find_aliases(columns: Sequence[str]) -> dict[str, str]:
-    """Their name -> ours, for our columns that are absent and have exactly one alias there."""
-    aliases = {}
-    for ours, theirs in ALIASES.items():
-        absent = ours not in columns and not (ours in TOKENS and set(TOKENS) & set(columns))
-        candidates = [name for name in theirs if name in columns]
-        if absent and len(candidates) == 1:
-            aliases[candidates[0]] = ours
-    return aliases
 
 
 def check_columns(
@@ -112,16 +94,14 @@ def check_columns(
     for column in required:
         if column not in present and column not in (*TOKENS, *EXTRA):
             raise InputError(f"{source}: no column {column!r}" + _guess(column, unknown))
+    has_both = "n_params" in present and bool(set(TOKENS) & set(present))
     for column in TOKENS if needs is None else [c for c in TOKENS if c in needs]:
-        other = TOKENS[1 - TOKENS.index(column)]
-        if column not in present and (other not in present or "n_params" not in present):
+        if column not in present and not has_both:
             guess = _guess("adapt_tokens", unknown) or _guess("atpp", unknown)
             raise InputError(f"{source}: neither column 'atpp' nor 'adapt_tokens'" + guess)
     kept = COLUMNS
     if needs is not None:
-        implied = {"size", "domain", "seed", *required}
-        if "n_params" in present and set(TOKENS) & set(present):
-            implied |= set(TOKENS)
+        implied = {"size", "domain", "seed", *required, *(TOKENS if has_both else ())}
         kept = tuple(c for c in COLUMNS if c in present or c in implied)
     absent = [c for c in kept if c not in present and (needs is None or c not in TOKENS)]
     for column in unknown:
@@ -129,6 +109,17 @@ def check_columns(
         if near:
             raise InputError(f"{source}: unknown column {column!r}; did you mean {near[0]!r}?")
     return kept + tuple(c for c in EXTRA if c in present)
+
+
+def _find_aliases(columns: Sequence[str]) -> dict[str, str]:
+    """Their name -> ours, for our columns that are absent and have exactly one alias there."""
+    aliases = {}
+    for ours, theirs in ALIASES.items():
+        there = TOKENS if ours in TOKENS else (ours,)
+        candidates = [name for name in theirs if name in columns]
+        if not set(there) & set(columns) and len(candidates) == 1:
+            aliases[candidates[0]] = ours
+    return aliases
 
 
 def _guess(column: str, unknown: Sequence[str]) -> str:
@@ -142,44 +133,21 @@ def _guess(column: str, unknown: Sequence[str]) -> str:
     return f"; is {by_lower[near[0]]!r} meant for it?" if near else ""
 
 
-def _sort_entries(
-    names: Mapping[str, str], theirs: Sequence[str], source: str
-) -> tuple[dict[str, tuple[str, float]], dict[str, str]]:
-    """Renamed columns, their name -> (ours, factor), and formulas by the name of the new column."""
-    renames, formulas = {}, {}
-    for left, right in names.items():
-        if left in theirs:
-            renames[left] = _name_and_factor(right, f"{source}: rename")
-        elif right in theirs and left.isidentifier():
-            renames[right] = left, 1.0
-        elif right.isidentifier() or not left.isidentifier():
-            raise InputError(f"{source}: rename: column {unknown_name(left, theirs)}")
-        else:
-            formulas[left] = right
-    return renames, formulas
-
-
-def _name_and_factor(text: str, source: str) -> tuple[str, float]:
+def _name_and_factor(text: str, option: str) -> tuple[str, float]:
     """'adapt_tokens*1e9' -> ('adapt_tokens', 1e9)."""
-    if text.isidentifier():
-        return text, 1.0
-    match parse(text, source):
-        case ast.BinOp(ast.Name(name), ast.Mult(), ast.Constant(int() | float() as factor)):
-            return name, _positive(factor, text, source)
-        case ast.BinOp(ast.Constant(int() | float() as factor), ast.Mult(), ast.Name(name)):
-            return name, _positive(factor, text, source)
-        case ast.BinOp(ast.Name(name), ast.Div(), ast.Constant(int() | float() as factor)):
-            return name, 1 / _positive(factor, text, source)
+    match parse(text, option):
+        case ast.Name(name):
+            return name, 1.0
+        case ast.BinOp(
+            ast.Name(name), ast.Mult() | ast.Div() as op, ast.Constant(value)
+        ) | ast.BinOp(ast.Constant(value), ast.Mult() as op, ast.Name(name)):
+            if type(value) in (int, float) and 0 < value < float("inf"):
+                return name, 1 / value if isinstance(op, ast.Div) else float(value)
+            raise InputError(f"{option}: {text!r}; accepted is a factor above 0")
     raise InputError(
-        f"{source}: {text!r}; accepted is one of our names, alone or times a number, such as "
+        f"{option}: {text!r}; accepted is one of our names, alone or times a number, such as "
         "adapt_tokens*1e9"
     )
-
-
-def _positive(factor: float, text: str, source: str) -> float:
-    if isinstance(factor, bool) or not 0 < factor < float("inf"):
-        raise InputError(f"{source}: {text!r}; accepted is a factor above 0")
-    return float(factor)
 
 
 def _round_to(values: np.ndarray, digits: int) -> np.ndarray:

@@ -91,3 +91,16 @@ def forgetting_rows(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
             f"ptpp {row['ptpp']:g}, seed {row['seed']}; forgetting is measured against it"
         )
     return cell_means(adapted.assign(forgetting=adapted["loss"] - adapted["zero_shot_loss"]))
+
+
+def has_base_losses(frame: pd.DataFrame, target: str) -> bool:
+    """Whether laws that read base losses can be fitted to a table.
+
+    They can where every checkpoint that was adapted to the target has zero-shot rows of every other
+    domain that has such rows.
+    """
+    before = frame[is_zero_shot(frame) & (frame["domain"] != target)]
+    adapted = frame[is_sweep(frame) & (frame["domain"] == target)]
+    checkpoints = set(zip(adapted["size"], adapted["ptpp"], strict=True))
+    measured = [set(zip(d["size"], d["ptpp"], strict=True)) for _, d in before.groupby("domain")]
+    return bool(measured) and all(checkpoints <= one for one in measured)

@@ -17,9 +17,9 @@ import pandas as pd
 
 from ptpp.errors import InputError
 from ptpp.jobs.files import write_text
-from ptpp.table.checks import check_observations, number_text
+from ptpp.table.checks import check_observations
 from ptpp.table.columns import COLUMNS, TEXT, map_columns
-from ptpp.table.reading import read_text
+from ptpp.table.reading import Places, number_text, read_text
 from ptpp.table.where import choose_rows
 
 _SORTED_BY = ["n_params", "size", "ptpp", "seed", "replay", "atpp", "domain", "run"]
@@ -47,41 +47,46 @@ def read_observations(
     there, and the result has no columns that the file neither holds nor implies.
 
     Raises InputError, one line naming file, line of the file (the header is line 1) and column.
+    `attrs["source"]` of the result is the name of the file, for later errors.
     """
-    table, source, lines = _read_mapped(path, rename, where)
-    return check_observations(table, source, lines, held_out, target, needs)
+    if isinstance(path, pd.DataFrame):
+        theirs = path.reset_index(drop=True)
+        places = Places(path.attrs.get("source", "the table"), range(1, len(path) + 1))
+    else:
+        theirs, places = read_text(path)
+    table = map_columns(theirs, rename or {}, places)
+    if where is not None and len(table):
+        known = pd.concat([table, theirs.loc[:, ~theirs.columns.isin(table.columns)]], axis=1)
+        chosen = choose_rows(known, where, places)
+        if not chosen.any():
+            raise InputError(
+                f"{places.source}: where: {where!r} holds in none of {len(table)} rows"
+            )
+        table = table[chosen].reset_index(drop=True)
+        lines = [line for line, is_chosen in zip(places.lines, chosen, strict=True) if is_chosen]
+        places = Places(places.source, lines)
+    table = check_observations(table, places, held_out, target, needs)
+    table.attrs["source"] = places.source
+    return table
 
 
 def gather_observations(
     paths: Iterable[str | os.PathLike],
     held_out: float | None = None,
     target: str | None = None,
-    rename: Mapping[str, str] | None = None,
-    where: str | None = None,
+    **arguments: object,
 ) -> pd.DataFrame:
     """Read one table or several as one; several are checked each alone, then all together.
 
-    Raises InputError as `read_observations` does.
+    `arguments` as for `read_observations`. Raises InputError as that does.
     """
     paths = list(paths)
     if len(paths) == 1:
-        return read_observations(paths[0], held_out, target, rename, where)
-    tables = [read_observations(p, target=target, rename=rename, where=where) for p in paths]
+        return read_observations(paths[0], held_out, target, **arguments)
+    tables = [read_observations(path, None, target, **arguments) for path in paths]
     together = pd.concat(tables, ignore_index=True)
-    return check_observations(together, f"{len(paths)} tables together", None, held_out, target)
-
-
-def list_domains(
-    path: str | os.PathLike,
-    rename: Mapping[str, str] | None = None,
-    where: str | None = None,
-) -> list[str]:
-    """The domains of a table, sorted, without checking its losses; [] without such a column.
-
-    `rename` and `where` as for `read_observations`. Raises InputError where the file is no table.
-    """
-    table, _, _ = _read_mapped(path, rename, where)
-    return sorted(set(table["domain"]) - {""}) if "domain" in table else []
+    places = Places(f"{len(paths)} tables together", range(1, len(together) + 1))
+    return check_observations(together, places, held_out, target)
 
 
 def write_observations(frame: pd.DataFrame, path: str | os.PathLike) -> None:
@@ -90,29 +95,7 @@ def write_observations(frame: pd.DataFrame, path: str | os.PathLike) -> None:
     Rows are sorted by size, stage, seed, replay, ATPP and domain, so equal tables are equal files.
     Raises InputError as `check_observations` does, so that no unusable row is ever written.
     """
-    table = check_observations(frame, str(path)).sort_values(_SORTED_BY, kind="stable")
+    table = check_observations(frame, Places(str(path), range(1, len(frame) + 1)))
+    table = table.sort_values(_SORTED_BY, kind="stable")
     texts = {c: table[c] if c in TEXT else table[c].map(number_text) for c in COLUMNS}
     write_text(path, pd.DataFrame(texts).to_csv(index=False, lineterminator="\n"))
-
-
-def _read_mapped(
-    path: str | os.PathLike | pd.DataFrame,
-    rename: Mapping[str, str] | None,
-    where: str | None,
-) -> tuple[pd.DataFrame, str, list[int]]:
-    """The chosen rows under our column names, what errors call the table, and the rows' lines."""
-    if isinstance(path, pd.DataFrame):
-        table, source, lines = path.reset_index(drop=True), "the table", range(1, len(path) + 1)
-    else:
-        table, lines = read_text(path)
-        source = str(path)
-    theirs = table
-    table = map_columns(table, rename or {}, source, lines)
-    if where is not None and len(table):
-        known = pd.concat([table, theirs.loc[:, ~theirs.columns.isin(table.columns)]], axis=1)
-        chosen = choose_rows(known, where, source, lines)
-        if not chosen.any():
-            raise InputError(f"{source}: where: {where!r} holds in none of {len(table)} rows")
-        table = table[chosen].reset_index(drop=True)
-        lines = [line for line, is_chosen in zip(lines, chosen, strict=True) if is_chosen]
-    return table, source, list(lines)

@@ -45,8 +45,7 @@ def split(
 def early_to_late(frame: pd.DataFrame, held_out: float) -> Split:
     """Fit the stages before `held_out`, score all of that stage."""
     late = is_stage(frame, held_out)
-    early = (frame["ptpp"] < held_out) & ~late
-    return _split("early_to_late", frame, early, late, held_out)
+    return _split("early_to_late", frame, (frame["ptpp"] < held_out) & ~late, late, held_out)
 
 
 def with_anchors(frame: pd.DataFrame, held_out: float, anchors: Sequence[Cell]) -> Split:
@@ -57,55 +56,34 @@ def with_anchors(frame: pd.DataFrame, held_out: float, anchors: Sequence[Cell]) 
     if not anchors:
         raise InputError("protocol with_anchors: no anchors are given; accepted is at least one")
     select(frame, anchors, held_out)
-    late = is_stage(frame, held_out)
-    anchored = is_anchor(frame, anchors, held_out)
+    late, anchored = is_stage(frame, held_out), is_anchor(frame, anchors, held_out)
     early = (frame["ptpp"] < held_out) & ~late
     return _split("with_anchors", frame, early | anchored, late & ~anchored, held_out)
 
 
 def folds(protocol: str, frame: pd.DataFrame) -> dict[str, Split]:
-    """The splits of a cross-validation by name, keyed by what is left out; see below."""
+    """The splits of a cross-validation by name, keyed by what is left out.
+
+    leave_one_stage_out: each stage once scored by a fit of all others, earlier and later ones.
+    leave_largest_size_out: the largest size scored, at every stage, by a fit of the smaller ones.
+    Raises InputError for fewer than three stages, since two must be left to fit, or two sizes.
+    """
+    stages, sizes = sorted(frame["ptpp"].unique()), frame["n_params"].unique()
     if protocol == "leave_one_stage_out":
-        return leave_one_stage_out(frame)
-    if protocol == "leave_largest_size_out":
-        return leave_largest_size_out(frame)
-    raise InputError(
-        f"cross-validation: {protocol!r} is not known; accepted are {', '.join(CROSS_VALIDATIONS)}"
-    )
-
-
-def leave_one_stage_out(frame: pd.DataFrame) -> dict[str, Split]:
-    """Each stage once scored by a fit of all others, earlier and later ones.
-
-    Raises InputError for fewer than three stages, since two must be left to fit.
-    """
-    stages = sorted(frame["ptpp"].unique())
-    if len(stages) < 3:
-        raise InputError(
-            f"protocol leave_one_stage_out: {len(stages)} PTPP stages; accepted are 3 or more, "
-            "since 2 must be left to fit"
-        )
-    parts = {}
-    for stage in stages:
-        out = is_stage(frame, stage)
-        parts[f"PTPP {stage:g}"] = _split("leave_one_stage_out", frame, ~out, out, stage)
-    return parts
-
-
-def leave_largest_size_out(frame: pd.DataFrame) -> dict[str, Split]:
-    """The largest size scored, at every stage, by a fit of the smaller ones.
-
-    Raises InputError for fewer than two sizes.
-    """
-    sizes = frame["n_params"].unique()
-    if len(sizes) < 2:
-        raise InputError(
-            f"protocol leave_largest_size_out: {len(sizes)} sizes; accepted are 2 or more"
-        )
-    out = frame["n_params"] == sizes.max()
-    last = frame["ptpp"].max() if "ptpp" in frame else float("nan")
-    name = f"N {sizes.max():g}"
-    return {name: _split("leave_largest_size_out", frame, ~out, out, last)}
+        if len(stages) < 3:
+            raise InputError(
+                f"protocol {protocol}: {len(stages)} PTPP stages; accepted are 3 or more, since 2 "
+                "must be left to fit"
+            )
+        parts = {f"PTPP {stage:g}": (is_stage(frame, stage), stage) for stage in stages}
+    elif protocol == "leave_largest_size_out":
+        if len(sizes) < 2:
+            raise InputError(f"protocol {protocol}: {len(sizes)} sizes; accepted are 2 or more")
+        parts = {f"N {sizes.max():g}": (frame["n_params"] == sizes.max(), stages[-1])}
+    else:
+        accepted = ", ".join(CROSS_VALIDATIONS)
+        raise InputError(f"cross-validation: {protocol!r} is not known; accepted are {accepted}")
+    return {k: _split(protocol, frame, ~out, out, stage) for k, (out, stage) in parts.items()}
 
 
 def _split(

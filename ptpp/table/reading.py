@@ -2,14 +2,36 @@
 
 import csv
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from ptpp.errors import InputError
 
 
-def read_text(path: str | os.PathLike) -> tuple[pd.DataFrame, list[int]]:
+@dataclass(frozen=True)
+class Places:
+    """How errors call the rows of a table: by its name and their lines."""
+
+    source: str
+    lines: Sequence[int]
+
+    def error(self, position: int, column: str, message: str) -> InputError:
+        return InputError(f"{self.source}: row {self.lines[position]}, column {column}: {message}")
+
+    def refuse(self, bad: ArrayLike, values: pd.Series, message: str) -> None:
+        """Raise for the first row where `bad` holds: its value, then `message`."""
+        positions = np.flatnonzero(bad)
+        if len(positions):
+            text = number_text(values.iloc[positions[0]]) or "an empty field"
+            raise self.error(positions[0], str(values.name), text + message)
+
+
+def read_text(path: str | os.PathLike) -> tuple[pd.DataFrame, Places]:
     """All fields as text without spaces around them, and the line on which each row starts.
 
     Raises InputError, one line naming the file and the line, where the file is no table.
@@ -21,36 +43,18 @@ def read_text(path: str | os.PathLike) -> tuple[pd.DataFrame, list[int]]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     reader = csv.reader(text.splitlines(keepends=True), skipinitialspace=True)
-    header: list[str] = []
-    records: list[list[str]] = []
-    lines: list[int] = []
+    records: dict[int, list[str]] = {}  # by line
     start = 1
     try:
         for fields in reader:
             line, start = start, reader.line_num + 1
-            fields = [field.strip() for field in fields]
-            if not any(fields):
-                continue
-            if not header:
-                header = fields
-                _check_header(header, path)
-            elif len(fields) != len(header):
-                hint = " (a decimal comma? write 3.5, not 3,5)"
-                raise InputError(
-                    f"{path}: row {line}: {len(fields)} fields where the header has {len(header)}"
-                    + (hint if len(fields) > len(header) else "")
-                )
-            else:
-                records.append(fields)
-                lines.append(line)
+            if any(field.strip() for field in fields):
+                records[line] = [field.strip() for field in fields]
     except csv.Error as error:
         raise InputError(f"{path}: row {reader.line_num}: not valid CSV ({error})") from None
-    if not header:
+    if not records:
         raise InputError(f"{path}: the file is empty; a header line and rows are needed")
-    return pd.DataFrame(records, columns=header, dtype=object), lines
-
-
-def _check_header(header: list[str], path: str | os.PathLike) -> None:
+    header = records.pop(min(records))
     for name in header:
         if header.count(name) > 1:
             raise InputError(f"{path}: row 1: column {name!r} stands there more than once")
@@ -60,3 +64,19 @@ def _check_header(header: list[str], path: str | os.PathLike) -> None:
                 f"{path}: row 1: fields are separated by {name}; accepted are commas, with a point "
                 "as the decimal mark"
             )
+    for line, fields in records.items():
+        if len(fields) != len(header):
+            hint = " (a decimal comma? write 3.5, not 3,5)" if len(fields) > len(header) else ""
+            raise InputError(
+                f"{path}: row {line}: {len(fields)} fields where the header has {len(header)}{hint}"
+            )
+    table = pd.DataFrame(list(records.values()), columns=header, dtype=object)
+    return table, Places(str(path), list(records))
+
+
+def number_text(value: object) -> str:
+    """The shortest text that reads back to the same float; whole numbers without a point."""
+    number = float(value)  # type: ignore[arg-type]
+    if np.isnan(number):
+        return ""
+    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)

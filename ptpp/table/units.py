@@ -6,8 +6,8 @@ import re
 from ptpp.errors import InputError
 
 _POWERS = {"k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
-_SUFFIX = re.compile(r"([+-]?(?:\d[\d_]*\.?\d*|\.\d+))\s*([kmbgt])", re.IGNORECASE)
 ACCEPTED = "accepted is a finite number, such as 7000000000, 7e9, 7B or 1.5T"
+_SUFFIX = re.compile(r"([+-]?(?:\d[\d_]*\.?\d*|\.\d+))\s*([kmbgt])", re.IGNORECASE)
 
 
 def parse_number(text: str | float) -> float:

@@ -7,7 +7,6 @@ parentheses and + - * / of numbers; a quantity such as `tokens / n_params` the a
 
 import ast
 import operator
-from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,17 +14,16 @@ from numpy.typing import NDArray
 
 from ptpp.errors import InputError
 from ptpp.table.expressions import names_in, parse, quote, unknown_name
+from ptpp.table.reading import Places
 from ptpp.table.units import expand
 
-_COMPARISONS: Mapping[type, Callable] = {
+_OPERATORS = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
-}
-_ARITHMETIC: Mapping[type, Callable] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -38,99 +36,84 @@ _CONDITION_PARTS = (
 _QUANTITY_PARTS = "accepted are columns, numbers, + - * / and parentheses"
 
 
-def choose_rows(
-    frame: pd.DataFrame, where: str, source: str, lines: Sequence[int] | None = None
-) -> NDArray[np.bool_]:
-    """The rows (n,) for which `where` holds. `lines` are the numbers by which errors call rows.
+def choose_rows(frame: pd.DataFrame, where: str, places: Places) -> NDArray[np.bool_]:
+    """The rows (n,) for which `where` holds.
 
     A column is compared as numbers where a number stands on the other side. An empty field
     satisfies no comparison. Raises InputError, one line, for anything else that cannot be compared.
     """
-    tree = parse(where, f"{source}: where")
-    walker = _Walker(frame, source, "where", _CONDITION_PARTS, lines)
-    walker.check_names(tree)
-    return np.asarray(walker.truth(tree), dtype=bool)
+    walker = _Walker(frame, places, "where", _CONDITION_PARTS)
+    return np.asarray(walker.truth(walker.parse(where)), dtype=bool)
 
 
 def compute_column(
-    frame: pd.DataFrame,
-    expression: str,
-    source: str,
-    lines: Sequence[int] | None = None,
-    option: str = "rename",
+    frame: pd.DataFrame, expression: str, places: Places, option: str = "rename"
 ) -> NDArray[np.float64]:
     """The values (n,) of an arithmetic expression over columns; NaN where a field is empty.
 
     Raises InputError, one line, for a name that is no column, a field that is no number and
     anything but arithmetic. `option`: what errors call the expression.
     """
-    tree = parse(expression, f"{source}: {option}")
-    walker = _Walker(frame, source, option, _QUANTITY_PARTS, lines)
-    walker.check_names(tree)
-    return np.broadcast_to(walker.numbers(tree), len(frame)).astype(float)
+    walker = _Walker(frame, places, option, _QUANTITY_PARTS)
+    return np.broadcast_to(walker.numbers(walker.parse(expression)), len(frame)).astype(float)
 
 
-def read_numbers(
-    frame: pd.DataFrame,
-    column: str,
-    source: str,
-    lines: Sequence[int] | None = None,
-    option: str = "where",
-) -> NDArray[np.float64]:
+def read_numbers(column: pd.Series, places: Places, option: str) -> NDArray[np.float64]:
     """A column (n,) as numbers, NaN where a field is empty.
 
     Raises InputError for the first field that is no number; `option` is what needs one.
     """
-    values = np.full(len(frame), np.nan)
-    for position, field in enumerate(frame[column]):
-        if _is_empty(field):
-            continue
-        if not _is_number(field):
-            line = position + 1 if lines is None else lines[position]
-            raise InputError(
-                f"{source}: row {line}, column {column}: {str(field)!r} is not a number, and "
-                f"{option} needs one"
-            )
-        values[position] = float(expand(field) if isinstance(field, str) else field)
-    return values
+    wrong = ~is_empty(column) & ~_is_number(column)
+    if wrong.any():
+        position = int(np.argmax(wrong))
+        message = f"{str(column.iloc[position])!r} is not a number, and {option} needs one"
+        raise places.error(position, str(column.name), message)
+    return np.array([_to_number(field) for field in column], dtype=float)
+
+
+def is_empty(column: pd.Series) -> NDArray[np.bool_]:
+    """The fields (n,) that hold nothing."""
+    return (column.astype(object).where(column.notna(), "") == "").to_numpy(bool)
+
+
+def _is_number(column: pd.Series) -> NDArray[np.bool_]:
+    return np.array([_to_number(field) is not None for field in column], dtype=bool)
+
+
+def _to_number(field: object) -> float | None:
+    try:
+        return float(expand(field) if isinstance(field, str) else field)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
 
 
 class _Walker:
-    """Evaluates a syntax tree on the rows of one table."""
+    """Evaluates syntax trees on the rows of one table."""
 
-    def __init__(
-        self,
-        frame: pd.DataFrame,
-        source: str,
-        option: str,
-        accepted: str,
-        lines: Sequence[int] | None,
-    ):
-        self.frame, self.source, self.option, self.accepted = frame, source, option, accepted
-        self.prefix = f"{source}: {option}: "
-        self.lines = lines
+    def __init__(self, frame: pd.DataFrame, places: Places, option: str, accepted: str):
+        self.frame, self.places, self.option, self.accepted = frame, places, option, accepted
+        self.prefix = f"{places.source}: {option}"
 
-    def check_names(self, tree: ast.AST) -> None:
-        columns = [str(c) for c in self.frame.columns]
+    def parse(self, text: str) -> ast.expr:
+        tree, columns = parse(text, self.prefix), list(map(str, self.frame.columns))
         for name in names_in(tree):
             if name not in columns:
-                raise InputError(f"{self.prefix}column {unknown_name(name, columns)}")
+                raise InputError(f"{self.prefix}: column {unknown_name(name, columns)}")
+        return tree
 
     def error(self, node: ast.AST) -> InputError:
-        return InputError(f"{self.prefix}{quote(node)[:80]} cannot stand there; {self.accepted}")
+        return InputError(f"{self.prefix}: {quote(node)[:80]} cannot stand there; {self.accepted}")
 
     def truth(self, node: ast.expr) -> NDArray:
         match node:
-            case ast.BoolOp(op=ast.And(), values=values):
-                return np.all([self.truth(value) for value in values], axis=0)
-            case ast.BoolOp(op=ast.Or(), values=values):
-                return np.any([self.truth(value) for value in values], axis=0)
+            case ast.BoolOp(op=op, values=values):
+                combine = np.all if isinstance(op, ast.And) else np.any
+                return combine([self.truth(value) for value in values], axis=0)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return ~self.truth(operand)
             case ast.Compare(left=left, ops=ops, comparators=others):
-                sides = [left, *others]
-                parts = [self.compare(*pair) for pair in zip(sides, ops, sides[1:], strict=False)]
-                return np.all(parts, axis=0)
+                pairs = zip([left, *others], ops, others, strict=False)
+                return np.all([self.compare(*pair) for pair in pairs], axis=0)
         raise self.error(node)
 
     def compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> NDArray:
@@ -138,30 +121,32 @@ class _Walker:
             hits = [self.compare(left, ast.Eq(), item) for item in right.elts]
             inside = np.any(hits, axis=0) if hits else np.zeros(len(self.frame), dtype=bool)
             return inside if isinstance(op, ast.In) else ~inside & self.present(left)
-        if type(op) not in _COMPARISONS:
+        if type(op) not in _OPERATORS:
             raise self.error(right)
         text = self.is_text(left) or self.is_text(right)
         if text and not isinstance(op, ast.Eq | ast.NotEq):
             raise self.error(left if self.is_text(left) else right)
         values = [self.texts(side) if text else self.numbers(side) for side in (left, right)]
         with np.errstate(invalid="ignore"):
-            result = _COMPARISONS[type(op)](*values)
-        result = np.broadcast_to(result, len(self.frame))
+            result = _OPERATORS[type(op)](*values)
         return result & self.present(left) & self.present(right)
 
     def is_text(self, node: ast.expr) -> bool:
         """A quoted text, or a column none of whose fields is a number."""
-        if isinstance(node, ast.Constant):
-            return isinstance(node.value, str)
-        if not isinstance(node, ast.Name):
-            return False
-        fields = [v for v in self.frame[node.id] if not _is_empty(v)]
-        return bool(fields) and not any(_is_number(v) for v in fields)
+        match node:
+            case ast.Constant(value=value):
+                return isinstance(value, str)
+            case ast.Name(id=name):
+                filled = self.frame[name][~is_empty(self.frame[name])]
+                return len(filled) > 0 and not _is_number(filled).any()
+        return False
 
     def present(self, node: ast.expr) -> NDArray:
         """Rows in which no column of this side is empty."""
-        empty = [[_is_empty(v) for v in self.frame[name]] for name in names_in(node)]
-        return ~np.any(empty, axis=0) if empty else np.ones(len(self.frame), dtype=bool)
+        rows = np.ones(len(self.frame), dtype=bool)
+        for name in names_in(node):
+            rows &= ~is_empty(self.frame[name])
+        return rows
 
     def texts(self, node: ast.expr) -> NDArray:
         match node:
@@ -170,7 +155,7 @@ class _Walker:
             case ast.Constant(value=str() as text):
                 return np.array(text, dtype=object)
         raise InputError(
-            f"{self.prefix}a text is compared with {quote(node)[:80]}; put texts in quotes, and "
+            f"{self.prefix}: a text is compared with {quote(node)[:80]}; put texts in quotes, and "
             "compare columns of numbers with numbers"
         )
 
@@ -180,25 +165,11 @@ class _Walker:
                 if abs(number) < 1e300:
                     return np.array(float(number))
             case ast.Name(id=name):
-                return read_numbers(self.frame, name, self.source, self.lines, self.option)
+                return read_numbers(self.frame[name], self.places, self.option)
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
                 value = self.numbers(operand)
                 return -value if isinstance(op, ast.USub) else value
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
                 with np.errstate(all="ignore"):
-                    return _ARITHMETIC[type(op)](self.numbers(left), self.numbers(right))
+                    return _OPERATORS[type(op)](self.numbers(left), self.numbers(right))
         raise self.error(node)
-
-
-def _is_empty(field: object) -> bool:
-    return field is None or (isinstance(field, str) and field == "") or field is pd.NA or (
-        isinstance(field, float) and np.isnan(field)
-    )  # fmt: skip
-
-
-def _is_number(field: object) -> bool:
-    try:
-        float(expand(field) if isinstance(field, str) else field)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
-    return True

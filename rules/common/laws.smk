@@ -1,4 +1,4 @@
-# Observations, anchors and fits.
+# Observations, anchors, fits and plans.
 
 
 def held_out_stage():
@@ -22,13 +22,8 @@ def anchor_sources(wildcards):
     if not EXPERIMENT.is_trained:
         return f"{RESULTS}/observations.csv"
     sizes = EXPERIMENT.anchor_sizes()
-    return run_tables(
-        [
-            (model, ptpp)
-            for model, ptpp in CHECKPOINTS
-            if ptpp == stage and MODELS[model][0] in sizes
-        ]
-    )
+    late = [pair for pair in CHECKPOINTS if pair[1] == stage]
+    return run_tables([pair for pair in late if MODELS[pair[0]][0] in sizes])
 
 
 def anchor_grid():
@@ -55,12 +50,8 @@ def law_fits(law, suffix="json", domains=None):
 
 def fit_files(law, domains):
     """The outputs of a job that fits one law: four files a fit, in the same order."""
-    suffixes = {
-        "fits": "json",
-        "draws": "npz",
-        "profiles": "profile.csv",
-        "verdicts": "verdicts.csv",
-    }
+    suffixes = {"fits": "json", "draws": "npz"}
+    suffixes |= {"profiles": "profile.csv", "verdicts": "verdicts.csv"}
     return {name: law_fits(law, suffix, domains) for name, suffix in suffixes.items()}
 
 
@@ -73,24 +64,9 @@ def fit_params(law, domains):
         "protocols": PROTOCOLS,
         "held_out": HELD_OUT,
         "settings": fit_settings(),
-        "resampling": bootstrap_settings(),
+        "resampling": {"draws": config["laws"]["bootstrap"], "seed": config["laws"]["seed"]},
         "code": code_digest(*modules),
     }
-
-
-def fit_rule(law):
-    """The rule that fits a law."""
-    return "fit" if law in TARGET_LAWS else "fit_forgetting"
-
-
-def declaration(wildcards):
-    """The file that declares a law; none for laws of the package."""
-    return DECLARED.get(wildcards.law, [])
-
-
-def law_sources():
-    """Target laws by name or, where declared, by file."""
-    return [DECLARED.get(law, law) for law in TARGET_LAWS]
 
 
 def fit_settings():
@@ -99,9 +75,20 @@ def fit_settings():
     return {new: config["laws"][old] for old, new in keys.items()}
 
 
-def bootstrap_settings():
-    return {"draws": config["laws"]["bootstrap"], "seed": config["laws"]["seed"]}
+def plan_headline():
+    """The law and protocol whose plan is drawn."""
+    return {key: config["plan"][key] for key in ("law", "protocol")}
 
 
-def sweep_request():
-    return dict(config["laws"]["anchor_sweep"]) | {"seed": config["held_out"]["anchors"]["seed"]}
+def plan_request():
+    """The plan's model and limits, as `ptpp.planning.PlanRequest`."""
+    elsewhere = ("law", "protocol", "from_scratch")
+    return {key: value for key, value in config["plan"].items() if key not in elsewhere}
+
+
+def plan_fits(wildcards):
+    """The headline's target fit, then a forgetting fit for every base domain."""
+    protocol = config["plan"]["protocol"]
+    pairs = [(config["plan"]["law"], TARGET)]
+    pairs += [(law, domain) for law in EXPERIMENT.laws.base for domain in LAWS.get(law, [])]
+    return [f"{RESULTS}/fits/{law}.{protocol}.{domain}.json" for law, domain in pairs]

@@ -15,9 +15,8 @@ from snakemake.utils import update_config
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 # Scripts run in processes of their own and find the package the same way.
-os.environ.update(
-    PYTHONPATH=os.pathsep.join([str(BASE), *filter(None, [os.environ.get("PYTHONPATH")])])
-)
+paths = [str(BASE), *filter(None, [os.environ.get("PYTHONPATH")])]
+os.environ["PYTHONPATH"] = os.pathsep.join(paths)
 
 from ptpp.config import check_files, read_command_line, read_config
 from ptpp.errors import InputError
@@ -25,39 +24,33 @@ from ptpp.jobs.code_digest import code_digest
 from ptpp.models.external import model_files, tokenizer_files
 
 
-def read_contents():
-    """What a finished table can be used for; None where the losses are measured here."""
+def choose_laws():
+    """The target laws, and the base domains that have forgetting laws.
+
+    A finished table may lack base domains, or the base losses that a law reads.
+    """
+    laws, bases = EXPERIMENT.target_laws, list(EXPERIMENT.corpora.base)
     if EXPERIMENT.is_trained:
-        return None
+        return laws, bases
     # Only now, since pandas takes half a second.
-    from ptpp.table.contents import describe_contents
+    from ptpp.table.kinds import has_base_losses
     from ptpp.table.observations import read_observations
 
-    target = EXPERIMENT.corpora.target
-    table = read_observations(EXPERIMENT.observations, target=target, **table_keys())
-    return describe_contents(table, target)
-
-
-def list_base_domains():
-    """The base domains that have forgetting laws: all, or those a finished table has rows of."""
-    domains = list(EXPERIMENT.corpora.base)
-    return [name for name in domains if CONTENTS is None or name in CONTENTS.domains]
-
-
-def list_target_laws():
-    """All that are configured, but those that a finished table has no base losses for."""
-    laws, informed = EXPERIMENT.target_laws, "checkpoint_informed"
-    if informed not in laws or CONTENTS is None or CONTENTS.has_base_losses:
-        return laws
+    source, target = EXPERIMENT.observations, EXPERIMENT.corpora.target
+    informed = "checkpoint_informed"
+    table = read_observations(source, target=target, **table_keys())
+    bases = [name for name in bases if name in set(table["domain"])]
+    if informed not in laws or has_base_losses(table, target):
+        return laws, bases
     why = (
-        f"{EXPERIMENT.observations}: law {informed} reads base losses, but not every checkpoint has "
-        "zero-shot rows (atpp = 0) of the base domains"
+        f"{source}: law {informed} reads base losses, but not every checkpoint has zero-shot rows "
+        "(atpp = 0) of the base domains"
     )
     others = [law for law in laws if law != informed]
     if EXPERIMENT.plan.law == informed or not others:
         raise InputError(f"config: plan.law: {why}; accepted: {', '.join(others) or 'other laws'}")
     print(f"{why}; it is left out", file=sys.stderr)
-    return others
+    return others, bases
 
 
 def table_keys():
@@ -73,14 +66,14 @@ def source_path(*parts):
 def configuration_arguments():
     """The arguments of this start that decide its configuration, as a line for a shell."""
     settings = workflow.config_settings
-    files = [os.path.relpath(path) for path in settings.configfiles]
-    entries = [
-        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in settings.config.items()
-    ]
-    words = ["--configfile", *files] if files else []
-    words += ["--config", *entries] if entries else []
-    return "".join(f" {shlex.quote(word)}" for word in words)
+    words = {
+        "--configfile": [os.path.relpath(path) for path in settings.configfiles],
+        "--config": [
+            f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+            for key, value in settings.config.items()
+        ],
+    }
+    return "".join(f" {shlex.join([key, *each])}" for key, each in words.items() if each)
 
 
 def one_of(names):
@@ -97,9 +90,7 @@ update_config(config, read_command_line(workflow.config_settings.config))
 try:
     EXPERIMENT = read_config(config)
     check_files(EXPERIMENT)
-    CONTENTS = read_contents()
-    BASE_DOMAINS = list_base_domains()
-    TARGET_LAWS = list_target_laws()
+    TARGET_LAWS, BASE_DOMAINS = choose_laws()
 except InputError as error:
     sys.exit(f"error: {error}")
 config["arguments"] = configuration_arguments()  # the report says how it was made
@@ -127,6 +118,7 @@ CHECKPOINTS = [
 ]
 PROTOCOLS = EXPERIMENT.laws.protocols
 DECLARED = EXPERIMENT.declared_laws  # name -> path
+LAW_SOURCES = [DECLARED.get(law, law) for law in TARGET_LAWS]  # by name, or where declared by file
 # The domains each law is fitted to.
 LAWS = {law: [TARGET] for law in TARGET_LAWS} | {
     law: BASE_DOMAINS for law in EXPERIMENT.laws.base if BASE_DOMAINS

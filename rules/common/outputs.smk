@@ -37,7 +37,8 @@ def figure_files(kind, category):
 def table_files(name, label, category, caption=None, folder="tables"):
     """The outputs of one table: name.csv, shown in the report, name.md and name.tex."""
     stem = f"{RESULTS}/{folder}/{name}"
-    shown = {"caption": f"../report/{caption or name}.rst", "labels": {"what": label}}
+    caption = caption or (name if folder == "tables" else f"{folder}_{name}")
+    shown = {"caption": f"../report/{caption}.rst", "labels": {"what": label}}
     return {
         name: report(f"{stem}.csv", category=category, **shown),
         f"{name}_md": f"{stem}.md",
@@ -73,8 +74,3 @@ def law_outputs():
 
 def figure_paths(kind):
     return [f"{RESULTS}/figures/{name}.png" for name in FIGURES[kind]]
-
-
-def report_texts():
-    """Captions, so that the report is made anew when one changes."""
-    return sorted(source_path("report", path.name) for path in (BASE / "report").glob("*.rst"))

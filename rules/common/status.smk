@@ -40,43 +40,34 @@ def training_jobs():
     """Text, then each stage's pre-training, then its adaptation."""
     if not EXPERIMENT.is_trained:
         return []
-    jobs = [describe_job("tokenizer", "text")]
-    jobs += [describe_job("check_models", "text")] if EXTERNAL else []
-    jobs += [
-        describe_job("tokens", "text", {"language": language, "split": split})
-        for language in LANGUAGES
-        for split in ("train", "valid")
+    jobs = [
+        describe_job(rule, "text") for rule in ["tokenizer", *["check_models"] * bool(EXTERNAL)]
     ]
-    checkpoints = [pair for stage in STAGES for pair in CHECKPOINTS if pair[1] == stage]
-    for model, ptpp in checkpoints:
-        wildcards = {"model": model, "ptpp": ptpp}
-        if model in EXTERNAL:  # not trained, and done in seconds
-            jobs.append(describe_job("adopt", "adoption", wildcards, ptpp=ptpp))
-            continue
-        details = wildcards | {"size": MODELS[model][0], "runs": 1}
-        jobs.append(describe_job("pretrain", "pre-training", wildcards, **details))
-    for model, ptpp in checkpoints:
+    for language in LANGUAGES:
+        for split in ("train", "valid"):
+            jobs.append(describe_job("tokens", "text", {"language": language, "split": split}))
+    pairs = [pair for stage in STAGES for pair in CHECKPOINTS if pair[1] == stage]
+    checkpoints = [{"model": model, "ptpp": ptpp} for model, ptpp in pairs]
+    for one in checkpoints:
+        if one["model"] in EXTERNAL:  # not trained, and done in seconds
+            jobs.append(describe_job("adopt", "adoption", one, ptpp=one["ptpp"]))
+        else:
+            details = one | {"size": MODELS[one["model"]][0], "runs": 1}
+            jobs.append(describe_job("pretrain", "pre-training", one, **details))
+    for one in checkpoints:
         for group in replay_groups():
-            wildcards = {"model": model, "ptpp": ptpp}
-            details = wildcards | {"size": MODELS[model][0], "runs": group.count("+") + 1}
-            wildcards = wildcards | {"replays": group}
-            jobs.append(describe_job("adapt", "adaptation", wildcards, **details))
+            details = one | {"size": MODELS[one["model"]][0], "runs": group.count("+") + 1}
+            jobs.append(describe_job("adapt", "adaptation", one | {"replays": group}, **details))
     return jobs
 
 
-def law_jobs():
-    """Fits, tables, figures and the report."""
-    what = "laws and tables"
-    names = ["observations", *(["costs"] if EXPERIMENT.is_trained else [])]
-    names += ["figures_sweep"]
-    jobs = []
-    if HELD_OUT is not None:
-        jobs = [describe_job(fit_rule(law), what, {"law": law}) for law in LAWS]
+def sweep_jobs(wildcards):
+    """Training, fits, tables, figures and the report. Only `status` waits for it."""
+    names = ["observations", *["costs"] * EXPERIMENT.is_trained, "figures_sweep"]
+    laws = LAWS if HELD_OUT is not None else []
+    if laws:
         names += ["anchors", "law_tables", "cross_validation", "anchor_sweep"]
         names += ["plan_regret", "plan", "planner_page", "figures_laws", "figures_plan"]
-    return jobs + [describe_job(name, what) for name in [*names, "report"]]
-
-
-def sweep_jobs(wildcards):
-    """A function of wildcards, so that only `status` waits for it."""
-    return training_jobs() + law_jobs()
+    rules_of = [("fit" if law in TARGET_LAWS else "fit_forgetting", {"law": law}) for law in laws]
+    jobs = [*rules_of, *((name, None) for name in [*names, "report"])]
+    return training_jobs() + [describe_job(rule, "laws and tables", one) for rule, one in jobs]

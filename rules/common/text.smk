@@ -9,12 +9,8 @@ def text_source(language):
 
 def source_files(*languages):
     """Files that text is read from, so that changed text is tokenised anew."""
-    return [
-        path
-        for language in languages
-        for split in ("train", "valid")
-        for path in LANGUAGES[language].get(split, [])
-    ]
+    parts = [LANGUAGES[name].get(split, []) for name in languages for split in ("train", "valid")]
+    return [path for paths in parts for path in paths]
 
 
 def tokenizer_specs():
@@ -32,23 +28,9 @@ def tokenizer_sources():
     return tokenizer_files(external["model"]) if Path(external["model"]).is_dir() else []
 
 
-def corpus_spec(wildcards):
-    return text_source(wildcards.language)
-
-
-def corpus_files(wildcards):
-    return source_files(wildcards.language)
-
-
-def store_tokens(wildcards):
-    return LANGUAGES[wildcards.language][f"{wildcards.split}_tokens"]
-
-
 def excluded_store(wildcards):
     """Training text is written after validation text, whose documents it must not hold."""
-    if wildcards.split == "valid":
-        return []
-    return f"{RESULTS}/tokens/{wildcards.language}.valid.bin"
+    return [] if wildcards.split == "valid" else stores("valid", [wildcards.language])
 
 
 def stores(split, languages):

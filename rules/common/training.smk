@@ -107,25 +107,22 @@ def previous_trunk(wildcards):
     return f"{RESULTS}/trunks/{wildcards.model}.ptpp{names[place - 1]}.safetensors" if place else []
 
 
-def run_tables(checkpoints=tuple(CHECKPOINTS)):
+def run_tables(checkpoints=CHECKPOINTS):
     """Measured losses of every checkpoint and of every CPT trajectory from it."""
-    return [
-        f"{RESULTS}/runs/{model}.ptpp{ptpp}.{what}.csv"
-        for model, ptpp in checkpoints
-        for what in ["zero_shot", *(f"replay{group}" for group in replay_groups())]
-    ]
+    return [path for pair in checkpoints for path in job_tables("runs", *pair, "zero_shot")]
 
 
 def cost_tables():
     """What every job took that trained or took over a checkpoint."""
-    return [
-        f"{RESULTS}/costs/{model}.ptpp{ptpp}.{what}.csv"
-        for model, ptpp in CHECKPOINTS
-        for what in [
-            "adopt" if model in EXTERNAL else "pretrain",
-            *(f"replay{group}" for group in replay_groups()),
-        ]
-    ]
+    made = {True: "adopt", False: "pretrain"}
+    tables = [job_tables("costs", *pair, made[pair[0] in EXTERNAL]) for pair in CHECKPOINTS]
+    return [path for paths in tables for path in paths]
+
+
+def job_tables(folder, model, ptpp, first):
+    """The table `first` of a checkpoint, and one of each job that adapts it."""
+    names = [first, *(f"replay{group}" for group in replay_groups())]
+    return [f"{RESULTS}/{folder}/{model}.ptpp{ptpp}.{name}.csv" for name in names]
 
 
 def last_curves():

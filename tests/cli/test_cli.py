@@ -137,7 +137,7 @@ WRONG = [
       "ptpp == 15"], "all rows are of PTPP 15"),
     (["fit", "{table}", "--law", "gated", "--out", "{out}", "--bootstrap", "0"], "the range"),
     (["predict", "{fit}", *POINT[:4], "--replay", "10", "--atpp", "5"], "0 to 1, not percent"),
-    (["predict", "{fit}", *POINT[:4], "--atpp", "5"], "law gated needs --replay"),
+    (["predict", "{fit}", *POINT[:4], "--atpp", "5"], "predict: law gated needs replay"),
     (["predict", "{fit}", *POINT[:4], "--replay", "1", "--atpp", "5"], "share is 0"),
     (["predict", "{fit}", *POINT, "--adapt-tokens", "5"], "not allowed with"),
     (["predict", "{fit}", "--n-params", "nan", *POINT[2:]], "accepted is a finite number"),

@@ -204,7 +204,7 @@ HEAVY = "{'torch', 'transformers', 'tokenizers', 'datasets', 'snakemake', 'tenso
     [
         "import ptpp; assert 'pandas' not in sys.modules and 'numpy' not in sys.modules",
         "import ptpp.cli.main; assert 'pandas' not in sys.modules and 'numpy' not in sys.modules",
-        "import ptpp.api.fits, ptpp.api.plans, ptpp.api.reports, ptpp.laws, ptpp.planning",
+        "import ptpp.laws.from_table, ptpp.planning.from_table, ptpp.cli.overlay, ptpp.cli.text",
         "from ptpp.cli.main import main; main(['fit', {table!r}, '--law', 'dcpt', '--target', "
         "'fr', '--out', {out!r}, '--starts', '2', '--bootstrap', '2'])",
     ],

@@ -7,8 +7,8 @@ import yaml
 from conftest import ROOT
 from laws_grid import observations
 
-from ptpp.api.reports import make_overlay, name_scale, write_overlay
 from ptpp.cli.main import main
+from ptpp.cli.overlay import make_overlay, name_scale, write_overlay
 from ptpp.errors import InputError
 from ptpp.table.observations import write_observations
 
@@ -18,7 +18,7 @@ WORKFLOW = ("Snakefile", "config.yaml", "rules", "scripts", "ptpp", "report", "p
 
 
 def test_stages_domains_and_ranges_are_found_in_the_table():
-    overlay = make_overlay(TABLE, "fr", "lab", "t.csv", DEFAULTS)
+    overlay = make_overlay(TABLE, "fr", "lab", DEFAULTS)
     assert overlay["corpora"] == {"target": "fr", "base": {"ar": 0.5, "en": 0.5}}
     assert overlay["held_out"]["ptpp"] == 279
     assert overlay["held_out"]["anchors"]["count"] == 10  # of 2 sizes, 4 ratios and 5 ATPP
@@ -31,7 +31,7 @@ def test_stages_domains_and_ranges_are_found_in_the_table():
 
 def test_the_defaults_domains_are_taken_out_where_the_table_has_others():
     table = TABLE.replace({"domain": {"fr": "code", "en": "web", "ar": "papers"}})
-    overlay = make_overlay(table, "code", "lab", "t.csv", DEFAULTS)
+    overlay = make_overlay(table, "code", "lab", DEFAULTS)
     base = {"en": None, "ar": None, "papers": 0.5, "web": 0.5}
     assert overlay["corpora"] == {"target": "code", "base": base}
     assert overlay["plan"]["forgetting"]["en"] is None
@@ -39,22 +39,22 @@ def test_the_defaults_domains_are_taken_out_where_the_table_has_others():
 
 def test_target_losses_alone_have_no_forgetting():
     table = TABLE[TABLE["domain"] == "fr"]
-    overlay = make_overlay(table, "fr", "lab", "t.csv", DEFAULTS)
+    overlay = make_overlay(table, "fr", "lab", DEFAULTS)
     assert overlay["corpora"]["base"] == {"en": None, "ar": None, "base": 1.0}
     assert overlay["plan"]["forgetting"] == {"en": None, "ar": None}
 
 
 def test_two_stages_need_anchors_and_one_is_not_enough():
     two = TABLE[TABLE["ptpp"] != 31]
-    assert make_overlay(two, "fr", "lab", "t.csv", DEFAULTS)["laws"]["protocols"] == [
-        "with_anchors"
-    ]
-    with pytest.raises(InputError, match=r"t.csv: two PTPP stages of 'fr' and one model size"):
-        make_overlay(two[two["size"] == "s"], "fr", "lab", "t.csv", DEFAULTS)
-    with pytest.raises(InputError, match=r"t.csv: 1 PTPP stages of 'fr' .*\(15\); needed are two"):
-        make_overlay(TABLE[TABLE["ptpp"] == 15], "fr", "lab", "t.csv", DEFAULTS)
+    assert make_overlay(two, "fr", "lab", DEFAULTS)["laws"]["protocols"] == ["with_anchors"]
+    with pytest.raises(InputError, match=r"the table: two PTPP stages of 'fr' and one model size"):
+        make_overlay(two[two["size"] == "s"], "fr", "lab", DEFAULTS)
+    with pytest.raises(
+        InputError, match=r"the table: 1 PTPP stages of 'fr' .*\(15\); needed are two"
+    ):
+        make_overlay(TABLE[TABLE["ptpp"] == 15], "fr", "lab", DEFAULTS)
     one_size = TABLE[TABLE["size"] == "m"]
-    overlay = make_overlay(one_size, "fr", "lab", "t.csv", DEFAULTS)
+    overlay = make_overlay(one_size, "fr", "lab", DEFAULTS)
     assert overlay["laws"]["protocols"] == ["early_to_late"] and overlay["plan"]["protocol"] == (
         "early_to_late"
     )

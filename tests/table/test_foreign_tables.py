@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from ptpp.errors import InputError
-from ptpp.table.observations import list_domains, read_observations
+from ptpp.table.observations import read_observations
 from ptpp.table.units import parse_number
 
 OURS = "n_params,ptpp,replay,adapt_tokens,domain,loss\n"
@@ -52,17 +52,7 @@ def test_spaces_after_commas_change_nothing(tmp_path):
     plain = read(tmp_path, OURS + ROWS)
     spaced = (OURS + ROWS).replace(",", ", ").replace("fr", '"fr"')
     pd.testing.assert_frame_equal(read(tmp_path, spaced), plain)
-    assert list_domains(tmp_path / "losses.csv") == ["fr"]
-
-
-def test_domains_are_listed_by_their_own_names_and_rows(tmp_path):
-    text = "lang,P\nen,15\n fr ,279\n,15\n"
-    (tmp_path / "losses.csv").write_text(text)
-    assert list_domains(tmp_path / "losses.csv") == ["en", "fr"]
-    assert list_domains(tmp_path / "losses.csv", {"lang": "domain"}, "P < 100") == ["en"]
-    assert list_domains(tmp_path / "losses.csv", where="P > 100") == ["fr"]
-    (tmp_path / "losses.csv").write_text("P\n15\n")
-    assert list_domains(tmp_path / "losses.csv") == []
+    assert set(read(tmp_path, spaced)["domain"]) == {"fr"}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from ptpp.laws.rows import law_rows
 from ptpp.laws.solver import huber
 from ptpp.laws.uncertainty import refits
 from ptpp.table.observations import read_observations
+from ptpp.table.reading import Places
 from ptpp.table.where import choose_rows
 
 GRID = pd.DataFrame(
@@ -149,7 +150,7 @@ def test_where_names_the_row_of_a_field_that_cannot_be_compared(tmp_path):
 def test_where_chooses_rows_and_an_empty_field_satisfies_nothing(where, expected):
     frame = pd.DataFrame({"x": ["1", "2", "3", ""], "y": ["a", "b", "c", ""]})
     expected = [bool(e) for e in expected]
-    assert choose_rows(frame, where, "t").tolist() == expected
+    assert choose_rows(frame, where, Places("t", range(1, len(frame) + 1))).tolist() == expected
 
 
 def test_rows_left_out_are_not_checked(tmp_path):
@@ -340,7 +341,7 @@ def test_bytes_that_are_no_table_are_refused_in_one_line(tmp_path, data):
 def test_no_where_brings_more_than_one_clear_line(where):
     frame = pd.DataFrame({"x": ["1", "2", ""], "y": ["a", "b", "c"], "z": [1.0, np.nan, 3.0]})
     try:
-        mask = choose_rows(frame, where, "t")
+        mask = choose_rows(frame, where, Places("t", range(1, len(frame) + 1)))
     except InputError as error:
         assert "\n" not in str(error)
     else:

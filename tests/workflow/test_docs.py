@@ -38,7 +38,7 @@ ELSEWHERE = {
         "tests/text/test_statistics.py"
     ),
     "snakemake --cores 2 --configfile scales/smoke.yaml": "tests/workflow/test_outputs.py",
-    "python examples/plan_from_a_table.py": "tests/api/test_api.py",
+    "python examples/plan_from_a_table.py": "tests/cli/test_api.py",
     "snakemake --unlock": "tests/workflow/test_interrupted.py",
     "snakemake --cores 1 cost --configfile scales/paper.yaml": "tests/cost/test_estimate.py",
     "snakemake --cores 2 --configfile scales/mine.yaml": "stands for the reader's own file",

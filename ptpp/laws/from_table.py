@@ -3,11 +3,11 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 
 import numpy as np
 import pandas as pd
 
-from ptpp.api.html import render
 from ptpp.errors import InputError
 from ptpp.laws.comparison import score_intervals
 from ptpp.laws.declared import find_law
@@ -20,7 +20,6 @@ from ptpp.laws.uncertainty import bootstrap, coverage
 from ptpp.table.anchors import choose_anchors, grid_of, measured_cells
 from ptpp.table.kinds import CELL
 from ptpp.table.noise import noise_floor
-from ptpp.table.observations import read_observations
 from ptpp.table.protocols import Split, early_to_late, with_anchors
 from ptpp.table.units import parse_number
 
@@ -74,7 +73,7 @@ class LawFit:
         the parameter that the rows cannot identify, where there is one; `extrapolated`: the inputs
         outside the fitted rows' range, as text. Raises InputError for what is missing or cannot be.
         """
-        points = make_points(self.fitted.law, columns if frame is None else frame)
+        points = _make_points(self.fitted.law, columns if frame is None else frame)
         table = pd.concat([points, self.fitted.predict(points)], axis=1)
         if not np.isfinite(table["loss"]).all():
             raise InputError(f"law {self.fitted.law.name}: no finite value at this point")
@@ -96,7 +95,7 @@ class LawFit:
         """
         domain = domain or self.fitted.record.domain
         if table is not None:
-            domain = domain if domain in set(table["domain"]) else only_domain(table, "score")
+            domain = domain if domain in set(table["domain"]) else only_domain(table)
             rows, stage = law_rows(table, self.fitted.law, domain), None
         else:
             rows, stage, table = self.held_out, self.options.held_out, self.table
@@ -148,35 +147,7 @@ class LawFit:
         record = self.fitted.record
         title = f"{record.law} on {record.n_rows} rows of {record.domain} ({record.protocol})"
         tables = [self.parameters] + ([] if self.held_out.empty else [self.score()])
-        return render(title, tables, self.warnings)
-
-
-def load_fit(path: str | os.PathLike) -> LawFit:
-    """Read a fit (.json) and, where there are some, the draws beside it (.npz).
-
-    Raises InputError, one line, for a damaged file.
-    """
-    return LawFit(FittedLaw.load(path))
-
-
-def read_table(
-    path: str | os.PathLike | pd.DataFrame,
-    target: str | None = None,
-    held_out: float | None = None,
-    rename: Mapping[str, str] | None = None,
-    where: str | None = None,
-    law: Law | str | None = None,
-) -> pd.DataFrame:
-    """Read and check a table of losses: a CSV file, or a table in memory.
-
-    Columns: n_params [parameters], ptpp [tokens per parameter], replay [share], atpp [tokens per
-    parameter] or adapt_tokens [tokens], loss [nats per token]; optional domain, seed, size and
-    more. Returns one row per measurement with all columns of
-    `ptpp.table.columns.COLUMNS`; see `ptpp.table.observations.read_observations` for the arguments.
-    `law`: ask only for what this law needs. Raises InputError, one line naming row and column.
-    """
-    needs = None if law is None else find_law(law).columns
-    return read_observations(path, held_out, target, rename, where, needs)
+        return render_html(title, tables, self.warnings)
 
 
 def fit_law(
@@ -184,86 +155,83 @@ def fit_law(
     law: Law | str = "gated_floor",
     target: str | None = None,
     options: FitOptions | None = None,
-    source: str = "the table",
 ) -> LawFit:
-    """Fit `law`, with bootstrap draws, to one domain of `table` (by `read_table`).
+    """Fit `law`, with bootstrap draws, to one domain of `table` (by `read_observations`).
 
     `law`: a law of the zoo by name, a declared law's file (.yaml), or a law. `target`: the domain,
-    where there are several. `source`: what errors call the table. Raises InputError, one line.
+    where there are several. Raises InputError, one line that names the table.
     """
     law, options = find_law(law), options or FitOptions()
-    domain = target or only_domain(table, source)
+    domain, source = target or only_domain(table), name_of(table)
     try:
-        rows = law_rows(table, law, domain)
-        parts = split_rows(rows, table, options)
+        parts = _split_rows(law_rows(table, law, domain), table, options)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    if parts is None:
-        chosen, protocol, held_out = rows, "all_rows", rows.iloc[:0]
-    else:
-        chosen, protocol, held_out = parts.fit, parts.protocol, parts.held_out
-    fitted = fit(law, chosen, options.settings, protocol, domain, source)
-    return LawFit(bootstrap(fitted, options.draws, options.seed), held_out, table, options)
+    fitted = fit(law, parts.fit, options.settings, parts.protocol, domain, source)
+    return LawFit(bootstrap(fitted, options.draws, options.seed), parts.held_out, table, options)
 
 
-def split_rows(rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) -> Split | None:
-    """The rows before the held-out stage, with its anchors if any; None without such a stage."""
+def _split_rows(rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) -> Split:
+    """The rows before the held-out stage, with its anchors if any; without such a stage, all."""
     if options.held_out is None:
         if options.anchors:
             raise InputError("anchors: they are cells of a held-out stage, and none is named")
-        return None
+        return Split("all_rows", rows, rows.iloc[:0])
+    for column in ("ptpp", *(CELL if options.anchors else ())):
+        if column not in rows:
+            raise InputError(f"no column {column!r}; a held-out stage needs it")
     if not options.anchors:
         return early_to_late(rows, options.held_out)
-    grid = grid_of(table, options.held_out)
+    grid, cells = grid_of(table, options.held_out), measured_cells(table, options.held_out)
     axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
-    cells = measured_cells(table, options.held_out)
     anchors = choose_anchors(*axes, options.anchors, options.seed, cells)
     return with_anchors(rows, options.held_out, anchors)
 
 
-def only_domain(table: pd.DataFrame, source: str) -> str:
+def name_of(table: pd.DataFrame) -> str:
+    """What errors call a table: the file it was read from, if any."""
+    return table.attrs.get("source", "the table")
+
+
+def only_domain(table: pd.DataFrame) -> str:
     """The one domain of a table; raises InputError where there are several to choose from."""
     domains = sorted(table["domain"].unique())
     if len(domains) > 1:
         raise InputError(
-            f"{source}: {len(domains)} domains ({', '.join(domains)}); choose the target by "
-            "--target, or target= in Python"
+            f"{name_of(table)}: {len(domains)} domains ({', '.join(domains)}); choose the target "
+            "by --target, or target= in Python"
         )
     return domains[0]
 
 
-def make_points(law: Law, frame: pd.DataFrame | Mapping[str, object]) -> pd.DataFrame:
+def render_html(title: str, tables: Sequence[pd.DataFrame], lines: Sequence[str] = ()) -> str:
+    """A title, tables with four digits and lines below them, for notebooks."""
+    numbers = {"float_format": lambda value: f"{value:.4g}", "na_rep": "", "border": 0}
+    parts = [f"<p><b>{escape(title)}</b></p>", *(table.to_html(**numbers) for table in tables)]
+    return "\n".join([*parts, *(f"<p>{escape(line)}</p>" for line in lines)])
+
+
+def _make_points(law: Law, frame: pd.DataFrame | Mapping[str, object]) -> pd.DataFrame:
     """Points (n rows) for a prediction, as numbers, with atpp and adapt_tokens from each other.
 
     Raises InputError for a column that the law needs and a value that is no number.
     """
-    columns = {}
-    for name, values in dict(frame).items():
-        each = [values] if isinstance(values, str | int | float) else list(values)
-        columns[name] = [_read(name, value) for value in each]
-    if not columns:
-        raise InputError(f"predict: no columns; law {law.name} needs {', '.join(law.columns)}")
-    length = max(map(len, columns.values()))
+    columns = {name: np.atleast_1d(np.array(values, object)) for name, values in frame.items()}
+    length = max(map(len, columns.values()), default=0)
     if any(len(values) not in (1, length) for values in columns.values()):
         raise InputError("predict: the columns differ in length")
-    points = pd.DataFrame({n: v * (length // len(v)) for n, v in columns.items()})
-    if "n_params" in points and "atpp" in points and "adapt_tokens" not in points:
+    points = pd.DataFrame(index=range(length))
+    for name, values in columns.items():
+        try:
+            numbers = [parse_number(value) for value in values]
+        except InputError as error:
+            raise InputError(f"predict: {name} is {error}") from None
+        points[name] = np.broadcast_to(numbers, length)
+    if {"n_params", "atpp"} <= set(points) and "adapt_tokens" not in points:
         points["adapt_tokens"] = points["atpp"] * points["n_params"]
-    elif "n_params" in points and "adapt_tokens" in points and "atpp" not in points:
+    elif {"n_params", "adapt_tokens"} <= set(points) and "atpp" not in points:
         points["atpp"] = points["adapt_tokens"] / points["n_params"]
-    missing = missing_columns(law, points.columns)
+    missing = [name for name in law.columns if name not in points]
     if missing:
         raise InputError(f"predict: law {law.name} needs {', '.join(missing)}")
     return points
-
-
-def missing_columns(law: Law, columns: Sequence[str]) -> list[str]:
-    """The columns that a law needs beside those there are."""
-    return [name for name in law.columns if name not in columns]
-
-
-def _read(name: str, value: object) -> float:
-    try:
-        return parse_number(value)  # type: ignore[arg-type]
-    except InputError as error:
-        raise InputError(f"predict: {name} is {error}") from None

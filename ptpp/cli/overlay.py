@@ -10,18 +10,17 @@ import pandas as pd
 import yaml
 
 from ptpp.errors import InputError
+from ptpp.laws.from_table import name_of
 from ptpp.table.anchors import grid_of, measured_cells
-from ptpp.table.kinds import forgetting_rows, is_stage, is_sweep, is_zero_shot
+from ptpp.table.kinds import forgetting_rows, is_stage, is_sweep
 
 _MOST_ANCHORS = 20
 _MOST_ANCHORED = 0.25  # of the cells that anchors may come from, so that most are left to score
 _LEAST_LIMIT = 0.01  # nats
-NO_BASE = "base"  # stands in the mix where a table has no base domain
+_NO_BASE = "base"  # stands in the mix where a table has no base domain
 
 
-def make_overlay(
-    table: pd.DataFrame, target: str, name: str, source: str, defaults: Mapping
-) -> dict:
+def make_overlay(table: pd.DataFrame, target: str, name: str, defaults: Mapping) -> dict:
     """The keys in which a scale called `name` differs from `defaults` (config.yaml), from a table.
 
     The last stage of the target domain is held out. Base domains are the others that forgetting can
@@ -36,21 +35,19 @@ def make_overlay(
     if len(stages) < 2:
         names = ", ".join(f"{stage:g}" for stage in stages) or "none"
         raise InputError(
-            f"{source}: {len(stages)} PTPP stages of {target!r} with sweep rows ({names}); needed "
-            "are two, of which the last is forecast"
+            f"{name_of(table)}: {len(stages)} PTPP stages of {target!r} with sweep rows ({names}); "
+            "needed are two, of which the last is forecast"
         )
     held_out = stages[-1]
-    limits = forgetting_limits(table, target, held_out)
-    anchors = count_anchors(sweep, held_out)
+    limits, anchors = _forgetting_limits(table, target, held_out), _count_anchors(sweep, held_out)
     # One early stage says nothing of the effect of pre-training without anchors.
     protocols = (["early_to_late"] if len(stages) > 2 else []) + (["with_anchors"] * (anchors > 0))
     if not protocols:
         raise InputError(
-            f"{source}: two PTPP stages of {target!r} and one model size at the last, so that there"
-            " are no anchors; needed are three stages or two sizes"
+            f"{name_of(table)}: two PTPP stages of {target!r} and one model size at the last, so "
+            "that there are no anchors; needed are three stages or two sizes"
         )
-    late = sweep[is_stage(sweep, held_out)]
-    mix = {domain: 1 / len(limits) for domain in limits} or {NO_BASE: 1.0}
+    mix = {domain: 1 / len(limits) for domain in limits} or {_NO_BASE: 1.0}
     return {
         "scale": name,
         "corpora": {"target": target, "base": _replace(defaults["corpora"]["base"], mix)},
@@ -58,7 +55,7 @@ def make_overlay(
         "laws": {"protocols": protocols},
         "plan": {
             "protocol": protocols[-1],
-            "n_params": float(late["n_params"].max()),
+            "n_params": float(sweep[is_stage(sweep, held_out)]["n_params"].max()),
             "ptpp": held_out,
             "forgetting": _replace(defaults["plan"]["forgetting"], limits),
             "min_atpp": float(sweep["atpp"].min()),
@@ -66,36 +63,6 @@ def make_overlay(
             "max_replay": float(sweep["replay"].max()),
         },
     }
-
-
-def forgetting_limits(table: pd.DataFrame, target: str, held_out: float) -> dict[str, float]:
-    """Base domain -> a limit on forgetting [nats]: the median of what was measured at the stage.
-
-    Domains without rows before adaptation, or without adapted rows at the stage, are left out.
-    """
-    limits = {}
-    for domain in sorted(set(table["domain"]) - {target}):
-        rows = table[table["domain"] == domain]
-        if "zero_shot_loss" not in rows and not is_zero_shot(rows).any():
-            continue
-        try:
-            measured = forgetting_rows(table, domain)
-        except InputError:
-            continue
-        late = measured[is_stage(measured, held_out) & is_sweep(measured)]
-        if len(late):
-            limits[domain] = max(round(float(late["forgetting"].median()), 2), _LEAST_LIMIT)
-    return limits
-
-
-def count_anchors(sweep: pd.DataFrame, held_out: float) -> int:
-    """How many cells of the held-out stage to let the fits see; 0 where only one size is there."""
-    try:
-        sizes = set(grid_of(sweep, held_out)["sizes"])
-    except InputError:
-        return 0
-    cells = sum(cell.size in sizes for cell in measured_cells(sweep, held_out))
-    return min(_MOST_ANCHORS, int(np.ceil(_MOST_ANCHORED * cells)))
 
 
 def name_scale(path: str | os.PathLike) -> str:
@@ -116,19 +83,31 @@ def write_overlay(overlay: Mapping, path: Path, command: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def find_workflow(folder: str | None) -> Path:
-    """The checkout with the workflow: `folder`, or the current folder or one above it.
+def _forgetting_limits(table: pd.DataFrame, target: str, held_out: float) -> dict[str, float]:
+    """Base domain -> a limit on forgetting [nats]: the median of what was measured at the stage.
 
-    Raises InputError where there is none: the workflow is no part of an installed package.
+    Domains without rows before adaptation, or without adapted rows at the stage, are left out.
     """
-    places = [Path(folder)] if folder else [Path.cwd(), *Path.cwd().parents]
-    for place in places:
-        if all((place / name).exists() for name in ("Snakefile", "config.yaml", "rules")):
-            return place.resolve()
-    raise InputError(
-        f"{folder or Path.cwd()}: no workflow here (Snakefile, config.yaml and rules/); a report "
-        "needs a checkout of the repository: run this inside one, or name it by --workflow"
-    )
+    limits = {}
+    for domain in sorted(set(table["domain"]) - {target}):
+        try:
+            measured = forgetting_rows(table, domain)
+        except InputError:
+            continue
+        late = measured[is_stage(measured, held_out) & is_sweep(measured)]
+        if len(late):
+            limits[domain] = max(round(float(late["forgetting"].median()), 2), _LEAST_LIMIT)
+    return limits
+
+
+def _count_anchors(sweep: pd.DataFrame, held_out: float) -> int:
+    """How many cells of the held-out stage to let the fits see; 0 where only one size is there."""
+    try:
+        sizes = grid_of(sweep, held_out)["sizes"]
+    except InputError:
+        return 0
+    cells = sum(cell.size in sizes for cell in measured_cells(sweep, held_out))
+    return min(_MOST_ANCHORS, int(np.ceil(_MOST_ANCHORED * cells)))
 
 
 def _replace(default: Mapping, ours: Mapping) -> dict:

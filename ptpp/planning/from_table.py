@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pandas as pd
 
-from ptpp.api.fits import FitOptions, LawFit, fit_law, only_domain
-from ptpp.api.html import render
 from ptpp.errors import InputError
 from ptpp.laws.base_loss import BaseLosses
+from ptpp.laws.fitted import FittedLaw
+from ptpp.laws.from_table import LawFit, fit_law, name_of, render_html
 from ptpp.planning.break_even import (
     BreakEven,
     by_measurement,
@@ -64,16 +64,14 @@ class PlanOfLaw:
     @property
     def extrapolated(self) -> list[str]:
         """The inputs that leave the range of the fitted rows anywhere in the plans."""
-        if self.front is not None:
-            return sorted({n for names in self.front["extrapolated"] for n in names.split()})
-        return sorted({*self.plans.point.extrapolated, *self.plans.robust.extrapolated})
+        return sorted({name for names in self.table["extrapolated"] for name in names.split()})
 
 
 @dataclass(frozen=True)
 class Plans:
     """The plans by each law."""
 
-    laws: tuple[PlanOfLaw, ...] = field(default_factory=tuple)
+    laws: tuple[PlanOfLaw, ...]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -82,83 +80,68 @@ class Plans:
         """
         return pd.concat([one.table for one in self.laws], ignore_index=True)
 
+    @property
+    def extrapolated(self) -> list[str]:
+        """The inputs that leave the range of the fitted rows anywhere."""
+        return sorted({name for one in self.laws for name in one.extrapolated})
+
     def _repr_html_(self) -> str:
         shown = ["law", "protocol", "kind", "replay", "atpp", "adapt_tokens", "flops", "feasible"]
         shown += ["target_loss", "binding", "met"]
         request, table = self.laws[0].request, self.table
         title = f"Plans for {request.n_params:.4g} parameters at PTPP {request.ptpp:g}"
         kept = [c for c in table if c in shown or c.startswith("forgetting_")]
-        outside = sorted({name for one in self.laws for name in one.extrapolated})
-        lines = [f"extrapolated: {', '.join(outside)}"] if outside else []
-        return render(title, [table[kept]], lines)
+        outside = ", ".join(self.extrapolated)
+        return render_html(title, [table[kept]], [f"extrapolated: {outside}"] if outside else [])
+
+
+def make_request(table: pd.DataFrame, **wishes: object) -> PlanRequest:
+    """What is asked for; min_atpp and max_atpp are by default what the table's sweep measured."""
+    sweep = table[is_sweep(table)]
+    if sweep.empty:
+        raise InputError(f"{name_of(table)}: no sweep rows (atpp > 0, replay < 1)")
+    measured = {"min_atpp": float(sweep["atpp"].min()), "max_atpp": float(sweep["atpp"].max())}
+    return PlanRequest(**measured | wishes)
 
 
 def make_plans(
-    fits: Sequence[LawFit],
-    forgetting: Mapping[str, LawFit],
-    request: PlanRequest,
-    options: PlanOptions | None = None,
+    fits: Sequence[LawFit], request: PlanRequest, options: PlanOptions | None = None
 ) -> Plans:
-    """Plans by each of `fits`, laws of the target domain; one forgetting law per limited domain.
+    """Plans by each of `fits`, laws of the target domain fitted to one table.
 
+    Every limited base domain gets a forgetting law, fitted to the same table in the same way.
     Raises InputError where a plan cannot be made, as `ptpp.planning.plans.plan_law` does.
     """
-    options, others = options or PlanOptions(), {d: one.fitted for d, one in forgetting.items()}
-    return Plans(tuple(_plan_one(one, others, request, options) for one in fits))
-
-
-def fit_forgetting(
-    table: pd.DataFrame, domains: Sequence[str], options: FitOptions, source: str = "the table"
-) -> dict[str, LawFit]:
-    """One forgetting law per base domain, by domain."""
-    return {domain: fit_law(table, "forgetting", domain, options, source) for domain in domains}
-
-
-def measured_range(
-    table: pd.DataFrame, target: str | None, source: str
-) -> tuple[str, float, float]:
-    """The target domain, and the least and greatest ATPP that the table's sweep measured."""
-    sweep = table[is_sweep(table)]
-    if sweep.empty:
-        raise InputError(f"{source}: no sweep rows (atpp > 0, replay < 1)")
-    target = target or only_domain(sweep, source)
-    return target, float(sweep["atpp"].min()), float(sweep["atpp"].max())
+    table, how = fits[0].table, fits[0].options
+    domains = request.forgetting_limits
+    forgetting = {name: fit_law(table, "forgetting", name, how).fitted for name in domains}
+    options = options or PlanOptions()
+    return Plans(tuple(_plan_one(one, forgetting, request, options) for one in fits))
 
 
 def _plan_one(
-    one: LawFit, others: Mapping, request: PlanRequest, options: PlanOptions
+    one: LawFit, forgetting: Mapping[str, FittedLaw], request: PlanRequest, options: PlanOptions
 ) -> PlanOfLaw:
-    target = one.fitted
-    base_losses = None
-    if "base_loss" in target.law.inputs and one.table is not None:
+    target, base_losses = one.fitted, None
+    if "base_loss" in target.law.inputs:
         base_losses = BaseLosses.of(one.table, target.record.domain)
         request = find_base_loss(request, [target], base_losses)
-    limited = {d: others[d] for d in request.forgetting_limits if d in others}
     if options.goal == "pareto":
-        return PlanOfLaw(one, request, front=pareto_front(request, target, limited))
-    plans = plan_law(request, target, limited, options.goal)
+        return PlanOfLaw(one, request, front=pareto_front(request, target, forgetting))
+    plans = plan_law(request, target, forgetting, options.goal)
     row = plan_table([plans.point]).to_dict("records")[0]
     cells = None
     if options.measurements:
-        stages = {request.ptpp, *target.rows["ptpp"]}
-        if one.table is not None:
-            stages |= set(one.table[is_sweep(one.table)]["ptpp"])
-        candidates = candidate_cells(target.rows, row, sorted(stages), base_losses)
-        cells = next_measurements(row, target, limited, candidates).head(options.measurements)
-    comparisons = _compare_with_scratch(one, row, options)
-    return PlanOfLaw(one, request, plans, break_even=comparisons, measurements=cells)
-
-
-def _compare_with_scratch(
-    one: LawFit, row: Mapping, options: PlanOptions
-) -> tuple[BreakEven | str, ...]:
-    """The plan beside training from scratch, where that is asked for."""
+        sweep = one.table[is_sweep(one.table)]
+        stages = sorted({request.ptpp, *target.rows["ptpp"], *sweep["ptpp"]})
+        candidates = candidate_cells(target.rows, row, stages, base_losses)
+        cells = next_measurements(row, target, forgetting, candidates).head(options.measurements)
     comparisons: list[BreakEven | str] = []
-    settings, record = one.options.settings, one.fitted.record
+    settings, record = one.options.settings, target.record
     if options.break_even:
-        transfer = fit_transfer(one.fitted.rows, record.protocol, settings, one.options.draws)
+        transfer = fit_transfer(target.rows, record.protocol, settings, one.options.draws)
         comparisons.append(transfer if isinstance(transfer, str) else by_transfer(row, transfer))
     if options.from_scratch:
         scratch = fit_scratch(options.from_scratch, record.domain, settings)
         comparisons.append(by_measurement(row, scratch))
-    return tuple(comparisons)
+    return PlanOfLaw(one, request, plans, break_even=tuple(comparisons), measurements=cells)

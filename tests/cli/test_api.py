@@ -52,7 +52,7 @@ def test_predictions_have_a_row_per_point_and_intervals(fit):
         ({"n_params": 1e5, "ptpp": 279, "atpp": 5}, "predict: law gated needs replay"),
         ({"n_params": "many", "ptpp": 279, "replay": 0, "atpp": 5}, "n_params is 'many'; accepted"),
         ({"n_params": [1e5, 1e6], "ptpp": [1, 2, 3], "replay": 0, "atpp": 5}, "differ in length"),
-        ({}, "no columns; law gated needs n_params"),
+        ({}, "predict: law gated needs n_params"),
     ],
 )
 def test_a_point_that_cannot_be_is_refused_in_one_line(fit, point, message):

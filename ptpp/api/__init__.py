@@ -1,1 +1,0 @@
-"""Whole analyses in one call each, for notebooks and the command line."""
