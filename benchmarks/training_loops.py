@@ -12,10 +12,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from ptpp.models.checkpoint import load_checkpoint
-from ptpp.models.cpu import HandWritten
-from ptpp.models.optimiser import group_settings
-from ptpp.models.weights import GROUPS, group_of
+from ptpp.models.backend import GROUPS, group_of, group_settings
+from ptpp.models.cpu import HandWritten, load_checkpoint
 from ptpp.training.data import Mixture
 from ptpp.training.engine import Task as Training
 from ptpp.training.engine import Trajectory, rate_multiplier, train

@@ -1,4 +1,4 @@
-"""GPT-2's loss and gradients on a CPU, forward and backward written out by hand.
+"""GPT-2 on a CPU: parameters in one flat tensor, forward and backward passes written out by hand.
 
 Models this small spend most of a step outside matrix products: in autograd's bookkeeping, in fresh
 memory for every intermediate, and in functions that are slow for no need. Here every intermediate
@@ -7,16 +7,14 @@ measurements). Everything runs in the weights' own dtype, float32 in training.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from ptpp.models import optimiser
-from ptpp.models.backend import ALONE
-from ptpp.models.checkpoint import read_weights, save_checkpoint
+from ptpp.models.backend import GROUPS, Backend, adamw, clipping, group_of, group_settings
+from ptpp.models.checkpoint import check_digests, read_parameters, read_shape
 from ptpp.models.sizes import Shape
-from ptpp.models.weights import Weights
 from ptpp.training.schedule import Settings
 
 aten = torch.ops.aten
@@ -39,6 +37,103 @@ def use_fast_float32() -> bool:
         return True
     torch.backends.mkldnn.matmul.fp32_precision = "none"
     return False
+
+
+def parameter_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Every parameter by its Hugging Face name (without "transformer."), sorted by name."""
+    d = shape.width
+    shapes = {
+        "wte.weight": (shape.vocab_size, d),
+        "wpe.weight": (shape.context, d),
+        "ln_f.weight": (d,),
+        "ln_f.bias": (d,),
+    }
+    for layer in range(shape.depth):
+        block = {
+            "ln_1.weight": (d,),
+            "ln_1.bias": (d,),
+            "attn.c_attn.weight": (d, 3 * d),
+            "attn.c_attn.bias": (3 * d,),
+            "attn.c_proj.weight": (d, d),
+            "attn.c_proj.bias": (d,),
+            "ln_2.weight": (d,),
+            "ln_2.bias": (d,),
+            "mlp.c_fc.weight": (d, 4 * d),
+            "mlp.c_fc.bias": (4 * d,),
+            "mlp.c_proj.weight": (4 * d, d),
+            "mlp.c_proj.bias": (d,),
+        }
+        shapes |= {f"h.{layer}.{name}": size for name, size in block.items()}
+    return dict(sorted(shapes.items()))
+
+
+class Weights:
+    """Parameters (`flat`), their `gradient` and AdamW's moments, in the same flat layout.
+
+    Flat storage makes clipping and the optimiser's step a handful of calls instead of one per
+    parameter. `parameters` and `gradients` map names to views; `groups` maps a group to its slice.
+    """
+
+    def __init__(self, shape: Shape, dtype: torch.dtype = torch.float32):
+        self.shape = shape
+        self.flat = torch.zeros(shape.n_params, dtype=dtype)
+        self.gradient, self.first, self.second = (torch.zeros_like(self.flat) for _ in range(3))
+        self.sizes = parameter_shapes(shape)
+        self.places: dict[str, slice] = {}
+        self.groups: dict[str, slice] = {}
+        offset = 0
+        for group in GROUPS:
+            start = offset
+            for name, size in self.sizes.items():
+                if group_of(name, size) == group:
+                    self.places[name] = slice(offset, offset + math.prod(size))
+                    offset = self.places[name].stop
+            self.groups[group] = slice(start, offset)
+        self.parameters, self.gradients = self.views(self.flat), self.views(self.gradient)
+
+    def views(self, flat: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The parts of a flat tensor by the names of parameters."""
+        return {name: flat[place].view(self.sizes[name]) for name, place in self.places.items()}
+
+
+def initial_tensors(
+    shape: Shape, seed: int, embedding_std: float = 0.02
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Seeded GPT-2 initialisation with hidden matrices at 1/sqrt(fan-in), as muP asks.
+
+    Residual projections are further divided by sqrt(2 depth) [Radford et al. 2019, GPT-2]. Every
+    parameter comes with its name, drawn on the CPU, the same for every device.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    residual = 1 / math.sqrt(2 * shape.depth)
+    for name, size in parameter_shapes(shape).items():
+        kind = group_of(name, size)
+        if kind == "vectors":  # norms start at one and biases at zero
+            yield name, torch.ones(size) if name.endswith("weight") else torch.zeros(size)
+            continue
+        std = embedding_std
+        if kind == "hidden":
+            std = size[0] ** -0.5 * (residual if "c_proj" in name else 1.0)
+        yield name, torch.empty(size).normal_(0.0, std, generator=generator)
+
+
+def initialise(weights: Weights, seed: int) -> None:
+    """Fill the parameters with `initial_tensors`."""
+    for name, tensor in initial_tensors(weights.shape, seed):
+        weights.parameters[name].copy_(tensor)
+
+
+def load_checkpoint(directory: str | Path, expected: Shape | None = None) -> Weights:
+    """Read a directory written by `save_checkpoint`, or by transformers for the same architecture.
+
+    Raises InputError when a file is absent, is not what was written, or holds another architecture
+    or not the expected shape.
+    """
+    check_digests(directory)
+    weights = Weights(read_shape(directory, expected))
+    for name, tensor in read_parameters(directory, weights.sizes).items():
+        weights.parameters[name].copy_(tensor)
+    return weights
 
 
 class Layer:
@@ -125,36 +220,31 @@ class Buffers:
         )
 
 
-class HandWritten:
-    """The `Backend` of our GPT-2s on a CPU, in one process.
+class HandWritten(Backend):
+    """Our GPT-2s on a CPU, in one process.
 
     micro_batch: sequences whose activations are held at once; None: the whole batch.
     """
 
-    group = ALONE
-
     def __init__(self, weights: Weights, micro_batch: int | None = None):
         self.weights = weights
         self.micro_batch = micro_batch
-        self.device = weights.device
+        self.device, self.shape = torch.device("cpu"), weights.shape
         self.context, self.vocab_size = weights.shape.context, weights.shape.vocab_size
+        self.parameters = weights.parameters
+        self.first, self.second = weights.views(weights.first), weights.views(weights.second)
+        self.steps = torch.zeros(())
         self.arena = Arena(weights.flat.dtype)
         self.buffers: dict[int, Buffers] = {}
         p, g = weights.parameters, weights.gradients
         self.transposed = {name: view.t() for name, view in p.items() if view.ndim == 2}
-        self.blocks = []
-        for layer in range(weights.shape.depth):
-            prefix = f"h.{layer}."
-            self.blocks.append(
-                tuple(
-                    {
-                        name.removeprefix(prefix): view
-                        for name, view in views.items()
-                        if name.startswith(prefix)
-                    }
-                    for views in (p, g, self.transposed)
-                )
+        self.blocks = [
+            tuple(
+                {name.removeprefix(h): view for name, view in views.items() if name.startswith(h)}
+                for views in (p, g, self.transposed)
             )
+            for h in (f"h.{layer}." for layer in range(weights.shape.depth))
+        ]
         length = weights.shape.context
         future = torch.ones(length, length, dtype=torch.bool).triu(1)
         self.mask = torch.zeros(length, length, dtype=weights.flat.dtype)
@@ -180,22 +270,18 @@ class HandWritten:
         return -chosen.clamp_min(torch.finfo(chosen.dtype).tiny).log().mean()
 
     def step(self, settings: Settings, multiplier: float) -> None:
-        optimiser.step(self.weights, settings, multiplier)
+        weights = self.weights
+        norm = torch.linalg.vector_norm(weights.gradient)
+        weights.gradient.mul_(clipping(norm, settings))
+        self.steps += 1
+        flats = (weights.flat, weights.gradient, weights.first, weights.second)
+        for group, (rate, decay) in group_settings(settings, self.shape.width).items():
+            tensors = [[flat[weights.groups[group]]] for flat in flats]
+            adamw(tensors, self.steps, settings, rate * multiplier, decay)
 
-    def state(self, label: str) -> dict[str, torch.Tensor]:
-        return self.weights.state(label)
-
-    def restore(self, tensors: Mapping[str, torch.Tensor], label: str) -> None:
-        self.weights.restore(tensors, label)
-
-    def whole(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return dict(tensors)
-
-    def reload(self, checkpoint: str | Path) -> None:
-        read_weights(checkpoint, self.weights)
-
-    def save(self, directory: str | Path, tokenizer: str | Path, text: Mapping) -> None:
-        save_checkpoint(self.weights, directory, tokenizer, text)
+    def read(self, checkpoint: str | Path) -> dict[str, torch.Tensor]:
+        check_digests(checkpoint)
+        return read_parameters(checkpoint, self.weights.sizes)
 
     def _gradients_in_parts(self, tokens: torch.Tensor) -> torch.Tensor:
         total, loss = torch.zeros_like(self.weights.gradient), 0.0

@@ -44,10 +44,6 @@ class BlockOrder:
         window = np.arange(self.context + 1)
         return self.tokens[rows[:, None] * self.context + window].astype(np.int64)
 
-    def epochs(self, count: int) -> float:
-        """How often the store has been read after `count` blocks."""
-        return count / self.n_blocks
-
     def _block_index(self, k: int) -> int:
         epoch, place = divmod(k, self.n_blocks)
         if epoch != self._epoch:
@@ -100,7 +96,7 @@ class Mixture:
     def epochs(self, sequences: int) -> dict[str, float]:
         """Passes over each language's store after `sequences` sequences."""
         return {
-            language: self.orders[language].epochs(count)
+            language: count / self.orders[language].n_blocks
             for language, count in self.counts(sequences).items()
         }
 
@@ -138,32 +134,23 @@ class Text:
     evaluation_tokens: int
 
     @classmethod
-    def open(
-        cls,
-        train: Iterable[str],
-        valid: Iterable[str],
-        target: str,
-        base: Mapping[str, float],
-        evaluation_tokens: int,
-    ) -> "Text":
-        """Map the stores at `train` and `valid`, named <language>.<split>.bin."""
+    def open(cls, train: Iterable[str], valid: Iterable[str], **mix) -> "Text":
+        """Map the stores at `train` and `valid`, named <language>.<split>.bin; `mix`: the rest."""
         train, valid = (
             {Path(path).name.split(".")[0]: open_store(path) for path in paths}
             for paths in (train, valid)
         )
-        return cls(train, valid, target, dict(base), evaluation_tokens)
+        return cls(train, valid, **mix)
 
     def mixture(
         self, shares: Mapping[str, float], seed: int, purpose: str, context: int
     ) -> Mixture:
         """The training stream for `shares`, each language in its own seeded order."""
-        orders = {
-            language: BlockOrder(
-                self.train[language].tokens, context, stream_key(seed, purpose, language)
-            )
-            for language in shares
-        }
-        return Mixture(orders, shares)
+        keys = {language: stream_key(seed, purpose, language) for language in shares}
+        return Mixture(
+            {name: BlockOrder(self.train[name].tokens, context, key) for name, key in keys.items()},
+            shares,
+        )
 
     def evaluation(self, context: int) -> dict:
         """Fixed held-out blocks of every domain."""
@@ -174,12 +161,13 @@ class Text:
 
     def of_checkpoint(self) -> dict:
         """What a pre-trained checkpoint and its held-out losses have seen, and CPT must see too."""
-        base = {language: self.train[language] for language in self.base}
-        return {"train": _contents(base)} | self.of_measurement()
+        train = {language: self.train[language].info.content for language in self.base}
+        return {"train": train} | self.of_measurement()
 
     def of_measurement(self) -> dict:
         """What held-out losses were measured on."""
-        return {"valid": _contents(self.valid), "evaluation_tokens": self.evaluation_tokens}
+        valid = {language: store.info.content for language, store in self.valid.items()}
+        return {"valid": valid, "evaluation_tokens": self.evaluation_tokens}
 
     def agrees(self, recorded: Mapping | None) -> bool:
         """Whether what a checkpoint has recorded of its text, if anything, holds for this one."""
@@ -187,19 +175,12 @@ class Text:
 
     def identity(self) -> dict:
         """What makes these stores this text and no other, for fingerprints."""
-        stores = {
-            kind: {language: asdict(store.info) for language, store in stores.items()}
-            for kind, stores in (("train", self.train), ("valid", self.valid))
-        }
-        return stores | {
-            "target": self.target,
-            "base": dict(self.base),
-            "evaluation_tokens": self.evaluation_tokens,
-        }
-
-
-def _contents(stores: Mapping[str, Store]) -> dict[str, str]:
-    return {language: store.info.content for language, store in stores.items()}
+        train, valid = (
+            {language: asdict(store.info) for language, store in stores.items()}
+            for stores in (self.train, self.valid)
+        )
+        mix = {"target": self.target, "base": dict(self.base)}
+        return {"train": train, "valid": valid, **mix, "evaluation_tokens": self.evaluation_tokens}
 
 
 def warn_of_repeats(what: str, mixture: Mixture, sequences: int) -> None:
@@ -208,11 +189,7 @@ def warn_of_repeats(what: str, mixture: Mixture, sequences: int) -> None:
             log.warning(
                 "%s reads its %s text %.1f times; above %d repetitions text is worth ever less: "
                 "raise corpora.languages.%s.train_tokens or give more text",
-                what,
-                language,
-                epochs,
-                MANY_EPOCHS,
-                language,
+                *(what, language, epochs, MANY_EPOCHS, language),
             )
         elif epochs > 1:
             log.info("%s reads its %s text %.2f times", what, language, epochs)

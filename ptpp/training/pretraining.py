@@ -13,7 +13,13 @@ from ptpp.training.data import Text, warn_of_repeats
 from ptpp.training.engine import Task, Trajectory, train
 from ptpp.training.finished import keep, restore
 from ptpp.training.job import SINGLE, PretrainJob, Process, fingerprint
-from ptpp.training.measurement import Cell, cost_row, held_out_losses, observation_rows, write_rows
+from ptpp.training.measurement import (
+    check_finite,
+    cost_row,
+    held_out_losses,
+    observation_rows,
+    write_rows,
+)
 from ptpp.training.schedule import Milestone
 from ptpp.training.state import StateFolder, load_tensors, save_tensors
 
@@ -31,10 +37,11 @@ def pretrain(job: PretrainJob, process: Process = SINGLE) -> None:
     processes of a group call this alike. Raises Diverged when a loss is not finite or the base loss
     ends no better than a uniform guess, Interrupted when the process is asked to stop.
     """
-    trajectory, run = Trajectory(), f"{job.model.name}.ptpp{job.ptpp:g}"
-    process = replace(process, watch=process.watch.for_run(run, training_flops(job.n_params, 1)))
+    trajectory = Trajectory()
+    watch = process.watch.for_run(job.name, training_flops(job.n_params, 1))
+    process = replace(process, watch=watch)
     is_main, context, settings = process.group.is_main, job.model.context, job.settings
-    text = Text.open(**vars(job.text))
+    text = Text.open(**job.text)
     backend = start_model(job.shape, job.model.seed, job.placement(process.group))
     start, points = _go_on_from(job.previous_trunk, backend)
     milestone = Milestone.at(job.ptpp, job.n_params, context, settings)
@@ -59,21 +66,27 @@ def pretrain(job: PretrainJob, process: Process = SINGLE) -> None:
             return
         for _ in train(task, backend, trajectory, state, process):
             losses = held_out_losses(backend, text.evaluation(context))
-            _check_losses(what, losses, text, job.model.vocab_size)
+            check_finite(losses, what, "; lower pretraining.learning_rate")
+            worst = max(text.base, key=losses.get)
+            if losses[worst] >= math.log(job.model.vocab_size):
+                raise Diverged(
+                    f"{what}: {worst} loss {losses[worst]:.3f} nats is no better than a uniform "
+                    "guess; lower pretraining.learning_rate"
+                )
             backend.save(job.checkpoint, job.tokenizer, text.of_checkpoint())
             trajectory.records.append(losses)
         trunk = backend.whole(backend.state("trunk"))
         if not is_main:
             return
-        points += [[position * context, loss] for position, loss in trajectory.curve.points]
+        points += [[position * context, loss] for position, loss in trajectory.points]
         meta = {"position": max(milestone.branch, start), "points": points}
         save_tensors(Path(job.trunk), trunk, meta)
-        cell = Cell(f"{run}.zero_shot")
-        write_rows(observation_rows(job, cell, trajectory.records[0], text), job.zero_shot)
+        losses = trajectory.records[0]
+        write_rows(observation_rows(job, losses, text, f"{job.name}.zero_shot"), job.zero_shot)
         model = {"model": job.model.name, "size": job.model.size, "seed": job.model.seed}
         model["n_params"] = job.n_params
         write_rows([model | {"tokens": tokens, "loss": loss} for tokens, loss in points], job.curve)
-        cost = cost_row(job, run, task.total * context, trajectory.elapsed, process.group.size)
+        cost = cost_row(job, job.name, task.total * context, trajectory.elapsed, process.group.size)
         write_rows([cost], job.cost)
         keep(job.finished, finished_as, outputs)
         state.remove()
@@ -89,15 +102,3 @@ def _go_on_from(trunk: str | None, backend: Backend) -> tuple[int, list]:
         raise InputError(f"{error}; delete it and run again, to train its stage anew") from None
     backend.restore(tensors, "trunk")
     return meta["position"], meta["points"]
-
-
-def _check_losses(what: str, losses: dict[str, float], text: Text, vocab_size: int) -> None:
-    for domain, loss in losses.items():
-        if not math.isfinite(loss):
-            raise Diverged(f"{what}: {domain} loss is {loss}; lower pretraining.learning_rate")
-    worst = max(text.base, key=lambda language: losses[language])
-    if not losses[worst] < math.log(vocab_size):
-        raise Diverged(
-            f"{what}: {worst} loss {losses[worst]:.3f} nats is no better than a uniform guess; "
-            "lower pretraining.learning_rate"
-        )

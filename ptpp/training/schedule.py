@@ -6,20 +6,6 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Optimiser:
-    """The `pretraining` or `adaptation` section as configured, budgets in tokens per parameter."""
-
-    schedule: str
-    decay_fraction: float
-    warmup: float
-    learning_rate: float
-    base_width: int
-    weight_decay: float
-    betas: tuple[float, float]
-    clip: float
-
-
-@dataclass(frozen=True)
 class Settings:
     """What the optimiser does, in sequences; learning rates hold at `base_width`."""
 
@@ -34,7 +20,7 @@ class Settings:
 
     @classmethod
     def of(cls, optimiser: Mapping, batch_tokens: int, n_params: int, context: int) -> "Settings":
-        """From a `pretraining` or `adaptation` section, token counts in sequences."""
+        """From a `pretraining` or `adaptation` section: `warmup` is in tokens per parameter."""
         return cls(
             learning_rate=optimiser["learning_rate"],
             base_width=optimiser["base_width"],

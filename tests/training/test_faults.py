@@ -32,8 +32,7 @@ from training_driver import (
 
 from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
 from ptpp.jobs.files import atomic_directory, atomic_file, remove_leftovers
-from ptpp.models.checkpoint import load_checkpoint
-from ptpp.models.cpu import HandWritten
+from ptpp.models.cpu import HandWritten, load_checkpoint
 from ptpp.text.store import open_store
 from ptpp.training import adaptation, job, pretraining
 from ptpp.training.state import StateFolder, load_tensors, save_tensors
