@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import astuple
 from pathlib import Path
 
 import torch
@@ -19,9 +20,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 DIGESTS = "sha256.json"  # ours: what each file held when it was written
 SOURCE = "source.json"  # ours: where a model from elsewhere comes from, and its parameters
 TEXT = "text.json"  # ours: digests of the text it was trained and measured on
-COUNT = "a whole number above 0"
-# In the order of `Shape`.
-SHAPE = [(k, COUNT) for k in ("n_embd", "n_layer", "n_head", "n_positions", "vocab_size")]
+SHAPE = ("n_embd", "n_layer", "n_head", "n_positions", "vocab_size")  # in the order of `Shape`
 
 
 def gpt2_config(shape: Shape) -> dict:
@@ -30,17 +29,10 @@ def gpt2_config(shape: Shape) -> dict:
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         "activation_function": "gelu",
-        "n_embd": shape.width,
-        "n_layer": shape.depth,
-        "n_head": shape.heads,
-        "n_positions": shape.context,
-        "vocab_size": shape.vocab_size,
+        **dict(zip(SHAPE, astuple(shape), strict=True)),
         "tie_word_embeddings": True,
-        "attn_pdrop": 0.0,
-        "embd_pdrop": 0.0,
-        "resid_pdrop": 0.0,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
+        **dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0),
+        **dict.fromkeys(("bos_token_id", "eos_token_id"), 0),
         "dtype": "float32",
     }
 
@@ -108,12 +100,15 @@ def read_shape(directory: str | Path, expected: Shape | None = None) -> Shape:
     """The shape of a GPT-2 of ours; InputError when it is another model, or not as expected."""
     directory = Path(directory)
     config = read_json(directory / "config.json")
-    for key, accepted in (("model_type", "'gpt2'"), ("activation_function", "'gelu'"), *SHAPE):
-        value = config.get(key)
-        is_count = isinstance(value, int) and value > 0
-        if not (is_count if accepted == COUNT else repr(value) == accepted):
+    is_accepted = {
+        "model_type": ("'gpt2'", lambda value: value == "gpt2"),
+        "activation_function": ("'gelu'", lambda value: value == "gelu"),
+    } | dict.fromkeys(SHAPE, ("a whole number above 0", lambda v: isinstance(v, int) and v > 0))
+    for key, (accepted, check) in is_accepted.items():
+        if not check(config.get(key)):
+            value = config.get(key)
             raise InputError(f"{directory}/config.json: {key} is {value!r}, expected {accepted}")
-    shape = Shape(*(config[key] for key, _ in SHAPE))
+    shape = Shape(*(config[key] for key in SHAPE))
     if expected not in (None, shape):
         raise InputError(f"{directory}: shape {shape} is not the configured {expected}")
     return shape

@@ -21,8 +21,8 @@ aten = torch.ops.aten
 EPSILON = 1e-5  # of layer norms, GPT-2's
 
 
-def use_fast_float32() -> bool:
-    """Let oneDNN multiply float32 matrices where that is faster and as exact; True if so.
+def use_fast_float32() -> None:
+    """Let oneDNN multiply float32 matrices where that is faster and as exact.
 
     torch multiplies float32 matrices on a CPU by MKL, which on AMD runs at half the speed of its
     registers. The switch that selects oneDNN instead is named for bfloat16 and does round to it on
@@ -33,37 +33,19 @@ def use_fast_float32() -> bool:
     exact = left.double() @ right.double()
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     error = ((left @ right).double() - exact).abs().max() / exact.abs().max()
-    if error < 1e-6:
-        return True
-    torch.backends.mkldnn.matmul.fp32_precision = "none"
-    return False
+    if error >= 1e-6:
+        torch.backends.mkldnn.matmul.fp32_precision = "none"
 
 
 def parameter_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
     """Every parameter by its Hugging Face name (without "transformer."), sorted by name."""
     d = shape.width
-    shapes = {
-        "wte.weight": (shape.vocab_size, d),
-        "wpe.weight": (shape.context, d),
-        "ln_f.weight": (d,),
-        "ln_f.bias": (d,),
-    }
-    for layer in range(shape.depth):
-        block = {
-            "ln_1.weight": (d,),
-            "ln_1.bias": (d,),
-            "attn.c_attn.weight": (d, 3 * d),
-            "attn.c_attn.bias": (3 * d,),
-            "attn.c_proj.weight": (d, d),
-            "attn.c_proj.bias": (d,),
-            "ln_2.weight": (d,),
-            "ln_2.bias": (d,),
-            "mlp.c_fc.weight": (d, 4 * d),
-            "mlp.c_fc.bias": (4 * d,),
-            "mlp.c_proj.weight": (4 * d, d),
-            "mlp.c_proj.bias": (d,),
-        }
-        shapes |= {f"h.{layer}.{name}": size for name, size in block.items()}
+    block = {"ln_1": (d,), "attn.c_attn": (d, 3 * d), "attn.c_proj": (d, d)}
+    block |= {"ln_2": (d,), "mlp.c_fc": (d, 4 * d), "mlp.c_proj": (4 * d, d)}
+    layers = {f"h.{k}.{name}": size for k in range(shape.depth) for name, size in block.items()}
+    shapes = {"wte.weight": (shape.vocab_size, d), "wpe.weight": (shape.context, d)}
+    for name, size in {**layers, "ln_f": (d,)}.items():
+        shapes |= {f"{name}.weight": size, f"{name}.bias": size[-1:]}
     return dict(sorted(shapes.items()))
 
 
@@ -105,20 +87,18 @@ def initial_tensors(
     parameter comes with its name, drawn on the CPU, the same for every device.
     """
     generator = torch.Generator().manual_seed(seed)
-    residual = 1 / math.sqrt(2 * shape.depth)
     for name, size in parameter_shapes(shape).items():
-        kind = group_of(name, size)
-        if kind == "vectors":  # norms start at one and biases at zero
+        group, std = group_of(name, size), embedding_std
+        if group == "vectors":  # norms start at one and biases at zero
             yield name, torch.ones(size) if name.endswith("weight") else torch.zeros(size)
             continue
-        std = embedding_std
-        if kind == "hidden":
-            std = size[0] ** -0.5 * (residual if "c_proj" in name else 1.0)
+        if group == "hidden":
+            residual = 1 / math.sqrt(2 * shape.depth) if "c_proj" in name else 1.0
+            std = size[0] ** -0.5 * residual
         yield name, torch.empty(size).normal_(0.0, std, generator=generator)
 
 
 def initialise(weights: Weights, seed: int) -> None:
-    """Fill the parameters with `initial_tensors`."""
     for name, tensor in initial_tensors(weights.shape, seed):
         weights.parameters[name].copy_(tensor)
 
@@ -176,9 +156,6 @@ class Arena:
         self.pieces: list[torch.Tensor] = []
         self.place = 0
 
-    def rewind(self) -> None:
-        self.place = 0
-
     def empty(self, *sizes: int) -> torch.Tensor:
         count = math.prod(sizes)
         if self.place == len(self.pieces):
@@ -196,8 +173,7 @@ class Buffers:
         shape = weights.shape
         n, d = batch * shape.context, shape.width
         heads = (batch * shape.heads, shape.context, d // shape.heads)
-        arena.rewind()
-        empty = arena.empty
+        arena.place, empty = 0, arena.empty
 
         self.embedded = empty(n, d)
         self.layers = [Layer(empty, batch, shape) for _ in range(shape.depth)]
@@ -303,29 +279,18 @@ class HandWritten(Backend):
         x.view(batch, length, d).add_(p["wpe.weight"])
         for layer, (w, _, _) in zip(b.layers, self.blocks, strict=True):
             layer.norm_1 = _norm(x, w, "ln_1")
-            torch.addmm(
-                w["attn.c_attn.bias"], layer.norm_1[0], w["attn.c_attn.weight"], out=layer.qkv
-            )
+            _linear(layer.norm_1[0], w, "attn.c_attn", layer.qkv)
             layer.split.copy_(layer.qkv_by_head)
             scores = torch.bmm(layer.q, layer.k_t, out=layer.attention)
             torch.add(self.mask, scores, alpha=self.scale, out=scores)
             aten._softmax.out(scores, -1, False, out=scores)
             torch.bmm(scores, layer.v, out=layer.mixed_heads)
             layer.mixed_by_head.copy_(layer.mixed_split)
-            torch.addmm(
-                w["attn.c_proj.bias"],
-                layer.mixed,
-                w["attn.c_proj.weight"],
-                out=layer.after_attention,
-            )
-            x = layer.after_attention.add_(x)
+            x = _linear(layer.mixed, w, "attn.c_proj", layer.after_attention).add_(x)
             layer.norm_2 = _norm(x, w, "ln_2")
-            torch.addmm(w["mlp.c_fc.bias"], layer.norm_2[0], w["mlp.c_fc.weight"], out=layer.fc)
+            _linear(layer.norm_2[0], w, "mlp.c_fc", layer.fc)
             aten.gelu.out(layer.fc, out=layer.activated)
-            torch.addmm(
-                w["mlp.c_proj.bias"], layer.activated, w["mlp.c_proj.weight"], out=layer.out
-            )
-            x = layer.out.add_(x)
+            x = _linear(layer.activated, w, "mlp.c_proj", layer.out).add_(x)
         b.norm_f = _norm(x, p, "ln_f")
         torch.mm(b.norm_f[0], self.transposed["wte.weight"], out=b.logits)
         return b, inputs, targets
@@ -344,17 +309,11 @@ class HandWritten(Backend):
         for layer, (w, dw, wt), x in zip(
             reversed(b.layers), reversed(self.blocks), reversed(streams), strict=True
         ):
-            torch.mm(layer.activated_t, dx, out=dw["mlp.c_proj.weight"])
-            torch.sum(dx, 0, out=dw["mlp.c_proj.bias"])
-            torch.mm(dx, wt["mlp.c_proj.weight"], out=b.d_activated)
+            _linear_backward(dx, layer.activated_t, wt, dw, "mlp.c_proj", b.d_activated)
             aten.gelu_backward.grad_input(b.d_activated, layer.fc, grad_input=b.d_fc)
-            torch.mm(layer.norm_2[0].t(), b.d_fc, out=dw["mlp.c_fc.weight"])
-            torch.sum(b.d_fc, 0, out=dw["mlp.c_fc.bias"])
-            torch.mm(b.d_fc, wt["mlp.c_fc.weight"], out=b.d_normed)
+            _linear_backward(b.d_fc, layer.norm_2[0].t(), wt, dw, "mlp.c_fc", b.d_normed)
             dx.add_(_norm_backward(b.d_normed, layer.after_attention, layer.norm_2, w, dw, "ln_2"))
-            torch.mm(layer.mixed_t, dx, out=dw["attn.c_proj.weight"])
-            torch.sum(dx, 0, out=dw["attn.c_proj.bias"])
-            torch.mm(dx, wt["attn.c_proj.weight"], out=b.d_mixed)
+            _linear_backward(dx, layer.mixed_t, wt, dw, "attn.c_proj", b.d_mixed)
             b.d_mixed_split.copy_(b.d_mixed_by_head)
             torch.bmm(layer.attention_t, b.d_mixed_heads, out=b.d_v)
             torch.bmm(b.d_mixed_heads, layer.v_t, out=b.d_attention)
@@ -365,12 +324,22 @@ class HandWritten(Backend):
             torch.bmm(b.d_attention_t, layer.q, out=b.d_k)
             b.d_qk.mul_(self.scale)
             b.d_qkv_by_head.copy_(b.d_split)
-            torch.mm(layer.norm_1[0].t(), b.d_qkv, out=dw["attn.c_attn.weight"])
-            torch.sum(b.d_qkv, 0, out=dw["attn.c_attn.bias"])
-            torch.mm(b.d_qkv, wt["attn.c_attn.weight"], out=b.d_normed)
+            _linear_backward(b.d_qkv, layer.norm_1[0].t(), wt, dw, "attn.c_attn", b.d_normed)
             dx.add_(_norm_backward(b.d_normed, x, layer.norm_1, w, dw, "ln_1"))
         g["wte.weight"].index_add_(0, inputs, dx)
         torch.sum(dx.view(batch, length, d), 0, out=g["wpe.weight"])
+
+
+def _linear(x, parameters, name: str, out):
+    """x (n, d) through a linear layer, into `out`."""
+    return torch.addmm(parameters[f"{name}.bias"], x, parameters[f"{name}.weight"], out=out)
+
+
+def _linear_backward(upstream, x_t, transposed, gradients, name: str, out) -> None:
+    """Gradient of a linear layer's input into `out`; its parameters' go to their places."""
+    torch.mm(x_t, upstream, out=gradients[f"{name}.weight"])
+    torch.sum(upstream, 0, out=gradients[f"{name}.bias"])
+    torch.mm(upstream, transposed[f"{name}.weight"], out=out)
 
 
 def _norm(x, parameters, name: str):

@@ -50,15 +50,10 @@ def adopt_checkpoint(
     with atomic_directory(directory) as temporary:
         for path in files:
             link(path, temporary / path.name)
-        record = {
-            "model": entry["model"],
-            "revision": entry.get("revision") and source.name,  # the Hub's folders are commits
-            "tokens": entry["tokens"],
-            "n_params": counts.n_params,
-            "n_params_non_embedding": counts.n_params_non_embedding,
-            "vocab_size": counts.vocab_size,
-        }
-        write_json(temporary / SOURCE, record)
+        revision = entry.get("revision") and source.name  # the Hub's folders are commits
+        record = {"model": entry["model"], "revision": revision, "tokens": entry["tokens"]}
+        sizes = ("n_params", "n_params_non_embedding", "vocab_size")
+        write_json(temporary / SOURCE, record | {name: getattr(counts, name) for name in sizes})
         complete(temporary, tokenizer, text)
 
 
@@ -108,14 +103,13 @@ def count_parameters(directory: str | Path, context: int) -> tuple[ExternalSize,
     """What a model's configuration amounts to, no weights read, and its longest context if any.
 
     Embeddings are all lookup tables, positions included, and the output layer; tied parameters
-    count once. Raises InputError for a model that transformers cannot build without code of the
-    checkpoint's own, which is never run.
+    count once. Raises InputError for a model that transformers cannot build without remote code.
     """
     from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 
     written = read_json(Path(directory) / "config.json")
-    if not isinstance(written, dict) or written.get("model_type") not in CONFIG_MAPPING:
-        kind = written.get("model_type") if isinstance(written, dict) else None
+    kind = written.get("model_type") if isinstance(written, dict) else None
+    if kind not in CONFIG_MAPPING:
         raise InputError(
             f"{directory}/config.json: model_type {kind!r} is none that transformers knows; code "
             "of a checkpoint's own is never run"
@@ -133,13 +127,9 @@ def count_parameters(directory: str | Path, context: int) -> tuple[ExternalSize,
         raise InputError(f"{directory}/config.json: quantised weights cannot be trained on")
     tables = [part for part in module.modules() if isinstance(part, torch.nn.Embedding)]
     head = module.get_output_embeddings()
-    outer = {
-        id(each): each
-        for part in [*tables, *([head] if head is not None else [])]
-        for each in part.parameters()
-    }
+    outer = {each for part in [*tables, head] if part is not None for each in part.parameters()}
     total = sum(each.numel() for each in module.parameters())
-    inner = total - sum(each.numel() for each in outer.values())
+    inner = total - sum(each.numel() for each in outer)
     longest = getattr(config, "max_position_embeddings", None)
     return ExternalSize(total, inner, context, config.vocab_size), longest
 

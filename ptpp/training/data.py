@@ -57,8 +57,8 @@ class BlockOrder:
 class Mixture:
     """Languages mixed by exact quota: after any k sequences each share is met to within one.
 
-    `shares` maps language to share of sequences (they sum to 1); the quota is nested (first
-    language against the rest, and so on), which keeps it a closed form of k.
+    `shares` sum to 1; the quota is nested (first language against the rest, and so on), which
+    keeps it a closed form of k.
     """
 
     orders: Mapping[str, BlockOrder]

@@ -18,7 +18,7 @@ from ptpp.jobs.progress import Progress
 from ptpp.models.backend import Backend
 from ptpp.training.data import Mixture
 from ptpp.training.job import SINGLE, Process
-from ptpp.training.schedule import Milestone, Settings, sequences_done, sequences_trained
+from ptpp.training.schedule import Milestone, Settings, sequences_trained
 from ptpp.training.state import StateFolder
 
 log = logging.getLogger("ptpp")
@@ -29,8 +29,7 @@ class Task:
     """A training run: its name in messages, its text, and its milestones in ascending order.
 
     start: sequences that the model has been trained on before. look_every: steps after which
-    losses are fetched from the device; by default 1 on a CPU, 32 on a GPU, which would wait for
-    each.
+    losses are fetched; by default 1 on a CPU, 32 on a GPU, which would wait for each.
     """
 
     what: str
@@ -59,13 +58,14 @@ def rate_multiplier(position: int, settings: Settings, milestone: Milestone | No
 class Trajectory:
     """How far a run is: what a save holds besides tensors.
 
-    position: sequences on the present branch. records: one per milestone that is done, JSON-able,
-    appended by whoever drives `train`. points: pairs of sequences seen and the mean training loss
+    position: sequences on the present branch; trained: in all. records: one per finished milestone,
+    JSON-able, appended by the caller of `train`. points: pairs of sequences seen and mean training loss
     (nats) over a window that grows with the run, on the trunk alone; window: the summed loss and
     the sequences of the next one. seconds: spent up to the last restart, over all starts.
     """
 
     position: int = 0
+    trained: int = 0
     branching: bool = False
     records: list[dict] = field(default_factory=list)
     points: list[list] = field(default_factory=list)
@@ -86,15 +86,14 @@ class Trajectory:
             self.window = [0.0, 0]
 
     def to_meta(self) -> dict:
-        meta = {name: getattr(self, name) for name in SAVED}
-        return meta | {"seconds": self.elapsed}
+        return {name: getattr(self, name) for name in SAVED} | {"seconds": self.elapsed}
 
     def restore(self, meta: dict) -> None:
         for name in (*SAVED, "seconds"):
             setattr(self, name, meta[name])
 
 
-SAVED = ("position", "branching", "records", "points", "window")
+SAVED = ("position", "trained", "branching", "records", "points", "window")
 
 
 def train(
@@ -122,9 +121,8 @@ def train(
         trunk = {name: tensor for name, tensor in tensors.items() if name.startswith("trunk.")}
         trajectory.restore(meta)
         log.info("%s: goes on from its saved state (%d sequences)", task.what, meta["position"])
-    place = (len(trajectory.records), trajectory.position, trajectory.branching)
-    done = sequences_done(task.milestones, task.start, *place)
-    progress = Progress(task.what, task.total * context, done * context, watch=process.watch)
+    total, done = (sequences * context for sequences in (task.total, trajectory.trained))
+    progress = Progress(task.what, total, done, watch=process.watch)
     events = None
     if process.watch.events is not None:
         from ptpp.training.events import Events
@@ -169,6 +167,7 @@ def train(
             backend.step(settings, multiplier)
             waiting.append((before, after, loss, multiplier))
             trajectory.position = after
+            trajectory.trained += after - before
             if len(waiting) >= patience:
                 look()
             due = time.monotonic() - saved > task.save_every_s

@@ -6,7 +6,7 @@ while the outputs exist, and are put back instead of trained again. One set is k
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ptpp.errors import InputError
@@ -22,8 +22,9 @@ def keep(folder: str | Path, digest: str, outputs: Mapping[str, str | Path]) -> 
     with atomic_directory(folder) as temporary:
         sums = {}
         for name, path in outputs.items():
-            for file, inside in _files(Path(path)):
-                to = temporary / name / inside if inside else temporary / name
+            path = Path(path)
+            for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+                to = temporary / name / file.relative_to(path)
                 to.parent.mkdir(parents=True, exist_ok=True)
                 link(file, to)
                 sums[str(to.relative_to(temporary))] = sha256(file)
@@ -47,19 +48,10 @@ def restore(folder: str | Path, digest: str, outputs: Mapping[str, str | Path]) 
     for name, path in outputs.items():
         if (folder / name).is_dir():
             with atomic_directory(path) as temporary:
-                for file, inside in _files(folder / name):
-                    link(file, temporary / inside)
+                for file in (folder / name).iterdir():
+                    link(file, temporary / file.name)
         else:
             with atomic_file(path) as temporary:
                 temporary.unlink()
                 link(folder / name, temporary)
     return True
-
-
-def _files(path: Path) -> Iterator[tuple[Path, str]]:
-    """Files at or directly in `path`, with their names inside it."""
-    if path.is_dir():
-        for file in sorted(path.iterdir()):
-            yield file, file.name
-    else:
-        yield path, ""

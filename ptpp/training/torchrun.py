@@ -54,15 +54,10 @@ def run_processes(job: TrainingJob, stopping: Callable[[], bool], watched_by: Jo
             "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(PATIENCE),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         with open(folder / "stderr", "w") as stderr:
             torchrun = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                env=environment,
-                start_new_session=True,
+                command, **pipes, stderr=stderr, env=environment, start_new_session=True
             )
             relay = threading.Thread(target=_relay, args=(torchrun.stdout, watched_by), daemon=True)
             relay.start()
@@ -97,9 +92,8 @@ def _relay(lines: Iterable[str], watched_by: Job | None) -> None:
             log.info("%s", line.rstrip("\n"))
         elif watched_by is not None:
             progress = json.loads(line.removeprefix(PROGRESS))
-            for name in ("tokens", "flops", "gpu"):
-                setattr(watched_by, name, progress.pop(name))
-            watched_by.report(**progress)
+            vars(watched_by).update(progress["job"])
+            watched_by.report(**progress["report"])
 
 
 def raise_first_error(folder: Path) -> None:
@@ -133,7 +127,7 @@ class RemoteJob:
 
     def flush(self) -> None:
         counts = {"tokens": self.tokens, "flops": self.flops, "gpu": gpu_usage()}
-        print(PROGRESS + json.dumps({**self.progress, **counts}), flush=True)
+        print(PROGRESS + json.dumps({"job": counts, "report": self.progress}), flush=True)
 
 
 def main(path: Path) -> None:
@@ -141,11 +135,11 @@ def main(path: Path) -> None:
     job, is_main = read_job(path), os.environ["RANK"] == "0"
     log.setLevel(logging.INFO if is_main else logging.CRITICAL)
     log.addHandler(logging.StreamHandler(sys.stdout))
-    remote = RemoteJob() if is_main else None
+    remote, abandoned = RemoteJob() if is_main else None, threading.Event()
+    threading.Thread(target=_wait_for_end, args=(abandoned,), daemon=True).start()
     try:
-        with catch_stop() as asked, join_group(job.device) as group:
-            abandoned = _watch_stdin()
-            do(job, group, lambda: asked() or abandoned.is_set(), remote)
+        with catch_stop() as stopping, join_group(job.device) as group:
+            do(job, group, lambda: stopping() or abandoned.is_set(), remote)
     except Exception as error:
         if is_out_of_memory(error):
             raise MemoryError((str(error).splitlines() or [type(error).__name__])[0]) from error
@@ -155,17 +149,11 @@ def main(path: Path) -> None:
             remote.flush()  # what was trained since the last line
 
 
-def _watch_stdin() -> threading.Event:
-    """Set once standard input ends: the launcher asks to stop, or is dead."""
-    event = threading.Event()
-
-    def watch():
-        while os.read(0, 1):
-            pass
-        event.set()
-
-    threading.Thread(target=watch, daemon=True).start()
-    return event
+def _wait_for_end(event: threading.Event) -> None:
+    """Set `event` once standard input ends: the launcher asks to stop, or is dead."""
+    while os.read(0, 1):
+        pass
+    event.set()
 
 
 if __name__ == "__main__":
