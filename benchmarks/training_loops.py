@@ -63,7 +63,7 @@ def ours(task: Task, tick: Tick = lambda: None) -> list[float]:
     milestone = Milestone(0.0, 0, task.sequences)
     training, trajectory = Training("ours", task.mixture, task.settings, [milestone]), Trajectory()
     with tempfile.TemporaryDirectory() as folder:
-        for _ in train(training, backend, trajectory, StateFolder(folder, "")):
+        for _ in train(training, backend, trajectory, StateFolder(Path(folder), "")):
             trajectory.records.append({})
     return [loss.item() for loss in losses]
 

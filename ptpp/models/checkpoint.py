@@ -100,14 +100,14 @@ def read_shape(directory: str | Path, expected: Shape | None = None) -> Shape:
     """The shape of a GPT-2 of ours; InputError when it is another model, or not as expected."""
     directory = Path(directory)
     config = read_json(directory / "config.json")
-    is_accepted = {
-        "model_type": ("'gpt2'", lambda value: value == "gpt2"),
-        "activation_function": ("'gelu'", lambda value: value == "gelu"),
-    } | dict.fromkeys(SHAPE, ("a whole number above 0", lambda v: isinstance(v, int) and v > 0))
-    for key, (accepted, check) in is_accepted.items():
-        if not check(config.get(key)):
-            value = config.get(key)
-            raise InputError(f"{directory}/config.json: {key} is {value!r}, expected {accepted}")
+    expected_values = {"model_type": "gpt2", "activation_function": "gelu"}
+    wrong = [(key, repr(v)) for key, v in expected_values.items() if config.get(key) != v]
+    counts = [key for key in SHAPE if isinstance(config.get(key), int) and config[key] > 0]
+    wrong += [(key, "a whole number above 0") for key in SHAPE if key not in counts]
+    for key, accepted in wrong:
+        raise InputError(
+            f"{directory}/config.json: {key} is {config.get(key)!r}, expected {accepted}"
+        )
     shape = Shape(*(config[key] for key in SHAPE))
     if expected not in (None, shape):
         raise InputError(f"{directory}: shape {shape} is not the configured {expected}")

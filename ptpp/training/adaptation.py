@@ -62,7 +62,7 @@ def adapt(job: AdaptJob, process: Process = SINGLE) -> None:
                 backend.reload(job.checkpoint)
             is_trained = True
             state = StateFolder(Path(job.state) / f"replay{replay:g}", digest, is_main)
-            with state.locked():
+            with state.lock():
                 watched = replace(process, watch=watch)
                 trajectory = _train_at(replay, job, text, zero_shot, backend, state, watched)
                 if is_main:

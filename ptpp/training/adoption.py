@@ -94,8 +94,8 @@ def check_declarations(models: list[dict], tokenizer: str | Path, report: str | 
     for each in models:
         entry = each["entry"]
         source = fetch_model(entry["model"], entry.get("revision"), CONFIGS)
-        found = check_external_model(source, entry, Model(**each["model"]), tokenizer)
-        counts[f"{each['model']['size']} PTPP {entry['ptpp']:g}"] = asdict(found)
+        size = check_external_model(source, entry, Model(**each["model"]), tokenizer)
+        counts[f"{each['model']['size']} PTPP {entry['ptpp']:g}"] = asdict(size)
     write_json(report, counts)
 
 

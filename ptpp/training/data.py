@@ -20,35 +20,36 @@ log = logging.getLogger("ptpp")
 MANY_EPOCHS = 4  # repeated text is nearly as good as new up to here [Muennighoff et al. 2023]
 
 
-class BlockOrder:
-    """A token array cut into blocks of `context` tokens (plus one to predict), seeded shuffle.
+def count_blocks(tokens: np.ndarray, context: int, what: str) -> int:
+    """How many blocks of `context` tokens, plus one to predict, a token array holds."""
+    count = (len(tokens) - 1) // context
+    if count < 1:
+        raise InputError(f"{what}: {len(tokens)} tokens do not fill one block of {context + 1}")
+    return count
 
-    Past the last block a new epoch begins in a new order.
-    """
+
+def take_blocks(tokens: np.ndarray, context: int, which: np.ndarray) -> np.ndarray:
+    """The blocks of these numbers, shape (len(which), context + 1), int64."""
+    return tokens[which[:, None] * context + np.arange(context + 1)].astype(np.int64)
+
+
+class BlockOrder:
+    """The blocks of a token array in a seeded shuffle, which every new epoch draws anew."""
 
     def __init__(self, tokens: np.ndarray, context: int, key: tuple[int, ...]):
-        self.tokens = tokens
-        self.context = context
-        self.key = key
-        self.n_blocks = (len(tokens) - 1) // context
-        if self.n_blocks < 1:
-            raise InputError(
-                f"token store: {len(tokens)} tokens do not fill one block of {context + 1}"
-            )
-        self._epoch = -1
-        self._order = np.empty(0, dtype=np.int64)
+        self.tokens, self.context, self.key = tokens, context, key
+        self.n_blocks = count_blocks(tokens, context, "token store")
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def blocks(self, start: int, stop: int) -> np.ndarray:
         """Blocks start..stop-1 of the order, shape (stop - start, context + 1), int64."""
-        rows = np.array([self._block_index(k) for k in range(start, stop)], dtype=np.int64)
-        window = np.arange(self.context + 1)
-        return self.tokens[rows[:, None] * self.context + window].astype(np.int64)
+        which = np.array([self._block_index(k) for k in range(start, stop)], dtype=np.int64)
+        return take_blocks(self.tokens, self.context, which)
 
     def _block_index(self, k: int) -> int:
         epoch, place = divmod(k, self.n_blocks)
         if epoch != self._epoch:
-            rng = np.random.default_rng([*self.key, epoch])
-            self._order = rng.permutation(self.n_blocks)
+            self._order = np.random.default_rng([*self.key, epoch]).permutation(self.n_blocks)
             self._epoch = epoch
         return self._order[place]
 
@@ -111,16 +112,11 @@ def adaptation_shares(target: str, base: Mapping[str, float], replay: float) -> 
     return {target: 1 - replay} | {language: replay * share for language, share in base.items()}
 
 
-def evaluation_blocks(tokens: np.ndarray, context: int, wanted_tokens: int) -> np.ndarray:
+def evaluation_blocks(tokens: np.ndarray, context: int, n_tokens: int) -> np.ndarray:
     """Fixed held-out blocks spread evenly over a validation store, shape (n, context + 1)."""
-    available = (len(tokens) - 1) // context
-    n = min(available, max(1, wanted_tokens // context))
-    if available < 1:
-        raise InputError(
-            f"validation store: {len(tokens)} tokens do not fill one block of {context + 1}"
-        )
-    rows = (np.arange(n) * available) // n
-    return tokens[rows[:, None] * context + np.arange(context + 1)].astype(np.int64)
+    available = count_blocks(tokens, context, "validation store")
+    n = min(available, max(1, n_tokens // context))
+    return take_blocks(tokens, context, (np.arange(n) * available) // n)
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ class Trajectory:
     """How far a run is: what a save holds besides tensors.
 
     position: sequences on the present branch; trained: in all. records: one per finished milestone,
-    JSON-able, appended by the caller of `train`. points: pairs of sequences seen and mean training loss
-    (nats) over a window that grows with the run, on the trunk alone; window: the summed loss and
+    JSON-able, appended by the caller of `train`. points: pairs of sequences seen and training loss
+    (nats), the mean over a window that grows with the run, on the trunk alone; window: the sum and
     the sequences of the next one. seconds: spent up to the last restart, over all starts.
     """
 

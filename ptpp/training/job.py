@@ -194,10 +194,11 @@ def fingerprint(parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def pick_device(wanted: str) -> str:
+def pick_device(name: str) -> str:
     """`auto` is the GPU when there is one."""
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"device: {wanted} asked for, but torch sees no GPU; accepted: auto, cpu")
-    return wanted
+    has_gpu = name != "cpu" and torch.cuda.is_available()
+    if name == "auto":
+        return "cuda" if has_gpu else "cpu"
+    if name.startswith("cuda") and not has_gpu:
+        raise InputError(f"device: {name} asked for, but torch sees no GPU; accepted: auto, cpu")
+    return name

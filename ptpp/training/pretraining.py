@@ -1,17 +1,30 @@
-"""Pre-training: from one stage's trunk to the next stage's checkpoint."""
+"""Pre-training: from one stage's trunk to the next stage's checkpoint.
+
+Snakemake deletes the outputs of a job whose end it did not see, as when it was killed and the job
+went on. A stage of pre-training is too dear for that: hard links keep its files, cost no room while
+the outputs exist, and are put back instead of trained again. One set is kept per job.
+"""
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from ptpp.errors import Diverged, InputError
-from ptpp.jobs.files import remove_leftovers, sha256
+from ptpp.jobs.files import (
+    atomic_directory,
+    atomic_file,
+    link,
+    read_json,
+    remove_leftovers,
+    sha256,
+    write_json,
+)
 from ptpp.models.backend import Backend, start_model
 from ptpp.models.sizes import training_flops
 from ptpp.training.data import Text, warn_of_repeats
 from ptpp.training.engine import Task, Trajectory, train
-from ptpp.training.finished import keep, restore
 from ptpp.training.job import SINGLE, PretrainJob, Process, fingerprint
 from ptpp.training.measurement import (
     check_finite,
@@ -26,6 +39,7 @@ from ptpp.training.state import StateFolder, load_tensors, save_tensors
 log = logging.getLogger("ptpp")
 
 OUTPUTS = ("checkpoint", "trunk", "zero_shot", "curve", "cost")
+RECORD = "kept.json"
 
 
 def pretrain(job: PretrainJob, process: Process = SINGLE) -> None:
@@ -54,12 +68,12 @@ def pretrain(job: PretrainJob, process: Process = SINGLE) -> None:
     digest = fingerprint([*job.identity(), text.identity(), before])
     outputs = {name: getattr(job, name) for name in OUTPUTS}
     state = StateFolder(Path(job.state), digest, is_main)
-    with state.locked():
+    with state.lock():
         if is_main:
             for path in outputs.values():
                 remove_leftovers(path)
         finished_as = fingerprint([digest, job.code])
-        (is_done,) = process.group.any(is_main and restore(job.finished, finished_as, outputs))
+        (is_done,) = process.group.any(is_main and put_back(job.finished, finished_as, outputs))
         if is_done:
             log.info("%s: trained before", what)
             state.remove()
@@ -102,3 +116,43 @@ def _go_on_from(trunk: str | None, backend: Backend) -> tuple[int, list]:
         raise InputError(f"{error}; delete it and run again, to train its stage anew") from None
     backend.restore(tensors, "trunk")
     return meta["position"], meta["points"]
+
+
+def keep(folder: str | Path, digest: str, outputs: Mapping[str, str | Path]) -> None:
+    """Link `outputs` (name -> file or directory) into `folder`, replacing what it held."""
+    with atomic_directory(folder) as temporary:
+        sums = {}
+        for name, path in outputs.items():
+            path = Path(path)
+            for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+                to = temporary / name / file.relative_to(path)
+                to.parent.mkdir(parents=True, exist_ok=True)
+                link(file, to)
+                sums[str(to.relative_to(temporary))] = sha256(file)
+        write_json(temporary / RECORD, {"digest": digest, "files": sums})
+
+
+def put_back(folder: str | Path, digest: str, outputs: Mapping[str, str | Path]) -> bool:
+    """Put `outputs` back from `folder`; False when it does not hold them whole for `digest`."""
+    folder = Path(folder)
+    if not (folder / RECORD).exists():
+        return False
+    try:
+        record = read_json(folder / RECORD)
+        if record["digest"] != digest:
+            return False
+        if any(sha256(folder / name) != found for name, found in record["files"].items()):
+            raise InputError(f"{folder}: not what was kept there")
+    except (InputError, OSError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s: damaged (%s); trained again", folder, error)
+        return False
+    for name, path in outputs.items():
+        if (folder / name).is_dir():
+            with atomic_directory(path) as temporary:
+                for file in (folder / name).iterdir():
+                    link(file, temporary / file.name)
+        else:
+            with atomic_file(path) as temporary:
+                temporary.unlink()
+                link(folder / name, temporary)
+    return True

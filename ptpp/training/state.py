@@ -91,7 +91,7 @@ class StateFolder:
         return self.folder / "state.safetensors"
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Hold the folder against a second process that would train the same thing.
 
         What a killed process left half-written is cleared away.

@@ -223,8 +223,8 @@ def test_what_will_be_trained_is_known_before(text, tmp_path):
 def test_a_second_process_on_the_same_state_is_turned_away(tmp_path):
     folder = StateFolder(tmp_path / "state", "f")
     with (
-        folder.locked(),
+        folder.lock(),
         pytest.raises(ValueError, match="another process"),
-        StateFolder(tmp_path / "state", "f").locked(),
+        StateFolder(tmp_path / "state", "f").lock(),
     ):
         pass

@@ -637,7 +637,7 @@ def test_a_filesystem_without_locks_is_told_and_trained_on(tmp_path, monkeypatch
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", no_locks)
-    with StateFolder(tmp_path / "state", "f").locked():
+    with StateFolder(tmp_path / "state", "f").lock():
         pass
     assert "not held against a second run (" in caplog.text
     assert "Function not implemented" in caplog.text
