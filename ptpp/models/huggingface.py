@@ -44,11 +44,7 @@ class Module(Backend):
     """
 
     def __init__(
-        self,
-        module: nn.Module,
-        context: int,
-        place: Placement = ON_CPU,
-        shape: Shape | None = None,
+        self, module: nn.Module, context: int, place: Placement, shape: Shape | None = None
     ):
         self.device = torch.device(place.device)
         self.context, self.shape = context, shape
@@ -65,10 +61,8 @@ class Module(Backend):
         self.longest = 0  # sequences of the largest micro-batch so far
         named = self.module.named_parameters()
         self.parameters = {name.removeprefix(PREFIX): each for name, each in named}
-        self.first, self.second = (
-            {n: torch.zeros_like(p, requires_grad=False) for n, p in self.parameters.items()}
-            for _ in range(2)
-        )
+        self.first = {n: torch.zeros_like(p.detach()) for n, p in self.parameters.items()}
+        self.second = {n: torch.zeros_like(p.detach()) for n, p in self.parameters.items()}
         self.steps = torch.zeros((), device=self.device)
 
     @torch.no_grad()
@@ -178,18 +172,12 @@ def open_module(
 ) -> Module:
     """A model that transformers reads from a directory: safetensors only, no code of its own.
 
-    shape: the GPT-2 of ours that it must be; None accepts any. Raises InputError when the
-    directory holds no such model, or one whose context is shorter than `context`.
+    shape: the GPT-2 of ours that it must be; None accepts any, checked when it was adopted. Raises
+    InputError when the directory holds no such model.
     """
     if shape is not None:
         read_shape(checkpoint, shape)
-    module = _read_module(checkpoint)
-    longest = getattr(module.config, "max_position_embeddings", None)
-    if longest is not None and longest < context:
-        raise InputError(
-            f"{checkpoint}: takes {longest} tokens at most, but models.context is {context}"
-        )
-    return Module(module, context, place, shape)
+    return Module(_read_module(checkpoint), context, place, shape)
 
 
 def _read_module(checkpoint: str | Path) -> nn.Module:

@@ -114,7 +114,7 @@ def _train_at(
         place = (run, replay, one.budget, one.end * context)
         rows += observation_rows(job, losses, text, *place)
     tokens, devices = task.total * context, process.group.size
-    return {"rows": rows, "cost": cost_row(job, run, tokens, trajectory.elapsed, devices)}
+    return {"rows": rows, "cost": cost_row(job, run, tokens, trajectory.total_seconds, devices)}
 
 
 def _zero_shot_loss(zero_shot: str | Path, target: str) -> float:

@@ -74,11 +74,11 @@ class Trajectory:
     began: float = field(default_factory=lambda: time.monotonic())
 
     @property
-    def elapsed(self) -> float:
+    def total_seconds(self) -> float:
         """Seconds spent on the run, over all starts."""
         return self.seconds + time.monotonic() - self.began
 
-    def add(self, position: int, batch: int, loss: float) -> None:
+    def add_loss(self, position: int, batch: int, loss: float) -> None:
         """Count a step of the trunk that ends at `position` in the curve."""
         self.window = [self.window[0] + loss * batch, self.window[1] + batch]
         if self.window[1] >= 0.05 * position:
@@ -86,7 +86,7 @@ class Trajectory:
             self.window = [0.0, 0]
 
     def to_meta(self) -> dict:
-        return {name: getattr(self, name) for name in SAVED} | {"seconds": self.elapsed}
+        return {name: getattr(self, name) for name in SAVED} | {"seconds": self.total_seconds}
 
     def restore(self, meta: dict) -> None:
         for name in (*SAVED, "seconds"):
@@ -142,7 +142,7 @@ def train(
                 )
             # Without a trunk the decay is the curve.
             if not trajectory.branching or milestone.branch == 0:
-                trajectory.add(after, after - before, loss)
+                trajectory.add_loss(after, after - before, loss)
             progress.advance((after - before) * context, loss)
             if events:
                 decay = milestone if trajectory.branching else None

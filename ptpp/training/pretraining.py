@@ -100,7 +100,9 @@ def pretrain(job: PretrainJob, process: Process = SINGLE) -> None:
         model = {"model": job.model.name, "size": job.model.size, "seed": job.model.seed}
         model["n_params"] = job.n_params
         write_rows([model | {"tokens": tokens, "loss": loss} for tokens, loss in points], job.curve)
-        cost = cost_row(job, job.name, task.total * context, trajectory.elapsed, process.group.size)
+        cost = cost_row(
+            job, job.name, task.total * context, trajectory.total_seconds, process.group.size
+        )
         write_rows([cost], job.cost)
         keep(job.finished, finished_as, outputs)
         state.remove()
