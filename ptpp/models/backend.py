@@ -84,20 +84,18 @@ class Backend(abc.ABC):
     """A model in training, by one process or by a `group` of them, which all make the same calls.
 
     Tokens are blocks of ids, shape (batch, context + 1), on `device`. Every process of a group gets
-    the whole batch and takes its part. `parameters` and AdamW's moments `first` and `second` map
-    the names of `transformers.GPT2LMHeadModel`, or of another model, to tensors; `steps` is a
-    scalar. shape: that of a GPT-2 of ours.
+    the whole batch and takes its part. Parameters have the names that transformers gives them.
     """
 
     group: Group = ALONE
     device: torch.device
     context: int
     vocab_size: int
-    shape: Shape | None
+    shape: Shape | None  # that of a GPT-2 of ours
     parameters: dict[str, torch.Tensor]
-    first: dict[str, torch.Tensor]
+    first: dict[str, torch.Tensor]  # AdamW's moments
     second: dict[str, torch.Tensor]
-    steps: torch.Tensor
+    steps: torch.Tensor  # a scalar
 
     @abc.abstractmethod
     def loss(self, tokens: torch.Tensor) -> float:
@@ -123,26 +121,21 @@ class Backend(abc.ABC):
             for moments in (*self.first.values(), *self.second.values(), self.steps):
                 moments.zero_()
 
-    def state(self, label: str) -> dict[str, torch.Tensor]:
-        """Copies of parameters, moments and step count under `label`; in parts in a group.
-
-        Either backend goes on from the state of the other.
-        """
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All that training changes, by the names under which it is saved."""
         parts = {"": self.parameters, "first.": self.first, "second.": self.second}
-        return {
-            f"{label}.{part}{name}": tensor.detach().clone()
-            for part, tensors in parts.items()
-            for name, tensor in tensors.items()
-        } | {f"{label}.steps": self.steps.clone()}
+        named = {f"{part}{name}": each for part in parts for name, each in parts[part].items()}
+        return named | {"steps": self.steps}
+
+    def state(self, label: str) -> dict[str, torch.Tensor]:
+        """Copies of `tensors` under `label`, for either backend to go on from; parts in a group."""
+        return {f"{label}.{name}": each.detach().clone() for name, each in self.tensors().items()}
 
     def restore(self, tensors: Mapping[str, torch.Tensor], label: str) -> None:
         """Put back what `state` or `whole` returned, bit for bit."""
-        parts = {"": self.parameters, "first.": self.first, "second.": self.second}
         with torch.no_grad():
-            for part, targets in parts.items():
-                for name, target in targets.items():
-                    self.fill(target, tensors[f"{label}.{part}{name}"])
-            self.steps.copy_(tensors[f"{label}.steps"])
+            for name, target in self.tensors().items():
+                self.fill(target, tensors[f"{label}.{name}"])
 
     def fill(self, target: torch.Tensor, tensor: torch.Tensor) -> None:
         """Copy a whole tensor, or one in the same parts, into `target`."""
