@@ -92,7 +92,7 @@ def base_losses(
     task, trajectory = Task(size["name"], mixture, settings, milestones), Trajectory()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            for _ in train(task, backend, trajectory, StateFolder(folder, "")):
+            for _ in train(task, backend, trajectory, StateFolder(Path(folder), "")):
                 trajectory.records.append(held_out_losses(backend, blocks))
     except Diverged:
         return dict.fromkeys(sorted(ptpp), float("nan"))

@@ -20,7 +20,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from statistics import median
 
@@ -34,15 +33,14 @@ from training_loops import LOOPS, Task
 
 from ptpp.models.backend import ALONE
 from ptpp.models.checkpoint import save_checkpoint
+from ptpp.models.cpu import Weights, initialise
 from ptpp.models.sizes import training_flops
-from ptpp.models.weights import Weights, initialise
 from ptpp.training.adaptation import adapt
 from ptpp.training.data import Text, adaptation_shares
 from ptpp.training.job import AdaptJob, OptimisedJob, PretrainJob
 from ptpp.training.measurement import held_out_losses, write_rows
 from ptpp.training.pretraining import pretrain
 from ptpp.training.run import prepare
-from ptpp.training.schedule import Optimiser
 
 WARM_UP, TIMED = 30, 200  # steps
 WAYS = {
@@ -52,7 +50,6 @@ WAYS = {
     "ours": {"loop": "ours"},
 }
 SAMPLED_ATPP = (1, 4, 16)
-OPTIMISER = [field.name for field in fields(Optimiser)]
 
 
 def main() -> None:
@@ -104,7 +101,7 @@ def speed(arguments, config: Mapping) -> dict:
     """In a child: tokens, CPU and wall seconds of the timed steps, and all CPU seconds."""
     spec = json.loads(arguments.child)
     job = job_of(arguments.results, config, spec["size"], "pretraining")
-    text = Text.open(**vars(job.text))
+    text = Text.open(**job.text)
     mixture = text.mixture(text.base, job.model.seed, "pretraining", job.model.context)
     clocks = []
 
@@ -201,7 +198,7 @@ def cell(arguments, config: Mapping) -> dict:
     spec = json.loads(arguments.child)
     section = "pretraining" if spec["ptpp"] is None else "adaptation"
     job = job_of(arguments.results, config, spec["size"], section)
-    text, settings, context = Text.open(**vars(job.text)), job.settings, job.model.context
+    text, settings, context = Text.open(**job.text), job.settings, job.model.context
     shares = text.base
     if spec["ptpp"] is not None:
         shares = adaptation_shares(text.target, text.base, spec["replay"][0])
@@ -335,8 +332,8 @@ def job_of(
 ) -> OptimisedJob:
     """The job of a size's first seed in `section`, which writes to `folder`."""
     size = next(size for size in config["models"]["sizes"] if size["name"] == name)
-    optimiser = {key: config[section][key] for key in OPTIMISER if key in config[section]}
-    optimiser |= {"schedule": schedule, "base_width": config["pretraining"]["base_width"]}
+    base_width = config["pretraining"]["base_width"]
+    optimiser = config[section] | {"schedule": schedule, "base_width": base_width}
     if section == "adaptation":
         rate = config["pretraining"]["learning_rate"] * config[section]["rewarm"]
         optimiser["learning_rate"] = rate
@@ -365,10 +362,10 @@ def job_of(
     if spec["ptpp"] is None:
         names = ("checkpoint", "trunk", "zero_shot", "curve", "cost")
         written = {each: folder / each for each in names}
-        return PretrainJob.of(
+        return PretrainJob(
             **shared, **written, ptpp=spec["atpp"][0], tokenizer=folder, previous_trunk=None
         )
-    return AdaptJob.of(
+    return AdaptJob(
         **shared,
         ptpp=spec["ptpp"],
         replays=spec["replay"],
@@ -391,7 +388,7 @@ def checkpoint_of(results: Path, name: str, ptpp: float) -> Path:
 def fresh_checkpoint(job: OptimisedJob, directory: Path) -> Path:
     weights = Weights(job.shape)
     initialise(weights, job.model.seed)
-    save_checkpoint(weights, directory, directory)
+    save_checkpoint(job.shape, weights.parameters, directory, directory)
     return directory
 
 

@@ -12,10 +12,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from ptpp.models.checkpoint import load_checkpoint
-from ptpp.models.cpu import HandWritten
-from ptpp.models.optimiser import group_settings
-from ptpp.models.weights import GROUPS, group_of
+from ptpp.models.backend import GROUPS, group_of, group_settings
+from ptpp.models.cpu import HandWritten, load_checkpoint
 from ptpp.training.data import Mixture
 from ptpp.training.engine import Task as Training
 from ptpp.training.engine import Trajectory, rate_multiplier, train
@@ -65,7 +63,7 @@ def ours(task: Task, tick: Tick = lambda: None) -> list[float]:
     milestone = Milestone(0.0, 0, task.sequences)
     training, trajectory = Training("ours", task.mixture, task.settings, [milestone]), Trajectory()
     with tempfile.TemporaryDirectory() as folder:
-        for _ in train(training, backend, trajectory, StateFolder(folder, "")):
+        for _ in train(training, backend, trajectory, StateFolder(Path(folder), "")):
             trajectory.records.append({})
     return [loss.item() for loss in losses]
 

@@ -7,7 +7,7 @@ with run_job(snakemake.log[0]) as job, catch_stop() as stopping:
     from ptpp.training.run import launch_job
 
     source, output, params = snakemake.input, snakemake.output, snakemake.params
-    record = AdaptJob.of(
+    record = AdaptJob(
         model=params.model,
         ptpp=params.ptpp,
         text=params.text | {"train": list(source.train), "valid": list(source.valid)},

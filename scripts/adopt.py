@@ -9,7 +9,7 @@ with run_job(snakemake.log[0]) as job, catch_stop() as stopping:
     from ptpp.training.run import launch_job
 
     source, output, params = snakemake.input, snakemake.output, snakemake.params
-    record = MeasureJob.of(
+    record = MeasureJob(
         model=params.model,
         ptpp=params.ptpp,
         text=params.text | {"train": [], "valid": list(source.valid)},
@@ -17,6 +17,6 @@ with run_job(snakemake.log[0]) as job, catch_stop() as stopping:
         **output,
         runtime=Runtime.of_rule(snakemake.threads, snakemake.resources, job.results),
     )
-    text = Text.open(**vars(record.text)).of_measurement()
+    text = Text.open(**record.text).of_measurement()
     adopt_checkpoint(params.entry, record.model, text, source.tokenizer, record.checkpoint)
     launch_job(record, stopping, job)

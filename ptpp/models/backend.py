@@ -1,23 +1,25 @@
 """What trains a model: loss, gradients, steps and state, whichever way the passes are computed.
 
 There are two: passes written by hand for our GPT-2s on a CPU (`cpu.py`), and transformers' own
-implementation for everything else (`huggingface.py`).
+implementation for everything else (`huggingface.py`). Both step by the AdamW below.
 """
 
+import abc
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 import torch.distributed as dist
 
+from ptpp.models.checkpoint import save_checkpoint
 from ptpp.models.sizes import Shape
 from ptpp.training.schedule import Settings
 
 LONGEST_WRITTEN_OUT = 1024  # tokens; beyond, attention scores would fill the memory
+GROUPS = ("hidden", "embeddings", "vectors")
 
 
 @dataclass(frozen=True)
@@ -78,41 +80,130 @@ class Placement:
 ON_CPU = Placement()
 
 
-class Backend(Protocol):
+class Backend(abc.ABC):
     """A model in training, by one process or by a `group` of them, which all make the same calls.
 
     Tokens are blocks of ids, shape (batch, context + 1), on `device`. Every process of a group gets
-    the whole batch and takes its part.
+    the whole batch and takes its part. Parameters have the names that transformers gives them.
     """
 
+    group: Group = ALONE
     device: torch.device
     context: int
     vocab_size: int
-    group: Group
+    shape: Shape | None  # that of a GPT-2 of ours
+    parameters: dict[str, torch.Tensor]
+    first: dict[str, torch.Tensor]  # AdamW's moments
+    second: dict[str, torch.Tensor]
+    steps: torch.Tensor  # a scalar
 
+    @abc.abstractmethod
     def loss(self, tokens: torch.Tensor) -> float:
         """Mean next-token cross-entropy, nats."""
 
+    @abc.abstractmethod
     def gradients(self, tokens: torch.Tensor) -> torch.Tensor:
         """The same loss; its gradients are kept for `step`."""
 
+    @abc.abstractmethod
     def step(self, settings: Settings, multiplier: float) -> None:
         """One clipped AdamW step at `multiplier` times the peak rate."""
 
-    def state(self, label: str) -> dict[str, torch.Tensor]:
-        """Copies of parameters, moments and step count under `label`; in parts in a group."""
-
-    def restore(self, tensors: Mapping[str, torch.Tensor], label: str) -> None:
-        """Put back what `state` or `whole` returned, bit for bit."""
-
-    def whole(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The parts of a `state` put together for a file; empty but on the main process."""
+    @abc.abstractmethod
+    def read(self, checkpoint: str | Path) -> Mapping[str, torch.Tensor]:
+        """The parameters in a checkpoint of this very model."""
 
     def reload(self, checkpoint: str | Path) -> None:
         """Start again from the checkpoint the model was opened from: its weights, no moments."""
+        with torch.no_grad():
+            for name, tensor in self.read(checkpoint).items():
+                self.fill(self.parameters[name], tensor)
+            for moments in (*self.first.values(), *self.second.values(), self.steps):
+                moments.zero_()
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All that training changes, by the names under which it is saved."""
+        parts = {"": self.parameters, "first.": self.first, "second.": self.second}
+        named = {f"{part}{name}": each for part in parts for name, each in parts[part].items()}
+        return named | {"steps": self.steps}
+
+    def state(self, label: str) -> dict[str, torch.Tensor]:
+        """Copies of `tensors` under `label`, for either backend to go on from; parts in a group."""
+        return {f"{label}.{name}": each.detach().clone() for name, each in self.tensors().items()}
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], label: str) -> None:
+        """Put back what `state` or `whole` returned, bit for bit."""
+        with torch.no_grad():
+            for name, target in self.tensors().items():
+                self.fill(target, tensors[f"{label}.{name}"])
+
+    def fill(self, target: torch.Tensor, tensor: torch.Tensor) -> None:
+        """Copy a whole tensor, or one in the same parts, into `target`."""
+        target.copy_(tensor)
+
+    def whole(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The parts of a `state` put together for a file; empty but on the main process."""
+        return dict(tensors)
 
     def save(self, directory: str | Path, tokenizer: str | Path, text: Mapping) -> None:
         """Write a checkpoint, as `save_checkpoint` does."""
+        tensors = self.whole({name: each.detach() for name, each in self.parameters.items()})
+        if self.group.is_main:
+            save_checkpoint(self.shape, tensors, directory, tokenizer, text)
+
+
+def group_of(name: str, size: Sequence[int]) -> str:
+    """Which of GROUPS a parameter learns with: muP scales the rate of hidden matrices alone."""
+    if len(size) == 1:
+        return "vectors"
+    return "embeddings" if name in ("wte.weight", "wpe.weight") else "hidden"
+
+
+def group_settings(settings: Settings, width: int | None) -> dict[str, tuple[float, float]]:
+    """Learning rate and weight decay of each parameter group at `width`.
+
+    Hidden matrices learn at rate * base_width / width, as muP has it for Adam [Yang et al. 2022,
+    arXiv 2203.03466]; their decay is divided by the same factor, so that rate x decay is the same
+    at every width. Norms and biases do not decay. None for `width`: the rate as it is.
+    """
+    scale = 1.0 if width is None else settings.base_width / width
+    rate, decay = settings.learning_rate, settings.weight_decay
+    return {
+        "hidden": (rate * scale, decay / scale),
+        "embeddings": (rate, decay),
+        "vectors": (rate, 0.0),
+    }
+
+
+def clipping(norm: torch.Tensor, settings: Settings) -> torch.Tensor:
+    """The factor that brings gradients of this norm to `settings.clip` at most."""
+    return (settings.clip / (norm + 1e-6)).clamp(max=1.0)
+
+
+def adamw(
+    tensors: Sequence[list[torch.Tensor]],
+    steps: torch.Tensor,
+    settings: Settings,
+    rate: float,
+    decay: float,
+) -> None:
+    """Update `tensors` in place: parameters, gradients, first and second moments, in one order.
+
+    `steps` counts this one. The kernel is the one behind `torch.optim.AdamW(fused=True)`, whose
+    constructor imports torch's compiler and so would cost every job most of a second.
+    """
+    torch._fused_adamw_(
+        *tensors,
+        [],
+        [steps] * len(tensors[0]),
+        lr=rate,
+        beta1=settings.betas[0],
+        beta2=settings.betas[1],
+        weight_decay=decay,
+        eps=1e-8,
+        amsgrad=False,
+        maximize=False,
+    )
 
 
 def start_model(shape: Shape, seed: int, place: Placement = ON_CPU) -> Backend:
@@ -121,8 +212,7 @@ def start_model(shape: Shape, seed: int, place: Placement = ON_CPU) -> Backend:
         from ptpp.models.huggingface import start_module
 
         return start_module(shape, seed, place)
-    from ptpp.models.cpu import HandWritten
-    from ptpp.models.weights import Weights, initialise
+    from ptpp.models.cpu import HandWritten, Weights, initialise
 
     weights = Weights(shape)
     initialise(weights, seed)
@@ -141,12 +231,9 @@ def open_model(
         from ptpp.models.huggingface import open_module
 
         return open_module(checkpoint, shape, context, place)
-    from ptpp.models.checkpoint import check_shape, load_checkpoint
-    from ptpp.models.cpu import HandWritten
+    from ptpp.models.cpu import HandWritten, load_checkpoint
 
-    weights = load_checkpoint(checkpoint)
-    check_shape(checkpoint, shape)
-    return HandWritten(weights, place.micro_batch)
+    return HandWritten(load_checkpoint(checkpoint, shape), place.micro_batch)
 
 
 def _by_hand(shape: Shape, place: Placement) -> bool:

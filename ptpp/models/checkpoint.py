@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import astuple
 from pathlib import Path
 
 import torch
@@ -13,15 +14,12 @@ from safetensors.torch import save_file
 from ptpp.errors import InputError, Unwritable
 from ptpp.jobs.files import atomic_directory, read_json, sha256
 from ptpp.models.sizes import ExternalSize, Shape
-from ptpp.models.weights import Weights, parameter_shapes
-from ptpp.text.tokenizer import separator_id
 
 PREFIX = "transformer."
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 DIGESTS = "sha256.json"  # ours: what each file held when it was written
 SOURCE = "source.json"  # ours: where a model from elsewhere comes from, and its parameters
 TEXT = "text.json"  # ours: digests of the text it was trained and measured on
-ACTIVATIONS = ("gelu",)
 SHAPE = ("n_embd", "n_layer", "n_head", "n_positions", "vocab_size")  # in the order of `Shape`
 
 
@@ -31,39 +29,28 @@ def gpt2_config(shape: Shape) -> dict:
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         "activation_function": "gelu",
-        "n_embd": shape.width,
-        "n_layer": shape.depth,
-        "n_head": shape.heads,
-        "n_positions": shape.context,
-        "vocab_size": shape.vocab_size,
+        **dict(zip(SHAPE, astuple(shape), strict=True)),
         "tie_word_embeddings": True,
-        "attn_pdrop": 0.0,
-        "embd_pdrop": 0.0,
-        "resid_pdrop": 0.0,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
+        **dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0),
+        **dict.fromkeys(("bos_token_id", "eos_token_id"), 0),
         "dtype": "float32",
     }
 
 
 def save_checkpoint(
-    weights: Weights, directory: str | Path, tokenizer: str | Path, text: Mapping | None = None
-) -> None:
-    """Write weights, configuration, tokenizer and the digest of each file, all or nothing.
-
-    text: JSON-able, what tells the text of this checkpoint from any other; `text_of` reads it.
-    """
-    write_checkpoint(weights.shape, weights.parameters, directory, tokenizer, text)
-
-
-def write_checkpoint(
     shape: Shape,
     parameters: Mapping[str, torch.Tensor],
     directory: str | Path,
     tokenizer: str | Path,
-    text: Mapping | None,
+    text: Mapping | None = None,
 ) -> None:
-    """The same from a GPT-2's parameters by name, whoever holds them."""
+    """Write weights, configuration, tokenizer and the digest of each file, all or nothing.
+
+    parameters: a GPT-2's, by their names without "transformer.". text: JSON-able, what tells the
+    text of this checkpoint from any other; `text_of` reads it.
+    """
+    from ptpp.text.tokenizer import separator_id
+
     with atomic_directory(directory) as temporary:
         config = gpt2_config(shape)
         if (Path(tokenizer) / "tokenizer_config.json").exists():
@@ -77,76 +64,54 @@ def write_checkpoint(
                 f"{directory}: cannot be written ({error}); "
                 "make room, then run the same command again"
             ) from None
-        for name in TOKENIZER_FILES:
-            source = Path(tokenizer) / name
-            if source.exists():
-                shutil.copyfile(source, temporary / name)
-        if text is not None:
-            (temporary / TEXT).write_text(json.dumps(text, indent=2) + "\n")
-        write_digests(temporary)
+        complete(temporary, tokenizer, text)
 
 
-def write_digests(directory: Path) -> None:
-    """Record what each file of a directory holds, for `check_digests`."""
+def complete(directory: Path, tokenizer: str | Path, text: Mapping | None) -> None:
+    """Add the tokenizer, the record of the text, and what `check_digests` reads of every file."""
+    for source in (Path(tokenizer) / name for name in TOKENIZER_FILES):
+        if source.exists():
+            shutil.copyfile(source, directory / source.name)
+    if text is not None:
+        (directory / TEXT).write_text(json.dumps(text, indent=2) + "\n")
     digests = {path.name: sha256(path) for path in sorted(directory.iterdir())}
     (directory / DIGESTS).write_text(json.dumps(digests, indent=2) + "\n")
 
 
-def load_checkpoint(directory: str | Path) -> Weights:
-    """Read a directory written by `save_checkpoint`, or by transformers for the same architecture.
-
-    Raises InputError when a file is absent, is not what was written, or holds another architecture.
-    """
-    check_digests(Path(directory))
-    weights = Weights(_shape(Path(directory)))
-    _read_parameters(Path(directory), weights)
-    return weights
-
-
-def read_weights(directory: str | Path, weights: Weights) -> None:
-    """Fill `weights`, which were loaded from the same directory, anew: no moments, no steps."""
-    check_digests(Path(directory))
-    _read_parameters(Path(directory), weights)
-    weights.first.zero_()
-    weights.second.zero_()
-    weights.steps = 0
-
-
-def _read_parameters(directory: Path, weights: Weights) -> None:
-    path = directory / "model.safetensors"
+def read_parameters(
+    directory: str | Path, sizes: Mapping[str, tuple[int, ...]]
+) -> dict[str, torch.Tensor]:
+    """A GPT-2's parameters of these names and shapes; InputError when one is absent or another."""
+    path = Path(directory) / "model.safetensors"
+    tensors = {}
     try:
         with safe_open(path, framework="pt") as stream:
-            for name, size in parameter_shapes(weights.shape).items():
-                tensor = stream.get_tensor(PREFIX + name)
-                if tensor.shape != size:
-                    raise InputError(f"{name} has shape {tuple(tensor.shape)}, expected {size}")
-                weights.parameters[name].copy_(tensor)
+            for name, size in sizes.items():
+                tensors[name] = stream.get_tensor(PREFIX + name)
+                if tensors[name].shape != size:
+                    found = tuple(tensors[name].shape)
+                    raise InputError(f"{name} has shape {found}, expected {size}")
     except (OSError, SafetensorError, InputError) as error:
         raise InputError(f"{path}: cannot be read as GPT-2 weights ({error})") from None
+    return tensors
 
 
-def check_shape(directory: str | Path, shape: Shape) -> None:
-    """Raise InputError unless the directory holds a GPT-2 of ours of this shape."""
-    found = _shape(Path(directory))
-    if found != shape:
-        raise InputError(f"{directory}: shape {found} is not the configured {shape}")
-
-
-def _shape(directory: Path) -> Shape:
+def read_shape(directory: str | Path, expected: Shape | None = None) -> Shape:
+    """The shape of a GPT-2 of ours; InputError when it is another model, or not as expected."""
+    directory = Path(directory)
     config = read_json(directory / "config.json")
-    for key, accepted in (("model_type", ("gpt2",)), ("activation_function", ACTIVATIONS)):
-        if config.get(key) not in accepted:
-            raise InputError(
-                f"{directory}/config.json: {key} is {config.get(key)!r}, "
-                f"expected {' or '.join(map(repr, accepted))}"
-            )
-    missing = [key for key in SHAPE if not isinstance(config.get(key), int) or config[key] < 1]
-    if missing:
+    expected_values = {"model_type": "gpt2", "activation_function": "gelu"}
+    wrong = [(key, repr(v)) for key, v in expected_values.items() if config.get(key) != v]
+    counts = [key for key in SHAPE if isinstance(config.get(key), int) and config[key] > 0]
+    wrong += [(key, "a whole number above 0") for key in SHAPE if key not in counts]
+    for key, accepted in wrong:
         raise InputError(
-            f"{directory}/config.json: {missing[0]} is {config.get(missing[0])!r}, "
-            "expected a whole number above 0"
+            f"{directory}/config.json: {key} is {config.get(key)!r}, expected {accepted}"
         )
-    return Shape(*(config[key] for key in SHAPE))
+    shape = Shape(*(config[key] for key in SHAPE))
+    if expected not in (None, shape):
+        raise InputError(f"{directory}: shape {shape} is not the configured {expected}")
+    return shape
 
 
 def text_of(directory: str | Path) -> object:
@@ -169,7 +134,7 @@ def external_size(directory: str | Path, context: int) -> ExternalSize:
 
 
 def weights_digest(directory: str | Path) -> str:
-    """A digest of the weights, one file or several; of what `write_digests` recorded, if it did."""
+    """A digest of the weights, one file or several; of what `complete` recorded, if it did."""
     directory = Path(directory)
     recorded = read_json(directory / DIGESTS) if (directory / DIGESTS).exists() else {}
     sums = {
@@ -179,8 +144,9 @@ def weights_digest(directory: str | Path) -> str:
     return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
 
 
-def check_digests(directory: Path) -> None:
+def check_digests(directory: str | Path) -> None:
     """Nothing may have changed since the checkpoint was written; foreign ones carry no digests."""
+    directory = Path(directory)
     if not (directory / DIGESTS).exists():
         return
     for name, digest in read_json(directory / DIGESTS).items():

@@ -1,4 +1,4 @@
-"""GPT-2's loss and gradients on a CPU, forward and backward written out by hand.
+"""GPT-2 on a CPU: parameters in one flat tensor, forward and backward passes written out by hand.
 
 Models this small spend most of a step outside matrix products: in autograd's bookkeeping, in fresh
 memory for every intermediate, and in functions that are slow for no need. Here every intermediate
@@ -7,24 +7,22 @@ measurements). Everything runs in the weights' own dtype, float32 in training.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from ptpp.models import optimiser
-from ptpp.models.backend import ALONE
-from ptpp.models.checkpoint import read_weights, save_checkpoint
+from ptpp.models.backend import GROUPS, Backend, adamw, clipping, group_of, group_settings
+from ptpp.models.checkpoint import check_digests, read_parameters, read_shape
 from ptpp.models.sizes import Shape
-from ptpp.models.weights import Weights
 from ptpp.training.schedule import Settings
 
 aten = torch.ops.aten
 EPSILON = 1e-5  # of layer norms, GPT-2's
 
 
-def use_fast_float32() -> bool:
-    """Let oneDNN multiply float32 matrices where that is faster and as exact; True if so.
+def use_fast_float32() -> None:
+    """Let oneDNN multiply float32 matrices where that is faster and as exact.
 
     torch multiplies float32 matrices on a CPU by MKL, which on AMD runs at half the speed of its
     registers. The switch that selects oneDNN instead is named for bfloat16 and does round to it on
@@ -35,10 +33,87 @@ def use_fast_float32() -> bool:
     exact = left.double() @ right.double()
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     error = ((left @ right).double() - exact).abs().max() / exact.abs().max()
-    if error < 1e-6:
-        return True
-    torch.backends.mkldnn.matmul.fp32_precision = "none"
-    return False
+    if error >= 1e-6:
+        torch.backends.mkldnn.matmul.fp32_precision = "none"
+
+
+def parameter_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Every parameter by its Hugging Face name (without "transformer."), sorted by name."""
+    d = shape.width
+    block = {"ln_1": (d,), "attn.c_attn": (d, 3 * d), "attn.c_proj": (d, d)}
+    block |= {"ln_2": (d,), "mlp.c_fc": (d, 4 * d), "mlp.c_proj": (4 * d, d)}
+    layers = {f"h.{k}.{name}": size for k in range(shape.depth) for name, size in block.items()}
+    shapes = {"wte.weight": (shape.vocab_size, d), "wpe.weight": (shape.context, d)}
+    for name, size in {**layers, "ln_f": (d,)}.items():
+        shapes |= {f"{name}.weight": size, f"{name}.bias": size[-1:]}
+    return dict(sorted(shapes.items()))
+
+
+class Weights:
+    """Parameters (`flat`), their `gradient` and AdamW's moments, in the same flat layout.
+
+    Flat storage makes clipping and the optimiser's step a handful of calls instead of one per
+    parameter. `parameters` and `gradients` map names to views; `groups` maps a group to its slice.
+    """
+
+    def __init__(self, shape: Shape, dtype: torch.dtype = torch.float32):
+        self.shape = shape
+        self.flat = torch.zeros(shape.n_params, dtype=dtype)
+        self.gradient, self.first, self.second = (torch.zeros_like(self.flat) for _ in range(3))
+        self.sizes = parameter_shapes(shape)
+        self.places: dict[str, slice] = {}
+        self.groups: dict[str, slice] = {}
+        offset = 0
+        for group in GROUPS:
+            start = offset
+            for name, size in self.sizes.items():
+                if group_of(name, size) == group:
+                    self.places[name] = slice(offset, offset + math.prod(size))
+                    offset = self.places[name].stop
+            self.groups[group] = slice(start, offset)
+        self.parameters, self.gradients = self.views(self.flat), self.views(self.gradient)
+
+    def views(self, flat: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The parts of a flat tensor by the names of parameters."""
+        return {name: flat[place].view(self.sizes[name]) for name, place in self.places.items()}
+
+
+def initial_tensors(
+    shape: Shape, seed: int, embedding_std: float = 0.02
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Seeded GPT-2 initialisation with hidden matrices at 1/sqrt(fan-in), as muP asks.
+
+    Residual projections are further divided by sqrt(2 depth) [Radford et al. 2019, GPT-2]. Every
+    parameter comes with its name, drawn on the CPU, the same for every device.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, size in parameter_shapes(shape).items():
+        group, std = group_of(name, size), embedding_std
+        if group == "vectors":  # norms start at one and biases at zero
+            yield name, torch.ones(size) if name.endswith("weight") else torch.zeros(size)
+            continue
+        if group == "hidden":
+            residual = 1 / math.sqrt(2 * shape.depth) if "c_proj" in name else 1.0
+            std = size[0] ** -0.5 * residual
+        yield name, torch.empty(size).normal_(0.0, std, generator=generator)
+
+
+def initialise(weights: Weights, seed: int) -> None:
+    for name, tensor in initial_tensors(weights.shape, seed):
+        weights.parameters[name].copy_(tensor)
+
+
+def load_checkpoint(directory: str | Path, expected: Shape | None = None) -> Weights:
+    """Read a directory written by `save_checkpoint`, or by transformers for the same architecture.
+
+    Raises InputError when a file is absent, is not what was written, or holds another architecture
+    or not the expected shape.
+    """
+    check_digests(directory)
+    weights = Weights(read_shape(directory, expected))
+    for name, tensor in read_parameters(directory, weights.sizes).items():
+        weights.parameters[name].copy_(tensor)
+    return weights
 
 
 class Layer:
@@ -81,9 +156,6 @@ class Arena:
         self.pieces: list[torch.Tensor] = []
         self.place = 0
 
-    def rewind(self) -> None:
-        self.place = 0
-
     def empty(self, *sizes: int) -> torch.Tensor:
         count = math.prod(sizes)
         if self.place == len(self.pieces):
@@ -101,8 +173,7 @@ class Buffers:
         shape = weights.shape
         n, d = batch * shape.context, shape.width
         heads = (batch * shape.heads, shape.context, d // shape.heads)
-        arena.rewind()
-        empty = arena.empty
+        arena.place, empty = 0, arena.empty
 
         self.embedded = empty(n, d)
         self.layers = [Layer(empty, batch, shape) for _ in range(shape.depth)]
@@ -125,36 +196,31 @@ class Buffers:
         )
 
 
-class HandWritten:
-    """The `Backend` of our GPT-2s on a CPU, in one process.
+class HandWritten(Backend):
+    """Our GPT-2s on a CPU, in one process.
 
     micro_batch: sequences whose activations are held at once; None: the whole batch.
     """
 
-    group = ALONE
-
     def __init__(self, weights: Weights, micro_batch: int | None = None):
         self.weights = weights
         self.micro_batch = micro_batch
-        self.device = weights.device
+        self.device, self.shape = torch.device("cpu"), weights.shape
         self.context, self.vocab_size = weights.shape.context, weights.shape.vocab_size
+        self.parameters = weights.parameters
+        self.first, self.second = weights.views(weights.first), weights.views(weights.second)
+        self.steps = torch.zeros(())
         self.arena = Arena(weights.flat.dtype)
         self.buffers: dict[int, Buffers] = {}
         p, g = weights.parameters, weights.gradients
         self.transposed = {name: view.t() for name, view in p.items() if view.ndim == 2}
-        self.blocks = []
-        for layer in range(weights.shape.depth):
-            prefix = f"h.{layer}."
-            self.blocks.append(
-                tuple(
-                    {
-                        name.removeprefix(prefix): view
-                        for name, view in views.items()
-                        if name.startswith(prefix)
-                    }
-                    for views in (p, g, self.transposed)
-                )
+        self.blocks = [
+            tuple(
+                {name.removeprefix(h): view for name, view in views.items() if name.startswith(h)}
+                for views in (p, g, self.transposed)
             )
+            for h in (f"h.{layer}." for layer in range(weights.shape.depth))
+        ]
         length = weights.shape.context
         future = torch.ones(length, length, dtype=torch.bool).triu(1)
         self.mask = torch.zeros(length, length, dtype=weights.flat.dtype)
@@ -180,22 +246,18 @@ class HandWritten:
         return -chosen.clamp_min(torch.finfo(chosen.dtype).tiny).log().mean()
 
     def step(self, settings: Settings, multiplier: float) -> None:
-        optimiser.step(self.weights, settings, multiplier)
+        weights = self.weights
+        norm = torch.linalg.vector_norm(weights.gradient)
+        weights.gradient.mul_(clipping(norm, settings))
+        self.steps += 1
+        flats = (weights.flat, weights.gradient, weights.first, weights.second)
+        for group, (rate, decay) in group_settings(settings, self.shape.width).items():
+            tensors = [[flat[weights.groups[group]]] for flat in flats]
+            adamw(tensors, self.steps, settings, rate * multiplier, decay)
 
-    def state(self, label: str) -> dict[str, torch.Tensor]:
-        return self.weights.state(label)
-
-    def restore(self, tensors: Mapping[str, torch.Tensor], label: str) -> None:
-        self.weights.restore(tensors, label)
-
-    def whole(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return dict(tensors)
-
-    def reload(self, checkpoint: str | Path) -> None:
-        read_weights(checkpoint, self.weights)
-
-    def save(self, directory: str | Path, tokenizer: str | Path, text: Mapping) -> None:
-        save_checkpoint(self.weights, directory, tokenizer, text)
+    def read(self, checkpoint: str | Path) -> dict[str, torch.Tensor]:
+        check_digests(checkpoint)
+        return read_parameters(checkpoint, self.weights.sizes)
 
     def _gradients_in_parts(self, tokens: torch.Tensor) -> torch.Tensor:
         total, loss = torch.zeros_like(self.weights.gradient), 0.0
@@ -217,29 +279,18 @@ class HandWritten:
         x.view(batch, length, d).add_(p["wpe.weight"])
         for layer, (w, _, _) in zip(b.layers, self.blocks, strict=True):
             layer.norm_1 = _norm(x, w, "ln_1")
-            torch.addmm(
-                w["attn.c_attn.bias"], layer.norm_1[0], w["attn.c_attn.weight"], out=layer.qkv
-            )
+            _linear(layer.norm_1[0], w, "attn.c_attn", layer.qkv)
             layer.split.copy_(layer.qkv_by_head)
             scores = torch.bmm(layer.q, layer.k_t, out=layer.attention)
             torch.add(self.mask, scores, alpha=self.scale, out=scores)
             aten._softmax.out(scores, -1, False, out=scores)
             torch.bmm(scores, layer.v, out=layer.mixed_heads)
             layer.mixed_by_head.copy_(layer.mixed_split)
-            torch.addmm(
-                w["attn.c_proj.bias"],
-                layer.mixed,
-                w["attn.c_proj.weight"],
-                out=layer.after_attention,
-            )
-            x = layer.after_attention.add_(x)
+            x = _linear(layer.mixed, w, "attn.c_proj", layer.after_attention).add_(x)
             layer.norm_2 = _norm(x, w, "ln_2")
-            torch.addmm(w["mlp.c_fc.bias"], layer.norm_2[0], w["mlp.c_fc.weight"], out=layer.fc)
+            _linear(layer.norm_2[0], w, "mlp.c_fc", layer.fc)
             aten.gelu.out(layer.fc, out=layer.activated)
-            torch.addmm(
-                w["mlp.c_proj.bias"], layer.activated, w["mlp.c_proj.weight"], out=layer.out
-            )
-            x = layer.out.add_(x)
+            x = _linear(layer.activated, w, "mlp.c_proj", layer.out).add_(x)
         b.norm_f = _norm(x, p, "ln_f")
         torch.mm(b.norm_f[0], self.transposed["wte.weight"], out=b.logits)
         return b, inputs, targets
@@ -258,17 +309,11 @@ class HandWritten:
         for layer, (w, dw, wt), x in zip(
             reversed(b.layers), reversed(self.blocks), reversed(streams), strict=True
         ):
-            torch.mm(layer.activated_t, dx, out=dw["mlp.c_proj.weight"])
-            torch.sum(dx, 0, out=dw["mlp.c_proj.bias"])
-            torch.mm(dx, wt["mlp.c_proj.weight"], out=b.d_activated)
+            _linear_backward(dx, layer.activated_t, wt, dw, "mlp.c_proj", b.d_activated)
             aten.gelu_backward.grad_input(b.d_activated, layer.fc, grad_input=b.d_fc)
-            torch.mm(layer.norm_2[0].t(), b.d_fc, out=dw["mlp.c_fc.weight"])
-            torch.sum(b.d_fc, 0, out=dw["mlp.c_fc.bias"])
-            torch.mm(b.d_fc, wt["mlp.c_fc.weight"], out=b.d_normed)
+            _linear_backward(b.d_fc, layer.norm_2[0].t(), wt, dw, "mlp.c_fc", b.d_normed)
             dx.add_(_norm_backward(b.d_normed, layer.after_attention, layer.norm_2, w, dw, "ln_2"))
-            torch.mm(layer.mixed_t, dx, out=dw["attn.c_proj.weight"])
-            torch.sum(dx, 0, out=dw["attn.c_proj.bias"])
-            torch.mm(dx, wt["attn.c_proj.weight"], out=b.d_mixed)
+            _linear_backward(dx, layer.mixed_t, wt, dw, "attn.c_proj", b.d_mixed)
             b.d_mixed_split.copy_(b.d_mixed_by_head)
             torch.bmm(layer.attention_t, b.d_mixed_heads, out=b.d_v)
             torch.bmm(b.d_mixed_heads, layer.v_t, out=b.d_attention)
@@ -279,12 +324,22 @@ class HandWritten:
             torch.bmm(b.d_attention_t, layer.q, out=b.d_k)
             b.d_qk.mul_(self.scale)
             b.d_qkv_by_head.copy_(b.d_split)
-            torch.mm(layer.norm_1[0].t(), b.d_qkv, out=dw["attn.c_attn.weight"])
-            torch.sum(b.d_qkv, 0, out=dw["attn.c_attn.bias"])
-            torch.mm(b.d_qkv, wt["attn.c_attn.weight"], out=b.d_normed)
+            _linear_backward(b.d_qkv, layer.norm_1[0].t(), wt, dw, "attn.c_attn", b.d_normed)
             dx.add_(_norm_backward(b.d_normed, x, layer.norm_1, w, dw, "ln_1"))
         g["wte.weight"].index_add_(0, inputs, dx)
         torch.sum(dx.view(batch, length, d), 0, out=g["wpe.weight"])
+
+
+def _linear(x, parameters, name: str, out):
+    """x (n, d) through a linear layer, into `out`."""
+    return torch.addmm(parameters[f"{name}.bias"], x, parameters[f"{name}.weight"], out=out)
+
+
+def _linear_backward(upstream, x_t, transposed, gradients, name: str, out) -> None:
+    """Gradient of a linear layer's input into `out`; its parameters' go to their places."""
+    torch.mm(x_t, upstream, out=gradients[f"{name}.weight"])
+    torch.sum(upstream, 0, out=gradients[f"{name}.bias"])
+    torch.mm(upstream, transposed[f"{name}.weight"], out=out)
 
 
 def _norm(x, parameters, name: str):

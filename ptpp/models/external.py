@@ -59,9 +59,7 @@ def fetch_model(model: str, revision: str | None, patterns: Sequence[str]) -> Pa
 
     try:
         folder = Path(
-            huggingface_hub.snapshot_download(
-                model, revision=revision, allow_patterns=list(patterns)
-            )
+            huggingface_hub.snapshot_download(model, revision=revision, allow_patterns=[*patterns])
         )
     except Exception as error:  # the library raises a dozen kinds, none of them its own base
         reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -82,10 +80,8 @@ def model_files(directory: str | Path) -> list[Path]:
     directory = Path(directory)
     if not (directory / "config.json").is_file():
         raise InputError(f"{directory}/config.json: no such file")
-    if (directory / INDEX).is_file():
-        weights = [directory / INDEX, *_shards(directory)]
-    else:
-        weights = [directory / "model.safetensors"]
+    is_sharded = (directory / INDEX).is_file()
+    weights = _shards(directory) if is_sharded else [directory / "model.safetensors"]
     for path in weights:
         if not path.is_file():
             pickles = sorted(directory.glob("*.bin")) + sorted(directory.glob("*.pt*"))
@@ -93,7 +89,8 @@ def model_files(directory: str | Path) -> list[Path]:
             raise InputError(
                 f"{path}: no such file{hint}; `save_pretrained` of transformers writes safetensors"
             )
-    return sorted([*(directory / n for n in CONFIGS if (directory / n).is_file()), *weights])
+    names = (*CONFIGS, INDEX)
+    return sorted([*(directory / name for name in names if (directory / name).is_file()), *weights])
 
 
 def tokenizer_files(directory: str | Path) -> list[Path]:

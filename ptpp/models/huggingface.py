@@ -19,22 +19,24 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ptpp.errors import InputError
-from ptpp.models import optimiser
-from ptpp.models.backend import ON_CPU, Group, Placement
-from ptpp.models.checkpoint import (
-    PREFIX,
-    check_digests,
-    check_shape,
-    gpt2_config,
-    write_checkpoint,
+from ptpp.models.backend import (
+    ON_CPU,
+    Backend,
+    Group,
+    Placement,
+    adamw,
+    clipping,
+    group_of,
+    group_settings,
 )
+from ptpp.models.checkpoint import PREFIX, check_digests, gpt2_config, read_shape
+from ptpp.models.cpu import initial_tensors
 from ptpp.models.sizes import Shape
-from ptpp.models.weights import group_of, initial_tensors
 from ptpp.training.schedule import Settings
 
 
-class Module:
-    """The `Backend` of a module whose forward takes `input_ids` and gives logits.
+class Module(Backend):
+    """A module whose forward takes `input_ids` and gives logits.
 
     shape: the GPT-2 of ours that it is, by which rates scale with width; None for other models,
     whose rate is taken as it is. Dropout is off; on a GPU products of training are in bfloat16
@@ -42,11 +44,7 @@ class Module:
     """
 
     def __init__(
-        self,
-        module: nn.Module,
-        context: int,
-        place: Placement = ON_CPU,
-        shape: Shape | None = None,
+        self, module: nn.Module, context: int, place: Placement, shape: Shape | None = None
     ):
         self.device = torch.device(place.device)
         self.context, self.shape = context, shape
@@ -63,10 +61,8 @@ class Module:
         self.longest = 0  # sequences of the largest micro-batch so far
         named = self.module.named_parameters()
         self.parameters = {name.removeprefix(PREFIX): each for name, each in named}
-        self.first, self.second = (
-            {name: torch.zeros_like(each, requires_grad=False) for name, each in part}
-            for part in (self.parameters.items(), self.parameters.items())
-        )
+        self.first = {n: torch.zeros_like(p.detach()) for n, p in self.parameters.items()}
+        self.second = {n: torch.zeros_like(p.detach()) for n, p in self.parameters.items()}
         self.steps = torch.zeros((), device=self.device)
 
     @torch.no_grad()
@@ -101,40 +97,19 @@ class Module:
             if each.grad is not None  # a parameter that the loss does not depend on
         }
         squares = torch.stack([each.square().sum() for each in gradients.values()]).sum()
-        factor = optimiser.clipping(self.group.sum(squares).sqrt(), settings)
-        rules = optimiser.group_settings(settings, self.shape.width if self.shape else None)
-        groups = {group: optimiser.Moments() for group in rules}
+        factor = clipping(self.group.sum(squares).sqrt(), settings)
+        rules = group_settings(settings, self.shape.width if self.shape else None)
+        groups = {group: ([], [], [], []) for group in rules}
         for name, gradient in gradients.items():
-            of = groups[group_of(name, self.parameters[name].shape)]
-            of.parameters.append(_local(self.parameters[name].detach()))
-            of.gradients.append(gradient)
-            of.first.append(_local(self.first[name]))
-            of.second.append(_local(self.second[name]))
+            parameter = self.parameters[name].detach()
+            tensors = (parameter, gradient, self.first[name], self.second[name])
+            kinds = groups[group_of(name, parameter.shape)]
+            for kind, tensor in zip(kinds, tensors, strict=True):
+                kind.append(_local(tensor))
         for group, (rate, decay) in rules.items():
-            of = groups[group]
-            if of.parameters:
-                torch._foreach_mul_(of.gradients, factor)
-                optimiser.adamw(of, self.steps, settings, rate * multiplier, decay)
-
-    def state(self, label: str) -> dict[str, torch.Tensor]:
-        parts = {
-            "": {name: each.detach() for name, each in self.parameters.items()},
-            "first.": self.first,
-            "second.": self.second,
-        }
-        kept = {
-            f"{label}.{part}{name}": tensor.clone()
-            for part, tensors in parts.items()
-            for name, tensor in tensors.items()
-        }
-        return kept | {f"{label}.steps": self.steps.clone()}
-
-    @torch.no_grad()
-    def restore(self, tensors: Mapping[str, torch.Tensor], label: str) -> None:
-        for part, mine in (("", self.parameters), ("first.", self.first), ("second.", self.second)):
-            for name, target in mine.items():
-                _fill(target, tensors[f"{label}.{part}{name}"])
-        self.steps.copy_(tensors[f"{label}.steps"])
+            if groups[group][0]:
+                torch._foreach_mul_(groups[group][1], factor)
+                adamw(groups[group], self.steps, settings, rate * multiplier, decay)
 
     def whole(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         gathered = {}
@@ -144,17 +119,16 @@ class Module:
                 gathered[name] = full.cpu()
         return gathered
 
-    @torch.no_grad()
-    def reload(self, checkpoint: str | Path) -> None:
-        for name, each in _read_module(checkpoint).named_parameters():
-            _fill(self.parameters[name.removeprefix(PREFIX)], each)
-        for moments in (*self.first.values(), *self.second.values(), self.steps):
-            moments.zero_()
+    def read(self, checkpoint: str | Path) -> dict[str, torch.Tensor]:
+        named = _read_module(checkpoint).named_parameters()
+        return {name.removeprefix(PREFIX): each for name, each in named}
 
-    def save(self, directory: str | Path, tokenizer: str | Path, text: Mapping) -> None:
-        tensors = self.whole({name: each.detach() for name, each in self.parameters.items()})
-        if self.group.is_main:
-            write_checkpoint(self.shape, tensors, directory, tokenizer, text)
+    def fill(self, target: torch.Tensor, tensor: torch.Tensor) -> None:
+        if isinstance(target, DTensor) and not isinstance(tensor, DTensor):
+            tensor = distribute_tensor(
+                tensor.to(target.device), target.device_mesh, target.placements, src_data_rank=None
+            )
+        target.copy_(tensor)
 
     def _losses(self, tokens: torch.Tensor) -> torch.Tensor:
         """Mean loss of each sequence, nats, shape (sequences,)."""
@@ -189,7 +163,7 @@ def start_module(shape: Shape, seed: int, place: Placement = ON_CPU) -> Module:
     backend = Module(module, shape.context, place, shape)
     with torch.no_grad():
         for name, tensor in initial_tensors(shape, seed):
-            _fill(backend.parameters[name], tensor)
+            backend.fill(backend.parameters[name], tensor)
     return backend
 
 
@@ -198,24 +172,18 @@ def open_module(
 ) -> Module:
     """A model that transformers reads from a directory: safetensors only, no code of its own.
 
-    shape: the GPT-2 of ours that it must be; None accepts any. Raises InputError when the
-    directory holds no such model, or one whose context is shorter than `context`.
+    shape: the GPT-2 of ours that it must be; None accepts any, checked when it was adopted. Raises
+    InputError when the directory holds no such model.
     """
     if shape is not None:
-        check_shape(checkpoint, shape)
-    module = _read_module(checkpoint)
-    longest = getattr(module.config, "max_position_embeddings", None)
-    if longest is not None and longest < context:
-        raise InputError(
-            f"{checkpoint}: takes {longest} tokens at most, but models.context is {context}"
-        )
-    return Module(module, context, place, shape)
+        read_shape(checkpoint, shape)
+    return Module(_read_module(checkpoint), context, place, shape)
 
 
 def _read_module(checkpoint: str | Path) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
-    check_digests(Path(checkpoint))
+    check_digests(checkpoint)
     try:
         module, report = AutoModelForCausalLM.from_pretrained(
             checkpoint,
@@ -254,12 +222,3 @@ def _shard(module: nn.Module, device: str, group: Group) -> None:
 def _local(tensor: torch.Tensor) -> torch.Tensor:
     """What this process holds of it."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
-def _fill(target: torch.Tensor, tensor: torch.Tensor) -> None:
-    """Copy a whole tensor, or one in the same parts, into `target`."""
-    if isinstance(target, DTensor) and not isinstance(tensor, DTensor):
-        tensor = distribute_tensor(
-            tensor.to(target.device), target.device_mesh, target.placements, src_data_rank=None
-        )
-    target.copy_(tensor)

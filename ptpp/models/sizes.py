@@ -1,5 +1,6 @@
 """Model sizes: how a width, a depth and a head count become parameters. No torch here."""
 
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,8 +9,16 @@ from ptpp.errors import InputError
 COUNT_RULES = ("total", "non_embedding")
 
 
+class Size:
+    """What both kinds of size share."""
+
+    def count(self, rule: str) -> int:
+        """Parameters by the configured rule; this N defines PTPP and ATPP."""
+        return self.n_params if rule == "total" else self.n_params_non_embedding
+
+
 @dataclass(frozen=True)
-class Shape:
+class Shape(Size):
     """A GPT-2 decoder: tied embeddings, learned positions, MLP four times the width."""
 
     width: int
@@ -39,28 +48,16 @@ class Shape:
         """12 depth x width x context, forward and backward, causal or not (PaLM, appendix B)."""
         return 12.0 * self.depth * self.width * self.context
 
-    def count(self, rule: str) -> int:
-        """Parameters by the configured rule; this N defines PTPP and ATPP."""
-        return self.n_params if rule == "total" else self.n_params_non_embedding
-
 
 @dataclass(frozen=True)
-class ExternalSize:
+class ExternalSize(Size):
     """The counts of a model from elsewhere, whose shape is not known."""
 
     n_params: int  # all parameters, tied ones once
     n_params_non_embedding: int  # outside embeddings and the output layer
     context: int  # tokens, of the experiment: at most the model's own longest
     vocab_size: int
-
-    @property
-    def attention_flops_per_token(self) -> float:
-        """Not known, and left out."""
-        return 0.0
-
-    def count(self, rule: str) -> int:
-        """Parameters by the configured rule; this N defines PTPP and ATPP."""
-        return self.n_params if rule == "total" else self.n_params_non_embedding
+    attention_flops_per_token: typing.ClassVar[float] = 0.0  # not known, and left out
 
 
 def shape_of(size: Mapping, context: int, vocab_size: int) -> Shape:

@@ -6,13 +6,15 @@ import math
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
 
 from ptpp.errors import InputError
 from ptpp.jobs import files
-from ptpp.text.tokenizer import SEPARATOR_ID, digest, tokenizer_threads, vocabulary_size
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
 
 _DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 _BATCH_CHARACTERS = 1 << 19  # enough to keep the encoder busy, little enough to hold in memory
@@ -54,13 +56,13 @@ class Store:
 
 def write_store(
     texts: Iterable[str],
-    tokenizer: Tokenizer,
+    tokenizer: "Tokenizer",
     path: str | Path,
     max_tokens: int | None,
     source: str,
     exclude: Set[bytes] = frozenset(),
     threads: int = 1,
-    separator: int = SEPARATOR_ID,
+    separator: int = 0,
 ) -> StoreInfo:
     """Encode documents into `path` and its sidecar, until the texts or `max_tokens` end.
 
@@ -71,6 +73,8 @@ def write_store(
     Special tokens spelt out in a document ("<|endoftext|>") are encoded as ordinary text, so
     separators stand between documents only. Raises InputError when there is no token to write.
     """
+    from ptpp.text.tokenizer import digest, tokenizer_threads, vocabulary_size
+
     if max_tokens is not None and max_tokens < 1:
         raise InputError(f"max_tokens {max_tokens}: expected at least 1, or none for no limit")
     dtype = "uint16" if vocabulary_size(tokenizer) <= 1 << 16 else "uint32"
@@ -174,7 +178,7 @@ def _with_separators(encoded: list, separator: int) -> Iterator[int]:
         yield separator
 
 
-def _bytes_kept(tokenizer: Tokenizer, text: str, encoded: Encoding, left: int) -> int:
+def _bytes_kept(tokenizer: "Tokenizer", text: str, encoded: "Encoding", left: int) -> int:
     """UTF-8 bytes of a document without its last `left` tokens, its separator counted as one."""
     if left <= 1:
         return len(text.encode("utf-8"))

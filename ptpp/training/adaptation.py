@@ -4,10 +4,10 @@ import contextlib
 import csv
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from ptpp.errors import Diverged, InputError
+from ptpp.errors import InputError
 from ptpp.jobs.files import read_json, write_json
 from ptpp.models.backend import Backend, open_model
 from ptpp.models.checkpoint import text_of, weights_digest
@@ -15,20 +15,17 @@ from ptpp.models.sizes import training_flops
 from ptpp.training.data import Text, adaptation_shares, warn_of_repeats
 from ptpp.training.engine import Task, Trajectory, train
 from ptpp.training.job import SINGLE, AdaptJob, Process, fingerprint
-from ptpp.training.measurement import Cell, cost_row, held_out_losses, observation_rows, write_rows
+from ptpp.training.measurement import (
+    check_finite,
+    cost_row,
+    held_out_losses,
+    observation_rows,
+    write_rows,
+)
 from ptpp.training.schedule import Milestone
 from ptpp.training.state import StateFolder
 
 log = logging.getLogger("ptpp")
-
-
-@dataclass(frozen=True)
-class Start:
-    """What every trajectory of a job starts from; target_loss: the checkpoint's own, nats."""
-
-    backend: Backend
-    text: Text
-    target_loss: float
 
 
 def adapt(job: AdaptJob, process: Process = SINGLE) -> None:
@@ -40,22 +37,20 @@ def adapt(job: AdaptJob, process: Process = SINGLE) -> None:
     processes of a group call this alike. Raises Diverged when a loss is not finite, Interrupted
     when the process is asked to stop.
     """
-    is_main = process.group.is_main
-    context = job.model.context
-    backend = open_model(job.checkpoint, job.gpt2, context, job.placement(process.group))
-    text = Text.open(**vars(job.text))
+    is_main, place = process.group.is_main, job.placement(process.group)
+    backend = open_model(job.checkpoint, job.gpt2, job.model.context, place)
+    text = Text.open(**job.text)
     if not text.agrees(text_of(job.checkpoint)):
         raise InputError(
             f"{job.checkpoint}: trained or measured on other text than the token stores hold now; "
             "delete it and run again, so that it is made anew"
         )
-    start = Start(backend, text, _zero_shot_loss(job.zero_shot, text.target))
+    zero_shot = _zero_shot_loss(job.zero_shot, text.target)
     identity = [*job.identity(), sorted(job.atpp), text.identity(), weights_digest(job.checkpoint)]
-    trajectories, untouched = [], True
+    trajectories, is_trained = [], False
     for part, replay in enumerate(job.replays):
-        run = f"{job.model.name}.ptpp{job.ptpp:g}.replay{replay:g}"
-        flops = training_flops(job.n_params, 1)
-        watch = process.watch.for_run(run, flops, part, len(job.replays))
+        run = f"{job.name}.replay{replay:g}"
+        watch = process.watch.for_run(run, training_flops(job.n_params, 1), part, len(job.replays))
         digest = fingerprint([*identity, replay])
         kept = Path(job.finished) / f"{fingerprint([digest, job.code])}.json"
         trajectory = _read_trajectory(kept) if is_main else None
@@ -63,59 +58,63 @@ def adapt(job: AdaptJob, process: Process = SINGLE) -> None:
         if is_done:
             log.info("%s at replay %g: measured before", job.model.name, replay)
         else:
-            if not untouched:
+            if is_trained:
                 backend.reload(job.checkpoint)
-            untouched = False
+            is_trained = True
             state = StateFolder(Path(job.state) / f"replay{replay:g}", digest, is_main)
-            with state.locked():
+            with state.lock():
                 watched = replace(process, watch=watch)
-                trajectory = _train_at(job, replay, start, state, watched)
+                trajectory = _train_at(replay, job, text, zero_shot, backend, state, watched)
                 if is_main:
                     kept_as = {"digest": fingerprint(trajectory), "trajectory": trajectory}
                     write_json(kept, kept_as)
                 state.remove()
         trajectories.append(trajectory)
-    if not is_main:
-        return
-    with contextlib.suppress(OSError):
-        Path(job.state).rmdir()  # not while another job still has its trajectories there
-    write_rows([row for each in trajectories for row in each["rows"]], job.observations)
-    write_rows([each["cost"] for each in trajectories], job.costs)
+    if is_main:
+        with contextlib.suppress(OSError):
+            Path(job.state).rmdir()  # not while another job still has its trajectories there
+        write_rows([row for each in trajectories for row in each["rows"]], job.observations)
+        write_rows([each["cost"] for each in trajectories], job.costs)
 
 
 def _train_at(
-    job: AdaptJob, replay: float, start: Start, state: StateFolder, process: Process
+    replay: float,
+    job: AdaptJob,
+    text: Text,
+    zero_shot: float,
+    backend: Backend,
+    state: StateFolder,
+    process: Process,
 ) -> dict:
-    """Train at one replay ratio through every ATPP; returns its rows and its cost."""
-    trajectory, text, backend = Trajectory(), start.text, start.backend
-    context, settings = job.model.context, job.settings
-    budgets = sorted(job.atpp)
-    milestones = [Milestone.at(each, job.n_params, context, settings) for each in budgets]
-    shares = adaptation_shares(text.target, text.base, replay)
+    """Train at one replay ratio through every ATPP; returns its rows and its cost.
+
+    zero_shot: the checkpoint's own loss on the target, nats.
+    """
+    target, context, settings = text.target, job.model.context, job.settings
+    milestones = [Milestone.at(each, job.n_params, context, settings) for each in sorted(job.atpp)]
+    shares = adaptation_shares(target, text.base, replay)
     mixture = text.mixture(shares, job.model.seed, "adaptation", context)
     what = f"{job.model.name} CPT from PTPP {job.ptpp:g} at replay {replay:g}"
     warn_of_repeats(what, mixture, milestones[-1].end)
     blocks = text.evaluation(context)
     task = Task(what, mixture, settings, milestones, save_every_s=job.runtime.save_every_s)
+    trajectory = Trajectory()
     for milestone in train(task, backend, trajectory, state, process):
         losses = held_out_losses(backend, blocks)
-        for domain, loss in losses.items():
-            if not math.isfinite(loss):
-                raise Diverged(f"{what}: {domain} loss is {loss} at ATPP {milestone.budget:g}")
-        if replay < 1 and losses[text.target] > start.target_loss:
+        check_finite(losses, what, f" at ATPP {milestone.budget:g}")
+        if replay < 1 and losses[target] > zero_shot:
             log.warning(
                 "%s: %s loss of %.3f nats at ATPP %g is above the checkpoint's own %.3f: "
                 "adaptation.rewarm may be too high",
-                *(what, text.target, losses[text.target], milestone.budget, start.target_loss),
+                *(what, target, losses[target], milestone.budget, zero_shot),
             )
         trajectory.records.append(losses)
-    run = f"{job.model.name}.ptpp{job.ptpp:g}.replay{replay:g}"
-    rows = []
-    for milestone, losses in zip(milestones, trajectory.records, strict=True):
-        cell = Cell(run, replay, milestone.budget, milestone.end * context)
-        rows += observation_rows(job, cell, losses, text)
+    run, rows = f"{job.name}.replay{replay:g}", []
+    for one, losses in zip(milestones, trajectory.records, strict=True):
+        place = (run, replay, one.budget, one.end * context)
+        rows += observation_rows(job, losses, text, *place)
     tokens, devices = task.total * context, process.group.size
-    return {"rows": rows, "cost": cost_row(job, run, tokens, trajectory.elapsed, devices)}
+    return {"rows": rows, "cost": cost_row(job, run, tokens, trajectory.total_seconds, devices)}
 
 
 def _zero_shot_loss(zero_shot: str | Path, target: str) -> float:

@@ -1,9 +1,7 @@
 """Checkpoints from elsewhere: checked, linked and measured where others are trained."""
 
-import json
 import logging
 import math
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,14 +12,19 @@ import torch
 from ptpp.errors import InputError
 from ptpp.jobs.files import atomic_directory, link, read_json, write_json
 from ptpp.models.backend import open_model
-from ptpp.models.checkpoint import SOURCE, TEXT, write_digests
-from ptpp.models.checkpoint import TOKENIZER_FILES as OURS
+from ptpp.models.checkpoint import SOURCE, complete
 from ptpp.models.external import CONFIGS, INDEX, TOKENIZER_FILES, fetch_model, model_files
 from ptpp.models.sizes import ExternalSize
 from ptpp.text.tokenizer import check_same_tokenizer, load_tokenizer, vocabulary_size
 from ptpp.training.data import Text
 from ptpp.training.job import SINGLE, MeasureJob, Model, Process
-from ptpp.training.measurement import Cell, cost_row, held_out_losses, observation_rows, write_rows
+from ptpp.training.measurement import (
+    check_finite,
+    cost_row,
+    held_out_losses,
+    observation_rows,
+    write_rows,
+)
 
 log = logging.getLogger("ptpp")
 
@@ -47,20 +50,11 @@ def adopt_checkpoint(
     with atomic_directory(directory) as temporary:
         for path in files:
             link(path, temporary / path.name)
-        for path in (Path(tokenizer) / name for name in OURS):
-            if path.exists():
-                shutil.copyfile(path, temporary / path.name)
-        record = {
-            "model": entry["model"],
-            "revision": entry.get("revision") and source.name,  # the Hub's folders are commits
-            "tokens": entry["tokens"],
-            "n_params": counts.n_params,
-            "n_params_non_embedding": counts.n_params_non_embedding,
-            "vocab_size": counts.vocab_size,
-        }
-        write_json(temporary / SOURCE, record)
-        (temporary / TEXT).write_text(json.dumps(text, indent=2) + "\n")
-        write_digests(temporary)
+        revision = entry.get("revision") and source.name  # the Hub's folders are commits
+        record = {"model": entry["model"], "revision": revision, "tokens": entry["tokens"]}
+        sizes = ("n_params", "n_params_non_embedding", "vocab_size")
+        write_json(temporary / SOURCE, record | {name: getattr(counts, name) for name in sizes})
+        complete(temporary, tokenizer, text)
 
 
 def check_external_model(
@@ -100,8 +94,8 @@ def check_declarations(models: list[dict], tokenizer: str | Path, report: str | 
     for each in models:
         entry = each["entry"]
         source = fetch_model(entry["model"], entry.get("revision"), CONFIGS)
-        found = check_external_model(source, entry, Model(**each["model"]), tokenizer)
-        counts[f"{each['model']['size']} PTPP {entry['ptpp']:g}"] = asdict(found)
+        size = check_external_model(source, entry, Model(**each["model"]), tokenizer)
+        counts[f"{each['model']['size']} PTPP {entry['ptpp']:g}"] = asdict(size)
     write_json(report, counts)
 
 
@@ -109,14 +103,13 @@ def count_parameters(directory: str | Path, context: int) -> tuple[ExternalSize,
     """What a model's configuration amounts to, no weights read, and its longest context if any.
 
     Embeddings are all lookup tables, positions included, and the output layer; tied parameters
-    count once. Raises InputError for a model that transformers cannot build without code of the
-    checkpoint's own, which is never run.
+    count once. Raises InputError for a model that transformers cannot build without remote code.
     """
     from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 
     written = read_json(Path(directory) / "config.json")
-    if not isinstance(written, dict) or written.get("model_type") not in CONFIG_MAPPING:
-        kind = written.get("model_type") if isinstance(written, dict) else None
+    kind = written.get("model_type") if isinstance(written, dict) else None
+    if kind not in CONFIG_MAPPING:
         raise InputError(
             f"{directory}/config.json: model_type {kind!r} is none that transformers knows; code "
             "of a checkpoint's own is never run"
@@ -134,13 +127,9 @@ def count_parameters(directory: str | Path, context: int) -> tuple[ExternalSize,
         raise InputError(f"{directory}/config.json: quantised weights cannot be trained on")
     tables = [part for part in module.modules() if isinstance(part, torch.nn.Embedding)]
     head = module.get_output_embeddings()
-    outer = {
-        id(each): each
-        for part in [*tables, *([head] if head is not None else [])]
-        for each in part.parameters()
-    }
+    outer = {each for part in [*tables, head] if part is not None for each in part.parameters()}
     total = sum(each.numel() for each in module.parameters())
-    inner = total - sum(each.numel() for each in outer.values())
+    inner = total - sum(each.numel() for each in outer)
     longest = getattr(config, "max_position_embeddings", None)
     return ExternalSize(total, inner, context, config.vocab_size), longest
 
@@ -153,14 +142,10 @@ def measure(job: MeasureJob, process: Process = SINGLE) -> None:
     """
     began = time.monotonic()
     context = job.model.context
-    text = Text.open(**vars(job.text))
+    text = Text.open(**job.text)
     backend = open_model(job.checkpoint, job.gpt2, context, job.placement(process.group))
     losses = held_out_losses(backend, text.evaluation(context))
-    for domain, loss in losses.items():
-        if not math.isfinite(loss):
-            raise InputError(
-                f"{job.checkpoint}: its {domain} loss is {loss}; expected a finite number"
-            )
+    check_finite(losses, job.checkpoint, "; expected a finite number")
     if not process.group.is_main:
         return
     guess = math.log(job.shape.vocab_size)
@@ -171,8 +156,6 @@ def measure(job: MeasureJob, process: Process = SINGLE) -> None:
                 "its tokenizer?",
                 *(job.checkpoint, domain, losses[domain], guess),
             )
-    name = f"{job.model.name}.ptpp{job.ptpp:g}"
-    write_rows(observation_rows(job, Cell(f"{name}.zero_shot"), losses, text), job.zero_shot)
+    write_rows(observation_rows(job, losses, text, f"{job.name}.zero_shot"), job.zero_shot)
     seconds = time.monotonic() - began
-    cost = cost_row(job, f"{name}.adopted", 0, seconds, process.group.size)
-    write_rows([cost], job.cost)
+    write_rows([cost_row(job, f"{job.name}.adopted", 0, seconds, process.group.size)], job.cost)

@@ -20,39 +20,36 @@ log = logging.getLogger("ptpp")
 MANY_EPOCHS = 4  # repeated text is nearly as good as new up to here [Muennighoff et al. 2023]
 
 
-class BlockOrder:
-    """A token array cut into blocks of `context` tokens (plus one to predict), seeded shuffle.
+def count_blocks(tokens: np.ndarray, context: int, what: str) -> int:
+    """How many blocks of `context` tokens, plus one to predict, a token array holds."""
+    count = (len(tokens) - 1) // context
+    if count < 1:
+        raise InputError(f"{what}: {len(tokens)} tokens do not fill one block of {context + 1}")
+    return count
 
-    Past the last block a new epoch begins in a new order.
-    """
+
+def take_blocks(tokens: np.ndarray, context: int, which: np.ndarray) -> np.ndarray:
+    """The blocks of these numbers, shape (len(which), context + 1), int64."""
+    return tokens[which[:, None] * context + np.arange(context + 1)].astype(np.int64)
+
+
+class BlockOrder:
+    """The blocks of a token array in a seeded shuffle, which every new epoch draws anew."""
 
     def __init__(self, tokens: np.ndarray, context: int, key: tuple[int, ...]):
-        self.tokens = tokens
-        self.context = context
-        self.key = key
-        self.n_blocks = (len(tokens) - 1) // context
-        if self.n_blocks < 1:
-            raise InputError(
-                f"token store: {len(tokens)} tokens do not fill one block of {context + 1}"
-            )
-        self._epoch = -1
-        self._order = np.empty(0, dtype=np.int64)
+        self.tokens, self.context, self.key = tokens, context, key
+        self.n_blocks = count_blocks(tokens, context, "token store")
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def blocks(self, start: int, stop: int) -> np.ndarray:
         """Blocks start..stop-1 of the order, shape (stop - start, context + 1), int64."""
-        rows = np.array([self._block_index(k) for k in range(start, stop)], dtype=np.int64)
-        window = np.arange(self.context + 1)
-        return self.tokens[rows[:, None] * self.context + window].astype(np.int64)
-
-    def epochs(self, count: int) -> float:
-        """How often the store has been read after `count` blocks."""
-        return count / self.n_blocks
+        which = np.array([self._block_index(k) for k in range(start, stop)], dtype=np.int64)
+        return take_blocks(self.tokens, self.context, which)
 
     def _block_index(self, k: int) -> int:
         epoch, place = divmod(k, self.n_blocks)
         if epoch != self._epoch:
-            rng = np.random.default_rng([*self.key, epoch])
-            self._order = rng.permutation(self.n_blocks)
+            self._order = np.random.default_rng([*self.key, epoch]).permutation(self.n_blocks)
             self._epoch = epoch
         return self._order[place]
 
@@ -61,8 +58,8 @@ class BlockOrder:
 class Mixture:
     """Languages mixed by exact quota: after any k sequences each share is met to within one.
 
-    `shares` maps language to share of sequences (they sum to 1); the quota is nested (first
-    language against the rest, and so on), which keeps it a closed form of k.
+    `shares` sum to 1; the quota is nested (first language against the rest, and so on), which
+    keeps it a closed form of k.
     """
 
     orders: Mapping[str, BlockOrder]
@@ -100,7 +97,7 @@ class Mixture:
     def epochs(self, sequences: int) -> dict[str, float]:
         """Passes over each language's store after `sequences` sequences."""
         return {
-            language: self.orders[language].epochs(count)
+            language: count / self.orders[language].n_blocks
             for language, count in self.counts(sequences).items()
         }
 
@@ -115,16 +112,11 @@ def adaptation_shares(target: str, base: Mapping[str, float], replay: float) -> 
     return {target: 1 - replay} | {language: replay * share for language, share in base.items()}
 
 
-def evaluation_blocks(tokens: np.ndarray, context: int, wanted_tokens: int) -> np.ndarray:
+def evaluation_blocks(tokens: np.ndarray, context: int, n_tokens: int) -> np.ndarray:
     """Fixed held-out blocks spread evenly over a validation store, shape (n, context + 1)."""
-    available = (len(tokens) - 1) // context
-    n = min(available, max(1, wanted_tokens // context))
-    if available < 1:
-        raise InputError(
-            f"validation store: {len(tokens)} tokens do not fill one block of {context + 1}"
-        )
-    rows = (np.arange(n) * available) // n
-    return tokens[rows[:, None] * context + np.arange(context + 1)].astype(np.int64)
+    available = count_blocks(tokens, context, "validation store")
+    n = min(available, max(1, n_tokens // context))
+    return take_blocks(tokens, context, (np.arange(n) * available) // n)
 
 
 @dataclass(frozen=True)
@@ -138,32 +130,23 @@ class Text:
     evaluation_tokens: int
 
     @classmethod
-    def open(
-        cls,
-        train: Iterable[str],
-        valid: Iterable[str],
-        target: str,
-        base: Mapping[str, float],
-        evaluation_tokens: int,
-    ) -> "Text":
-        """Map the stores at `train` and `valid`, named <language>.<split>.bin."""
+    def open(cls, train: Iterable[str], valid: Iterable[str], **mix) -> "Text":
+        """Map the stores at `train` and `valid`, named <language>.<split>.bin; `mix`: the rest."""
         train, valid = (
             {Path(path).name.split(".")[0]: open_store(path) for path in paths}
             for paths in (train, valid)
         )
-        return cls(train, valid, target, dict(base), evaluation_tokens)
+        return cls(train, valid, **mix)
 
     def mixture(
         self, shares: Mapping[str, float], seed: int, purpose: str, context: int
     ) -> Mixture:
         """The training stream for `shares`, each language in its own seeded order."""
-        orders = {
-            language: BlockOrder(
-                self.train[language].tokens, context, stream_key(seed, purpose, language)
-            )
-            for language in shares
-        }
-        return Mixture(orders, shares)
+        keys = {language: stream_key(seed, purpose, language) for language in shares}
+        return Mixture(
+            {name: BlockOrder(self.train[name].tokens, context, key) for name, key in keys.items()},
+            shares,
+        )
 
     def evaluation(self, context: int) -> dict:
         """Fixed held-out blocks of every domain."""
@@ -174,12 +157,13 @@ class Text:
 
     def of_checkpoint(self) -> dict:
         """What a pre-trained checkpoint and its held-out losses have seen, and CPT must see too."""
-        base = {language: self.train[language] for language in self.base}
-        return {"train": _contents(base)} | self.of_measurement()
+        train = {language: self.train[language].info.content for language in self.base}
+        return {"train": train} | self.of_measurement()
 
     def of_measurement(self) -> dict:
         """What held-out losses were measured on."""
-        return {"valid": _contents(self.valid), "evaluation_tokens": self.evaluation_tokens}
+        valid = {language: store.info.content for language, store in self.valid.items()}
+        return {"valid": valid, "evaluation_tokens": self.evaluation_tokens}
 
     def agrees(self, recorded: Mapping | None) -> bool:
         """Whether what a checkpoint has recorded of its text, if anything, holds for this one."""
@@ -187,19 +171,12 @@ class Text:
 
     def identity(self) -> dict:
         """What makes these stores this text and no other, for fingerprints."""
-        stores = {
-            kind: {language: asdict(store.info) for language, store in stores.items()}
-            for kind, stores in (("train", self.train), ("valid", self.valid))
-        }
-        return stores | {
-            "target": self.target,
-            "base": dict(self.base),
-            "evaluation_tokens": self.evaluation_tokens,
-        }
-
-
-def _contents(stores: Mapping[str, Store]) -> dict[str, str]:
-    return {language: store.info.content for language, store in stores.items()}
+        train, valid = (
+            {language: asdict(store.info) for language, store in stores.items()}
+            for stores in (self.train, self.valid)
+        )
+        mix = {"target": self.target, "base": dict(self.base)}
+        return {"train": train, "valid": valid, **mix, "evaluation_tokens": self.evaluation_tokens}
 
 
 def warn_of_repeats(what: str, mixture: Mixture, sequences: int) -> None:
@@ -208,11 +185,7 @@ def warn_of_repeats(what: str, mixture: Mixture, sequences: int) -> None:
             log.warning(
                 "%s reads its %s text %.1f times; above %d repetitions text is worth ever less: "
                 "raise corpora.languages.%s.train_tokens or give more text",
-                what,
-                language,
-                epochs,
-                MANY_EPOCHS,
-                language,
+                *(what, language, epochs, MANY_EPOCHS, language),
             )
         elif epochs > 1:
             log.info("%s reads its %s text %.2f times", what, language, epochs)

@@ -17,9 +17,8 @@ from ptpp.errors import Diverged, Interrupted
 from ptpp.jobs.progress import Progress
 from ptpp.models.backend import Backend
 from ptpp.training.data import Mixture
-from ptpp.training.events import Events
 from ptpp.training.job import SINGLE, Process
-from ptpp.training.schedule import Milestone, Settings, sequences_done, sequences_trained
+from ptpp.training.schedule import Milestone, Settings, sequences_trained
 from ptpp.training.state import StateFolder
 
 log = logging.getLogger("ptpp")
@@ -30,8 +29,7 @@ class Task:
     """A training run: its name in messages, its text, and its milestones in ascending order.
 
     start: sequences that the model has been trained on before. look_every: steps after which
-    losses are fetched from the device; by default 1 on a CPU, 32 on a GPU, which would wait for
-    each.
+    losses are fetched; by default 1 on a CPU, 32 on a GPU, which would wait for each.
     """
 
     what: str
@@ -48,22 +46,6 @@ class Task:
         return sequences_trained(self.milestones, self.start)
 
 
-@dataclass
-class Curve:
-    """Mean training loss over windows whose length grows with the run, on the trunk alone."""
-
-    points: list[tuple[int, float]] = field(default_factory=list)  # (sequences seen, nats)
-    total: float = 0.0
-    sequences: int = 0
-
-    def add(self, position: int, batch: int, loss: float) -> None:
-        self.total += loss * batch
-        self.sequences += batch
-        if self.sequences >= 0.05 * position:
-            self.points.append((position, self.total / self.sequences))
-            self.total, self.sequences = 0.0, 0
-
-
 def rate_multiplier(position: int, settings: Settings, milestone: Milestone | None) -> float:
     """Learning-rate multiplier of the step that starts at `position`; no milestone: the trunk."""
     warm = min(1.0, (position + settings.batch) / max(settings.warmup, settings.batch))
@@ -76,36 +58,42 @@ def rate_multiplier(position: int, settings: Settings, milestone: Milestone | No
 class Trajectory:
     """How far a run is: what a save holds besides tensors.
 
-    position: sequences on the present branch. records: one per milestone that is done, JSON-able,
-    appended by whoever drives `train`. seconds: spent up to the last restart, over all starts.
+    position: sequences on the present branch; trained: in all. records: one per finished milestone,
+    JSON-able, appended by the caller of `train`. points: pairs of sequences seen and training loss
+    (nats), the mean over a window that grows with the run, on the trunk alone; window: the sum and
+    the sequences of the next one. seconds: spent up to the last restart, over all starts.
     """
 
     position: int = 0
+    trained: int = 0
     branching: bool = False
     records: list[dict] = field(default_factory=list)
-    curve: Curve = field(default_factory=Curve)
+    points: list[list] = field(default_factory=list)
+    window: list = field(default_factory=lambda: [0.0, 0])
     seconds: float = 0.0
     began: float = field(default_factory=lambda: time.monotonic())
 
     @property
-    def elapsed(self) -> float:
+    def total_seconds(self) -> float:
         """Seconds spent on the run, over all starts."""
         return self.seconds + time.monotonic() - self.began
 
+    def add_loss(self, position: int, batch: int, loss: float) -> None:
+        """Count a step of the trunk that ends at `position` in the curve."""
+        self.window = [self.window[0] + loss * batch, self.window[1] + batch]
+        if self.window[1] >= 0.05 * position:
+            self.points.append([position, self.window[0] / self.window[1]])
+            self.window = [0.0, 0]
+
     def to_meta(self) -> dict:
-        return {
-            "position": self.position,
-            "branching": self.branching,
-            "records": self.records,
-            "points": self.curve.points,
-            "window": (self.curve.total, self.curve.sequences),
-            "seconds": self.elapsed,
-        }
+        return {name: getattr(self, name) for name in SAVED} | {"seconds": self.total_seconds}
 
     def restore(self, meta: dict) -> None:
-        self.position, self.branching = meta["position"], meta["branching"]
-        self.records, self.seconds = meta["records"], meta["seconds"]
-        self.curve = Curve([tuple(point) for point in meta["points"]], *meta["window"])
+        for name in (*SAVED, "seconds"):
+            setattr(self, name, meta[name])
+
+
+SAVED = ("position", "trained", "branching", "records", "points", "window")
 
 
 def train(
@@ -127,23 +115,19 @@ def train(
     """
     context, device, settings = backend.context, backend.device, task.settings
     trajectory.position, trunk = task.start, {}
-    restored = state.load()
-    if restored:
+    if restored := state.load():
         tensors, meta = restored
         backend.restore(tensors, "now")
         trunk = {name: tensor for name, tensor in tensors.items() if name.startswith("trunk.")}
         trajectory.restore(meta)
         log.info("%s: goes on from its saved state (%d sequences)", task.what, meta["position"])
-    done = sequences_done(
-        task.milestones,
-        task.start,
-        len(trajectory.records),
-        trajectory.position,
-        trajectory.branching,
-    )
-    progress = Progress(task.what, task.total * context, done * context, watch=process.watch)
-    events = Events(process.watch, context, task.total)
-    events.begin(task.milestones, trajectory, bool(restored))
+    total, done = (sequences * context for sequences in (task.total, trajectory.trained))
+    progress = Progress(task.what, total, done, watch=process.watch)
+    events = None
+    if process.watch.events is not None:
+        from ptpp.training.events import Events
+
+        events = Events(process.watch, context, task, trajectory, bool(restored))
     saved = time.monotonic()
     waiting: list[tuple[int, int, torch.Tensor, float]] = []  # losses not looked at yet
     patience = task.look_every or (1 if device.type == "cpu" else 32)
@@ -158,9 +142,11 @@ def train(
                 )
             # Without a trunk the decay is the curve.
             if not trajectory.branching or milestone.branch == 0:
-                trajectory.curve.add(after, after - before, loss)
+                trajectory.add_loss(after, after - before, loss)
             progress.advance((after - before) * context, loss)
-            events.step(milestone if trajectory.branching else None, before, after, loss, rate)
+            if events:
+                decay = milestone if trajectory.branching else None
+                events.step(decay, before, after, loss, rate)
         waiting.clear()
 
     def save() -> None:
@@ -173,13 +159,15 @@ def train(
         while trajectory.position < stop:
             before = trajectory.position
             after = min((before // settings.batch + 1) * settings.batch, stop)
-            decay = milestone if trajectory.branching else None
-            multiplier = rate_multiplier(before, settings, decay)
+            multiplier = rate_multiplier(
+                before, settings, milestone if trajectory.branching else None
+            )
             blocks = torch.from_numpy(task.mixture.batch(before, after)).to(device)
             loss = backend.gradients(blocks)
             backend.step(settings, multiplier)
             waiting.append((before, after, loss, multiplier))
             trajectory.position = after
+            trajectory.trained += after - before
             if len(waiting) >= patience:
                 look()
             due = time.monotonic() - saved > task.save_every_s
@@ -195,8 +183,10 @@ def train(
             trunk, trajectory.branching = backend.state("trunk"), True
         else:
             yield milestone
-            events.milestone(milestone, trajectory.records[-1])
+            if events:
+                events.milestone(milestone, trajectory.records[-1])
             backend.restore(trunk, "trunk")
             trunk, trajectory.branching = {}, False
             trajectory.position = max(milestone.branch, task.start)
-    events.close()
+    if events:
+        events.close()

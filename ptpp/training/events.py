@@ -5,90 +5,64 @@ decay has a folder inside it, since several may pass the same number of tokens.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING
+
+from torch.utils.tensorboard import SummaryWriter  # takes a second
 
 from ptpp.jobs.progress import Watch
 from ptpp.training.schedule import Milestone
 
 if TYPE_CHECKING:
-    from ptpp.training.engine import Trajectory
+    from ptpp.training.engine import Task, Trajectory
 
 POINTS = 200  # of the training loss, over a whole run
-
-
-@dataclass
-class _Window:
-    """Steps on the trunk (`milestone` None) or in a decay that one point will stand for."""
-
-    milestone: Milestone | None = None
-    count: int = 0  # sequences
-    loss: float = 0.0  # summed over them
-    after: int = 0
-    rate: float = 0.0
-    since: float = field(default_factory=monotonic)
-
-    def add(self, after: int, count: int, loss: float, rate: float) -> None:
-        self.count += count
-        self.loss += loss * count
-        self.after, self.rate = after, rate
 
 
 class Events:
     """What the training loop shows of one run; positions are sequences of `context` tokens.
 
-    A resumed run drops what was shown after its saved state and goes on from there.
+    A resumed run drops what was shown after its saved state and goes on from where `trajectory`
+    stands, after the milestones that it has recorded. A point stands for a window of steps, on the
+    trunk (`decay` None) or in the decay of a milestone.
     """
 
-    def __init__(self, watch: Watch, context: int, total: int):
-        """`total`: sequences that the whole run trains, which decide how often it shows a loss."""
-        self.folder = None if watch.events is None else watch.events / watch.name
+    def __init__(
+        self, watch: Watch, context: int, task: "Task", trajectory: "Trajectory", is_resumed: bool
+    ):
+        self.folder = watch.events / watch.name
         self.context = context
-        self.every = max(1, total // POINTS)
+        self.every = max(1, task.total // POINTS)
         self.writers = {}
-        self.window = _Window()
-
-    def begin(
-        self, milestones: Sequence[Milestone], trajectory: "Trajectory", resumed: bool
-    ) -> None:
-        """Take up the run where `trajectory` stands, after the milestones that it has recorded."""
-        if self.folder is None:
-            return
-        if not resumed:
+        self.decay, self.since = None, monotonic()
+        self.count, self.loss, self.after, self.rate = 0, 0.0, 0, 0.0
+        if not is_resumed:
             shutil.rmtree(self.folder, ignore_errors=True)
-        records, position, branching = (
-            trajectory.records,
-            trajectory.position,
-            trajectory.branching,
-        )
-        milestone = milestones[len(records)] if len(records) < len(milestones) else None
-        trunk = milestone.branch if branching else position
+        milestones, records = task.milestones, trajectory.records
+        trunk = milestones[len(records)].branch if trajectory.branching else trajectory.position
         self._writer(None, trunk)
-        if branching:
-            self._writer(milestone, position)
-        for one, losses in zip(milestones, records, strict=False):
-            if one.end > trunk:  # what is dropped with the trunk
-                self.milestone(one, losses)
+        if trajectory.branching:
+            self._writer(milestones[len(records)], trajectory.position)
+        for milestone, losses in zip(milestones, records, strict=False):
+            if milestone.end > trunk:  # what is dropped with the trunk
+                self.milestone(milestone, losses)
 
     def step(
-        self, milestone: Milestone | None, before: int, after: int, loss: float, rate: float
+        self, decay: Milestone | None, before: int, after: int, loss: float, rate: float
     ) -> None:
-        """A step from `before` to `after`; `milestone` is that of a decay, None on the trunk."""
-        if self.folder is None:
-            return
-        if milestone != self.window.milestone:  # from trunk to decay, or back
+        """A step from `before` to `after`, with its loss in nats and its rate's multiplier."""
+        if decay != self.decay:  # from trunk to decay, or back
             self._show()
-            self.window = _Window(milestone)
-        self.window.add(after, after - before, loss, rate)
-        if self.window.count >= self.every:
+            self.decay, self.since = decay, monotonic()
+        self.count += after - before
+        self.loss += loss * (after - before)
+        self.after, self.rate = after, rate
+        if self.count >= self.every:
             self._show()
 
     def milestone(self, milestone: Milestone, losses: Mapping[str, float]) -> None:
         """Held-out losses, nats, by domain, at the end of a decay."""
-        if self.folder is None:
-            return
         self._show()
         writer = self._writer(None, 0)
         for domain, loss in losses.items():
@@ -104,21 +78,23 @@ class Events:
 
     def _show(self) -> None:
         """A point of the window so far. It is on disk at once, whatever becomes of the job."""
-        window, self.window = self.window, _Window(self.window.milestone)
-        if window.count:
-            writer = self._writer(window.milestone, window.after - window.count)
-            tokens, seconds = window.after * self.context, max(monotonic() - window.since, 1e-9)
-            writer.add_scalar("loss/training", window.loss / window.count, tokens)
-            writer.add_scalar("tokens_per_second", window.count * self.context / seconds, tokens)
-            writer.add_scalar("learning_rate_multiplier", window.rate, tokens)
+        if self.count:
+            writer = self._writer(self.decay, self.after - self.count)
+            speed = self.count * self.context / max(monotonic() - self.since, 1e-9)
+            values = {
+                "loss/training": self.loss / self.count,
+                "tokens_per_second": speed,
+                "learning_rate_multiplier": self.rate,
+            }
+            for name, value in values.items():
+                writer.add_scalar(name, value, self.after * self.context)
             writer.flush()
+        self.count, self.loss, self.since = 0, 0.0, monotonic()
 
-    def _writer(self, milestone: Milestone | None, position: int):
+    def _writer(self, decay: Milestone | None, position: int) -> SummaryWriter:
         """The writer of the trunk or of a decay; opened anew, it drops what is after `position`."""
-        key = None if milestone is None else milestone.budget
+        key = None if decay is None else decay.budget
         if key not in self.writers:
-            from torch.utils.tensorboard import SummaryWriter  # a second, when asked for
-
             folder = self.folder if key is None else self.folder / f"decay{key:g}"
             purge = position * self.context + 1
             self.writers[key] = SummaryWriter(str(folder), purge_step=purge)

@@ -1,23 +1,21 @@
-"""What a training job is: typed records, validated, and written as JSON for its processes."""
+"""What a training job is: typed records, which its processes read as JSON."""
 
 import hashlib
 import json
-import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from ptpp.errors import InputError
-from ptpp.jobs.files import read_json
 from ptpp.jobs.progress import NO_WATCH, Watch
 from ptpp.models.backend import ALONE, Group, Placement
 from ptpp.models.checkpoint import external_size
 from ptpp.models.sizes import ExternalSize, Shape
-from ptpp.training.schedule import Optimiser, Settings
+from ptpp.training.schedule import Settings
 
 # What saved state and finished work are bound to, besides settings and input. Raise it with every
 # change to the code that can move a loss: nothing saved before is then gone on from.
@@ -49,17 +47,6 @@ class Model:
 
 
 @dataclass(frozen=True)
-class TextFiles:
-    """Token stores named <language>.<split>.bin, and how they are mixed and measured."""
-
-    train: tuple[str, ...]
-    valid: tuple[str, ...]
-    target: str
-    base: dict[str, float]
-    evaluation_tokens: int
-
-
-@dataclass(frozen=True)
 class Runtime:
     """How a job runs; nothing here is part of what saved state belongs to.
 
@@ -76,34 +63,35 @@ class Runtime:
     @classmethod
     def of_rule(cls, threads: int, resources: typing.Any, results: Path) -> "Runtime":
         """From the threads and resources of a rule; event files go under `results`."""
-        return cls(
-            threads,
-            resources.devices,
-            resources.jobs_per_gpu,
-            resources.save_every,
-            str(results / "tensorboard") if resources.tensorboard else None,
-        )
+        events = str(results / "tensorboard") if resources.tensorboard else None
+        return cls(threads, resources.devices, resources.jobs_per_gpu, resources.save_every, events)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """What all kinds of job share. checkpoint: the one that is written, adapted or measured.
+    """What all kinds of job share; `model` and `runtime` may be given as mappings.
 
-    code: digest of the code (`ptpp.jobs.code_digest`), to which finished work is bound.
+    text: arguments of `Text.open`. checkpoint: the one that is written, adapted or measured. code:
+    digest of the code (`ptpp.jobs.code_digest`), to which finished work is bound.
     """
 
+    kind: typing.ClassVar[str]
     model: Model
     ptpp: float
-    text: TextFiles
+    text: Mapping
     checkpoint: str
     zero_shot: str
     code: str = ""
     runtime: Runtime = Runtime()
 
-    @classmethod
-    def of(cls, **values: object) -> typing.Self:
-        """From plain values, nested records as mappings; InputError names what does not fit."""
-        return _read(cls, values, cls.__name__)
+    def __post_init__(self):
+        for name, record in (("model", Model), ("runtime", Runtime)):
+            if isinstance(fields := getattr(self, name), Mapping):
+                object.__setattr__(self, name, record(**fields))
+
+    @property
+    def name(self) -> str:
+        return f"{self.model.name}.ptpp{self.ptpp:g}"
 
     @cached_property
     def device(self) -> str:
@@ -143,16 +131,20 @@ class MeasureJob(TrainingJob):
 
 @dataclass(frozen=True, kw_only=True)
 class OptimisedJob(TrainingJob):
-    """A job that trains. state: the folder of its unfinished training. finished: of its results."""
+    """A job that trains.
 
-    optimiser: Optimiser
+    optimiser: as `Settings.of` reads it. state: the folder of its unfinished training. finished:
+    of its results.
+    """
+
+    optimiser: Mapping
     state: str
     finished: str
 
     @property
     def settings(self) -> Settings:
         model = self.model
-        return Settings.of(asdict(self.optimiser), model.batch_tokens, self.n_params, model.context)
+        return Settings.of(self.optimiser, model.batch_tokens, self.n_params, model.context)
 
     def identity(self) -> list:
         """Everything but text and input files that decides the numbers, JSON-able."""
@@ -179,13 +171,10 @@ class AdaptJob(OptimisedJob):
     """Adapt one checkpoint at several replay ratios and measure every ATPP."""
 
     kind: typing.ClassVar[str] = "adapt"
-    replays: tuple[float, ...]
-    atpp: tuple[float, ...]
+    replays: typing.Sequence[float]
+    atpp: typing.Sequence[float]
     observations: str
     costs: str
-
-
-KINDS = {job.kind: job for job in (PretrainJob, AdaptJob, MeasureJob)}
 
 
 @dataclass(frozen=True)
@@ -205,56 +194,11 @@ def fingerprint(parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def write_job(path: Path, job: TrainingJob) -> None:
-    path.write_text(json.dumps({"kind": job.kind, **asdict(job)}))
-
-
-def read_job(path: Path) -> TrainingJob:
-    """What `write_job` wrote; InputError names the file and the field that does not fit."""
-    record = read_json(path)
-    kind = record.pop("kind", None) if isinstance(record, dict) else None
-    if kind not in KINDS:
-        raise InputError(f"{path}: kind: found {kind!r}; accepted: {', '.join(KINDS)}")
-    return _read(KINDS[kind], record, str(path))
-
-
-def pick_device(wanted: str) -> str:
+def pick_device(name: str) -> str:
     """`auto` is the GPU when there is one."""
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"device: {wanted} asked for, but torch sees no GPU; accepted: auto, cpu")
-    return wanted
-
-
-def _read(kind: type, value: object, where: str):
-    """`value`, plain and nested, as an instance of `kind`, a type that the records above use."""
-    if is_dataclass(kind):
-        if isinstance(value, kind):
-            return value
-        types_of = {each.name: typing.get_type_hints(kind)[each.name] for each in fields(kind)}
-        if not isinstance(value, Mapping):
-            raise InputError(f"{where}: found {value!r}; expected {', '.join(types_of)}")
-        for name in value.keys() - types_of.keys():
-            raise InputError(f"{where}: {name}: unknown; accepted: {', '.join(types_of)}")
-        try:
-            return kind(
-                **{n: _read(types_of[n], each, f"{where}: {n}") for n, each in value.items()}
-            )
-        except TypeError as error:  # a field is missing
-            raise InputError(f"{where}: {str(error).split('() ')[-1]}") from None
-    origin, of = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:
-        return None if value is None else _read(of[0], value, where)
-    if origin is tuple and isinstance(value, list | tuple):
-        kinds = of[:1] * len(value) if of[1] is ... else of
-        return tuple(_read(one, each, where) for one, each in zip(kinds, value, strict=True))
-    if origin is dict and isinstance(value, Mapping):
-        return {_read(of[0], k, where): _read(of[1], v, f"{where}: {k}") for k, v in value.items()}
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return value  # a whole number stays one, in tables too
-    if kind is str and isinstance(value, Path):
-        return str(value)
-    if origin is None and isinstance(value, kind) and not (kind is int and value is True):
-        return value
-    raise InputError(f"{where}: found {value!r}; expected {getattr(kind, '__name__', kind)}")
+    has_gpu = name != "cpu" and torch.cuda.is_available()
+    if name == "auto":
+        return "cuda" if has_gpu else "cpu"
+    if name.startswith("cuda") and not has_gpu:
+        raise InputError(f"device: {name} asked for, but torch sees no GPU; accepted: auto, cpu")
+    return name

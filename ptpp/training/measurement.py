@@ -5,12 +5,12 @@ import math
 import resource
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ptpp.errors import Diverged
 from ptpp.jobs.files import atomic_file
 from ptpp.models.backend import Backend
 from ptpp.models.sizes import training_flops
@@ -20,16 +20,6 @@ from ptpp.training.job import TrainingJob
 
 # Logits held at a time: little enough for a core's cache, enough to fill a GPU.
 _LOGITS = {"cpu": 2**19, "cuda": 2**27}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Where in the sweep a measurement stands: run, replay ratio, ATPP, and tokens adapted on."""
-
-    run: str
-    replay: float = 0.0
-    atpp: float = 0.0
-    tokens: int = 0
 
 
 def held_out_losses(backend: Backend, blocks: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -49,30 +39,39 @@ def held_out_losses(backend: Backend, blocks: Mapping[str, np.ndarray]) -> dict[
     return losses
 
 
-def bits_per_byte(loss: float, bytes_per_token: float) -> float:
-    """Loss in nats/token as bits per UTF-8 byte, so that tokenizers compare."""
-    return loss / (math.log(2) * bytes_per_token)
+def check_finite(losses: Mapping[str, float], what: str, hint: str) -> None:
+    """Raise Diverged when a loss is not finite."""
+    for domain, loss in losses.items():
+        if not math.isfinite(loss):
+            raise Diverged(f"{what}: {domain} loss is {loss}{hint}")
 
 
 def observation_rows(
-    job: TrainingJob, cell: Cell, losses: Mapping[str, float], text: Text
+    job: TrainingJob,
+    losses: Mapping[str, float],
+    text: Text,
+    run: str,
+    replay: float = 0.0,
+    atpp: float = 0.0,
+    tokens: int = 0,
 ) -> list[dict]:
-    """Rows of one measurement, one per domain."""
+    """Rows of one measurement of a run, one per domain, after adaptation on `tokens`."""
     return [
         {
-            "run": cell.run,
+            "run": run,
             "size": job.model.size,
             "n_params": job.n_params,
             "n_params_non_embedding": job.shape.n_params_non_embedding,
             "ptpp": job.ptpp,
-            "replay": cell.replay,
-            "atpp": cell.atpp,
-            "adapt_tokens": cell.tokens,
+            "replay": replay,
+            "atpp": atpp,
+            "adapt_tokens": tokens,
             "domain": domain,
             "loss": loss,
-            "bits_per_byte": bits_per_byte(loss, bytes_per_token(text.valid[domain].info)),
+            # Per UTF-8 byte, so that tokenizers compare.
+            "bits_per_byte": loss / (math.log(2) * bytes_per_token(text.valid[domain].info)),
             "seed": job.model.seed,
-            "flops": training_flops(job.n_params, cell.tokens),
+            "flops": training_flops(job.n_params, tokens),
         }
         for domain, loss in losses.items()
     ]

@@ -6,20 +6,6 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Optimiser:
-    """The `pretraining` or `adaptation` section as configured, budgets in tokens per parameter."""
-
-    schedule: str
-    decay_fraction: float
-    warmup: float
-    learning_rate: float
-    base_width: int
-    weight_decay: float
-    betas: tuple[float, float]
-    clip: float
-
-
-@dataclass(frozen=True)
 class Settings:
     """What the optimiser does, in sequences; learning rates hold at `base_width`."""
 
@@ -34,16 +20,14 @@ class Settings:
 
     @classmethod
     def of(cls, optimiser: Mapping, batch_tokens: int, n_params: int, context: int) -> "Settings":
-        """From a `pretraining` or `adaptation` section, token counts in sequences."""
+        """From a `pretraining` or `adaptation` section: `warmup` is in tokens per parameter."""
+        same = ("learning_rate", "base_width", "weight_decay", "clip")
         return cls(
-            learning_rate=optimiser["learning_rate"],
-            base_width=optimiser["base_width"],
+            **{name: optimiser[name] for name in same},
             batch=batch_tokens // context,
             warmup=round(optimiser["warmup"] * n_params / context),
             decay_fraction=optimiser["decay_fraction"] if optimiser["schedule"] == "wsd" else 1.0,
-            weight_decay=optimiser["weight_decay"],
             betas=tuple(optimiser["betas"]),
-            clip=optimiser["clip"],
         )
 
 
@@ -66,18 +50,5 @@ class Milestone:
 
 def sequences_trained(milestones: Sequence[Milestone], start: int = 0) -> int:
     """Sequences that training from `start` through all milestones takes, branches included."""
-    return sequences_done(milestones, start, len(milestones), 0, False)
-
-
-def sequences_done(
-    milestones: Sequence[Milestone], start: int, finished: int, position: int, branching: bool
-) -> int:
-    """Sequences trained so far, trunk and branches, for the progress line."""
-    trunk = max([start] + [m.branch for m in milestones[:finished]])
-    decays = sum(m.end - m.branch for m in milestones[:finished])
-    if finished < len(milestones):
-        if branching:
-            branch = max(trunk, milestones[finished].branch)
-            return branch - start + decays + position - branch
-        trunk = max(trunk, position)
-    return trunk - start + decays
+    trunk = max(start, *(milestone.branch for milestone in milestones))
+    return trunk - start + sum(milestone.end - milestone.branch for milestone in milestones)

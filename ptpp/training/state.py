@@ -1,8 +1,7 @@
 """Training state that survives a kill: safetensors files, replaced as a whole.
 
-It lives outside the checkpoint and outside every declared output, and names what it belongs to:
-a state whose fingerprint differs is refused, never resumed. The save before the last is kept, so
-that a damaged file costs one save interval.
+It names what it belongs to: a state whose fingerprint differs is refused, never resumed. The save
+before the last is kept, so that a damaged file costs one save interval.
 """
 
 import contextlib
@@ -12,6 +11,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
@@ -30,8 +30,7 @@ def save_tensors(
 ) -> None:
     """Write tensors, JSON-able metadata and a digest of both in one file, the same bytes each time.
 
-    What stood at `path` before is kept at `aside`, if given. Raises Unwritable when the disk
-    refuses; what stands at either place is then as it was.
+    What stood at `path` before is kept at `aside`. Raises Unwritable when the disk refuses.
     """
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(meta)
@@ -75,6 +74,7 @@ def _digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
     return sums.hexdigest()
 
 
+@dataclass(frozen=True)
 class StateFolder:
     """The folder of one job's unfinished training.
 
@@ -82,17 +82,16 @@ class StateFolder:
     others read.
     """
 
-    def __init__(self, folder: str | Path, fingerprint: str, is_main: bool = True):
-        self.folder = Path(folder)
-        self.fingerprint = fingerprint
-        self.is_main = is_main
+    folder: Path
+    fingerprint: str
+    is_main: bool = True
 
     @property
     def path(self) -> Path:
         return self.folder / "state.safetensors"
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Hold the folder against a second process that would train the same thing.
 
         What a killed process left half-written is cleared away.
@@ -101,8 +100,7 @@ class StateFolder:
             yield
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "lock"
-        lock = filelock.FileLock(path, blocking=False, fallback_to_soft=False)
+        lock = filelock.FileLock(self.folder / "lock", blocking=False, fallback_to_soft=False)
         try:
             lock.acquire()
         except filelock.Timeout:

@@ -26,22 +26,22 @@ def training_resources(rule):
     Numbers of memory and time grow with every retry; texts ("23h") stay as they are.
     """
     default = {"mem": 2000, "runtime": 240}
-    asked = {
-        name: default | gpus_wanted(size, rule) | size_resources(size, rule)
+    requests = {
+        name: default | gpu_request(size, rule) | size_resources(size, rule)
         for name, size in SIZES.items()
     }
 
     def resource(name):
         def value(wildcards, attempt):
-            found = asked[MODELS[wildcards.model][0]].get(name)
-            return found * attempt if name in default and isinstance(found, int) else found
+            amount = requests[MODELS[wildcards.model][0]].get(name)
+            return amount * attempt if name in default and isinstance(amount, int) else amount
 
         return value
 
     def of_size(key, default):
         return lambda wildcards: SIZES[MODELS[wildcards.model][0]].get(key, default)
 
-    names = {name for resources in asked.values() for name in resources} - {"threads"}
+    names = {name for resources in requests.values() for name in resources} - {"threads"}
     return {name: resource(name) for name in sorted(names)} | {
         "devices": of_size("devices", 1),
         "jobs_per_gpu": config["jobs_per_gpu"],
@@ -55,16 +55,16 @@ def size_resources(size, rule):
 
     Memory goes by `mem`, under which Snakemake takes numbers (MB) and texts ("64GB").
     """
-    asked = {
+    request = {
         "mem" if name == "mem_mb" else name: value.get(rule) if isinstance(value, dict) else value
         for name, value in size.get("resources", {}).items()
     }
-    return {name: value for name, value in asked.items() if value is not None}
+    return {name: value for name, value in request.items() if value is not None}
 
 
-def gpus_wanted(size, rule):
-    """Where training must be on GPUs, one for each device; and all that are asked for on one node."""
-    asked = size_resources(size, rule)
-    if config["device"] == "cuda" and "gres" not in asked:
-        asked = {"gpu": size.get("devices", 1)} | asked
-    return {"gpu": asked["gpu"], "nodes": 1} if asked.get("gpu") else {}
+def gpu_request(size, rule):
+    """Where training must be on GPUs, one for each device; all GPUs of a job are on one node."""
+    request = size_resources(size, rule)
+    if config["device"] == "cuda" and "gres" not in request:
+        request = {"gpu": size.get("devices", 1)} | request
+    return {"gpu": request["gpu"], "nodes": 1} if request.get("gpu") else {}

@@ -6,11 +6,10 @@ from transformers import AutoModelForCausalLM, GPT2LMHeadModel
 
 from ptpp.errors import InputError
 from ptpp.models.backend import open_model, start_model
-from ptpp.models.checkpoint import load_checkpoint, save_checkpoint
-from ptpp.models.cpu import HandWritten, use_fast_float32
+from ptpp.models.checkpoint import save_checkpoint
+from ptpp.models.cpu import HandWritten, Weights, initialise, load_checkpoint, use_fast_float32
 from ptpp.models.huggingface import Module, open_module
 from ptpp.models.sizes import Shape
-from ptpp.models.weights import Weights, initialise
 from ptpp.training.schedule import Settings
 
 SHAPE = Shape(width=32, depth=2, heads=2, context=16, vocab_size=64)
@@ -22,6 +21,10 @@ def start_weights(shape=SHAPE, seed=3, dtype=torch.float32):
     return weights
 
 
+def save(weights, directory):
+    save_checkpoint(weights.shape, weights.parameters, directory, directory.parent)
+
+
 def some_blocks(sequences=4, shape=SHAPE, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, shape.vocab_size, (sequences, shape.context + 1), generator=generator)
@@ -30,7 +33,7 @@ def some_blocks(sequences=4, shape=SHAPE, seed=0):
 @pytest.mark.parametrize("depth,heads", [(1, 1), (2, 2), (3, 4)])
 def test_transformers_finds_the_same_loss_and_gradients_in_float64(depth, heads, tmp_path):
     shape = Shape(32, depth, heads, context=16, vocab_size=64)
-    save_checkpoint(start_weights(shape), tmp_path / "c", tmp_path)
+    save(start_weights(shape), tmp_path / "c")
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "c", dtype=torch.float64)
     assert isinstance(theirs, GPT2LMHeadModel)
     ours = start_weights(shape, dtype=torch.float64)
@@ -83,7 +86,7 @@ def test_the_cpu_gets_the_hand_written_passes_and_long_contexts_the_module():
 
 def test_checkpoints_saved_by_transformers_load_too(tmp_path):
     weights = start_weights()
-    save_checkpoint(weights, tmp_path / "ours", tmp_path)
+    save(weights, tmp_path / "ours")
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
     theirs.save_pretrained(tmp_path / "theirs")
     again = load_checkpoint(tmp_path / "theirs")
@@ -107,22 +110,22 @@ def test_initialisation_follows_the_seed():
 
 
 def test_state_puts_back_every_bit():
-    weights = start_weights()
+    weights, others = start_weights(), start_weights(seed=9)
+    backend, other = HandWritten(weights), HandWritten(others)
     weights.first.normal_()
     weights.second.uniform_()
-    weights.steps = 7
-    state = weights.state("x")
-    other = start_weights(seed=9)
+    backend.steps.fill_(7)
+    state = backend.state("x")
     other.restore(state, "x")
     for name in ("flat", "first", "second"):
-        assert torch.equal(getattr(weights, name), getattr(other, name))
+        assert torch.equal(getattr(weights, name), getattr(others, name))
     assert other.steps == 7
     weights.flat.zero_()
     assert state["x.wte.weight"].any(), "a copy, so that training may go on"
 
 
 def test_a_checkpoint_that_is_not_what_was_written_is_named(tmp_path):
-    save_checkpoint(start_weights(), tmp_path / "c", tmp_path)
+    save(start_weights(), tmp_path / "c")
     weights = tmp_path / "c" / "model.safetensors"
     whole = weights.read_bytes()
     for damaged in (whole[:-100], whole[:-1] + bytes([whole[-1] ^ 1])):
@@ -132,7 +135,7 @@ def test_a_checkpoint_that_is_not_what_was_written_is_named(tmp_path):
 
 
 def test_another_architecture_is_refused(tmp_path):
-    save_checkpoint(start_weights(), tmp_path / "c", tmp_path)
+    save(start_weights(), tmp_path / "c")
     (tmp_path / "c" / "sha256.json").unlink()  # as for a checkpoint from elsewhere
     config = tmp_path / "c" / "config.json"
     config.write_text(config.read_text().replace('"gelu"', '"relu"'))
@@ -142,7 +145,7 @@ def test_another_architecture_is_refused(tmp_path):
 
 @pytest.mark.parametrize("open_it", ["hand-written", "module"])
 def test_a_reloaded_model_is_the_checkpoint_s_again_to_the_bit(tmp_path, open_it):
-    save_checkpoint(start_weights(), tmp_path / "c", tmp_path)
+    save(start_weights(), tmp_path / "c")
     if open_it == "module":
         backend = open_module(tmp_path / "c", SHAPE, SHAPE.context)
     else:

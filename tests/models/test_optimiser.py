@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from ptpp.models import optimiser
-from ptpp.models.optimiser import Settings, group_settings
+from ptpp.models.backend import GROUPS, group_of, group_settings
+from ptpp.models.cpu import HandWritten, Weights, initialise
 from ptpp.models.sizes import Shape
-from ptpp.models.weights import GROUPS, Weights, group_of, initialise
+from ptpp.training.schedule import Settings
 
 SHAPE = Shape(width=32, depth=2, heads=2, context=16, vocab_size=64)
 SETTINGS = Settings(learning_rate=0.02, base_width=8, batch=4, warmup=0, decay_fraction=0.2)
@@ -45,6 +45,7 @@ def test_steps_equal_those_of_torch():
         }
         for group, (rate, decay) in group_settings(SETTINGS, SHAPE.width).items()
     ]
+    backend = HandWritten(weights)
     theirs = torch.optim.AdamW(groups, betas=SETTINGS.betas)
     generator = torch.Generator().manual_seed(0)
     for scale in (0.001, 1.0, 1.0):  # the first lies under the clipping norm
@@ -53,6 +54,6 @@ def test_steps_equal_those_of_torch():
             parameter.grad = weights.gradients[name].clone()
         torch.nn.utils.clip_grad_norm_(parameters.values(), SETTINGS.clip)
         theirs.step()
-        optimiser.step(weights, SETTINGS, multiplier=1.0)
+        backend.step(SETTINGS, multiplier=1.0)
     for name, parameter in parameters.items():
         torch.testing.assert_close(weights.parameters[name], parameter.data, rtol=1e-5, atol=1e-7)

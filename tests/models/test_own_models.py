@@ -86,9 +86,9 @@ def job(folder, out, what, stopping=lambda: False, processes=1, **changes):
     }
     text = TEXT | {"train": stores(folder, "train"), "valid": stores(folder, "valid")}
     if what == "measure":
-        record = MeasureJob.of(**shared, text=text | {"train": []}, cost=out / "cost.csv")
+        record = MeasureJob(**shared, text=text | {"train": []}, cost=out / "cost.csv")
     else:
-        record = AdaptJob.of(
+        record = AdaptJob(
             **shared,
             text=text,
             replays=[0.5],

@@ -186,7 +186,7 @@ class Jobs:
 
     def pretraining(self, ptpp: float) -> PretrainJob:
         before = [stage for stage in self.stages if stage < ptpp]
-        return PretrainJob.of(
+        return PretrainJob(
             **self._shared(ptpp),
             previous_trunk=self.trunk(before[-1]) if before else None,
             tokenizer=self.stores / "tokenizer",
@@ -198,7 +198,7 @@ class Jobs:
         )
 
     def adaptation(self, replays=REPLAYS) -> AdaptJob:
-        return AdaptJob.of(
+        return AdaptJob(
             **self._shared(self.stages[-1]),
             replays=replays,
             atpp=self.atpp,

@@ -72,7 +72,7 @@ def test_an_epoch_reads_every_block_once_and_the_next_reads_them_in_another_orde
     assert sorted(first[:, 0]) == list(range(0, 200, CONTEXT))
     assert sorted(second[:, 0]) == sorted(first[:, 0])
     assert not np.array_equal(first, second)
-    assert blocks.epochs(75) == 1.5
+    assert Mixture({"fr": blocks}, {"fr": 1.0}).epochs(75) == {"fr": 1.5}
 
 
 def test_seeds_differ_in_order():

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ptpp.models.checkpoint import save_checkpoint
+from ptpp.models.cpu import Weights, initialise
 from ptpp.models.sizes import Shape
-from ptpp.models.weights import Weights, initialise
 from ptpp.training.data import BlockOrder, Mixture
 from ptpp.training.schedule import Settings
 
@@ -31,7 +31,7 @@ def loops(root):
 def task(loops, tmp_path):
     weights = Weights(SHAPE)
     initialise(weights, seed=0)
-    save_checkpoint(weights, tmp_path / "checkpoint", tmp_path)
+    save_checkpoint(SHAPE, weights.parameters, tmp_path / "checkpoint", tmp_path)
     rng = np.random.default_rng(0)
     orders = {
         language: BlockOrder(rng.integers(0, 64, 2000).astype(np.uint16), 16, (key,))

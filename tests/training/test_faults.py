@@ -32,8 +32,7 @@ from training_driver import (
 
 from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
 from ptpp.jobs.files import atomic_directory, atomic_file, remove_leftovers
-from ptpp.models.checkpoint import load_checkpoint
-from ptpp.models.cpu import HandWritten
+from ptpp.models.cpu import HandWritten, load_checkpoint
 from ptpp.text.store import open_store
 from ptpp.training import adaptation, job, pretraining
 from ptpp.training.state import StateFolder, load_tensors, save_tensors
@@ -638,7 +637,7 @@ def test_a_filesystem_without_locks_is_told_and_trained_on(tmp_path, monkeypatch
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", no_locks)
-    with StateFolder(tmp_path / "state", "f").locked():
+    with StateFolder(tmp_path / "state", "f").lock():
         pass
     assert "not held against a second run (" in caplog.text
     assert "Function not implemented" in caplog.text

@@ -15,16 +15,17 @@ import torch
 from training_driver import Jobs
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
+from ptpp.errors import Diverged, Interrupted, Unwritable
 from ptpp.jobs.heartbeat import Heartbeat
 from ptpp.jobs.job import Job
 from ptpp.models.backend import ON_CPU, Group, Placement, start_model
-from ptpp.models.checkpoint import load_checkpoint
+from ptpp.models.cpu import load_checkpoint
 from ptpp.models.huggingface import Module, start_module
 from ptpp.models.sizes import Shape
-from ptpp.training.job import fingerprint, read_job, write_job
-from ptpp.training.run import launch_job, raise_first_error
+from ptpp.training.job import fingerprint
+from ptpp.training.run import launch_job
 from ptpp.training.schedule import Settings
+from ptpp.training.torchrun import raise_first_error, read_job, write_job
 
 SHAPE = Shape(width=16, depth=2, heads=2, context=12, vocab_size=40)
 SETTINGS = Settings(learning_rate=0.01, base_width=8, batch=5, warmup=0, decay_fraction=0.2)
@@ -53,28 +54,10 @@ def test_a_job_is_the_same_after_it_was_written_and_read(work, tmp_path):
     for job in (work.pretraining(1.0), work.adaptation()):
         write_job(tmp_path / "job.json", job)
         again = read_job(tmp_path / "job.json")
-        assert again == job
+        assert type(again) is type(job) and again.model == job.model
+        write_job(tmp_path / "again.json", again)
+        assert (tmp_path / "again.json").read_text() == (tmp_path / "job.json").read_text()
         assert fingerprint(again.identity()) == fingerprint(job.identity())
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"kind": "bake"}, "kind: found 'bake'; accepted: pretrain, adapt, measure"),
-        ({"atpp": 3}, "atpp: found 3; expected tuple"),
-        ({"replays": ["half"]}, "replays: found 'half'; expected float"),
-        ({"ptpp": True}, "ptpp: found True; expected float"),
-        ({"temperature": 1.0}, "temperature: unknown; accepted: model, ptpp, text"),
-        ({"model": {"name": "w8"}}, "model: missing 7 required positional arguments: 'size'"),
-        ({"text": []}, "text: found \\[\\]; expected train, valid, target, base"),
-    ],
-)
-def test_a_job_that_does_not_fit_is_refused_by_its_field(work, tmp_path, change, message):
-    path = tmp_path / "job.json"
-    write_job(path, work.adaptation())
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(InputError, match=f"job.json: {message}"):
-        read_job(path)
 
 
 def test_only_what_decides_numbers_is_part_of_the_identity(work):
@@ -85,7 +68,7 @@ def test_only_what_decides_numbers_is_part_of_the_identity(work):
 
     assert same(runtime=replace(job.runtime, threads=8, devices=2), state="x", code="y")
     assert not same(model=replace(job.model, micro_batch_tokens=32)), "another order of sums"
-    assert not same(optimiser=replace(job.optimiser, clip=2.0))
+    assert not same(optimiser=job.optimiser | {"clip": 2.0})
 
 
 # --- the module, in one process
@@ -122,7 +105,7 @@ def test_either_goes_on_from_the_others_state():
     back.restore(module.whole(module.state("y")), "y")
     for name in ("flat", "first", "second"):
         assert torch.equal(getattr(back.weights, name), getattr(ours.weights, name))
-    assert back.weights.steps == 3
+    assert back.steps == 3
 
 
 def test_shares_of_a_batch_are_those_of_its_sequences_however_it_is_split():
@@ -247,8 +230,8 @@ def test_of_several_errors_the_one_that_explains_the_others_is_raised(tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
-from ptpp.training.job import read_job
-from ptpp.training.run import raise_first_error, launch_job
+from ptpp.training.run import launch_job
+from ptpp.training.torchrun import read_job
 launch_job(read_job(Path(sys.argv[1])))
 """
 
@@ -266,7 +249,7 @@ def test_processes_whose_job_was_killed_end(work, tmp_path):
         assert process.poll() is None
         time.sleep(0.05)
     workers = psutil.Process(process.pid).children(recursive=True)
-    assert sum("ptpp.training.run" in each.cmdline() for each in workers) >= 3
+    assert sum("ptpp.training.torchrun" in each.cmdline() for each in workers) >= 3
     process.kill()
     process.wait()
     _, alive = psutil.wait_procs(workers, timeout=300)

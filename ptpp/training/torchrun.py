@@ -1,0 +1,170 @@
+"""One job in several processes that share its model, started by torchrun.
+
+They get the job as a file: python -m torch.distributed.run ... -m ptpp.training.torchrun JOB.json
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
+from ptpp.jobs.files import read_json
+from ptpp.jobs.job import Job, catch_stop, gpu_usage, is_out_of_memory
+from ptpp.models.backend import join_group
+from ptpp.training.job import AdaptJob, MeasureJob, PretrainJob, TrainingJob
+from ptpp.training.run import do
+
+log = logging.getLogger("ptpp")
+
+PATIENCE = 600  # seconds that the processes of a job have to save once they are asked to stop
+PROGRESS = "\x1e"  # record separator: begins a line of progress among those for the log
+KINDS = {job.kind: job for job in (PretrainJob, AdaptJob, MeasureJob)}
+# Errors that end several processes as they end one. Of any other the traceback is shown.
+ERRORS = {
+    each.__name__: each for each in (InputError, Diverged, Unwritable, Interrupted, MemoryError)
+}
+
+
+def run_processes(job: TrainingJob, stopping: Callable[[], bool], watched_by: Job | None) -> None:
+    """Start the processes, relay what the main one says, and stop them when asked to.
+
+    They stop when their standard input ends: because we close it, or because we died. They have a
+    session of their own, so that a Ctrl-C meant for this process does not reach them as well. Of
+    what they raise ERRORS arrive as such, anything else as RuntimeError with the traceback of the
+    first process that failed.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_job(folder / "job.json", job)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += [f"--nproc-per-node={job.runtime.devices}", "--log-dir", str(folder / "logs")]
+        command += ["-m", "ptpp.training.torchrun", str(folder / "job.json")]
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+            "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(PATIENCE),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with open(folder / "stderr", "w") as stderr:
+            torchrun = subprocess.Popen(
+                command, **pipes, stderr=stderr, env=environment, start_new_session=True
+            )
+            relay = threading.Thread(target=_relay, args=(torchrun.stdout, watched_by), daemon=True)
+            relay.start()
+            try:
+                while torchrun.poll() is None:
+                    if stopping() and not torchrun.stdin.closed:
+                        torchrun.stdin.close()
+                    time.sleep(0.1)
+            finally:  # a second Ctrl-C comes through here
+                if torchrun.poll() is None:
+                    torchrun.kill()
+                torchrun.stdin.close()
+                relay.join(timeout=10)
+        if torchrun.returncode:
+            raise_first_error(folder)
+
+
+def write_job(path: Path, job: TrainingJob) -> None:
+    path.write_text(json.dumps({"kind": job.kind, **asdict(job)}, default=str))
+
+
+def read_job(path: Path) -> TrainingJob:
+    """What `write_job` wrote."""
+    record = read_json(path)
+    return KINDS[record.pop("kind")](**record)
+
+
+def _relay(lines: Iterable[str], watched_by: Job | None) -> None:
+    """Pass on what the main process says, to the log or as progress of the job."""
+    for line in lines:
+        if not line.startswith(PROGRESS):
+            log.info("%s", line.rstrip("\n"))
+        elif watched_by is not None:
+            progress = json.loads(line.removeprefix(PROGRESS))
+            vars(watched_by).update(progress["job"])
+            watched_by.report(**progress["report"])
+
+
+def raise_first_error(folder: Path) -> None:
+    """Raise the error that explains the others: a process whose partner is gone fails too."""
+    records = [read_json(path)["message"] for path in sorted(folder.glob("logs/**/error.json"))]
+    for name, error in ERRORS.items():
+        for record in records:
+            if record["message"].startswith(f"{name}: "):
+                raise error(record["message"].removeprefix(f"{name}: "))
+    records.sort(key=lambda record: record["extraInfo"]["timestamp"])
+    reports = [record["extraInfo"]["py_callstack"] for record in records[:1]]
+    stderr = (folder / "stderr").read_text(errors="replace").splitlines()[-30:]
+    raise RuntimeError("\n".join(["a training process failed", *(reports or stderr)]))
+
+
+@dataclass
+class RemoteJob:
+    """Stands for the `Job` in the main one of several processes; the launcher relays it."""
+
+    tokens: int = 0
+    flops: float = 0.0
+    progress: dict = field(default_factory=dict)
+
+    def count(self, tokens: int, flops: float) -> None:
+        self.tokens += tokens
+        self.flops += flops
+
+    def report(self, share: float, **progress: object) -> None:
+        self.progress = {"share": share, **progress}
+        self.flush()
+
+    def flush(self) -> None:
+        counts = {"tokens": self.tokens, "flops": self.flops, "gpu": gpu_usage()}
+        print(PROGRESS + json.dumps({"job": counts, "report": self.progress}), flush=True)
+
+
+def main(path: Path) -> None:
+    """One of the processes that torchrun starts."""
+    job, is_main = read_job(path), os.environ["RANK"] == "0"
+    log.setLevel(logging.INFO if is_main else logging.CRITICAL)
+    log.addHandler(logging.StreamHandler(sys.stdout))
+    remote, abandoned = RemoteJob() if is_main else None, threading.Event()
+    threading.Thread(target=_wait_for_end, args=(abandoned,), daemon=True).start()
+    try:
+        with catch_stop() as stopping, join_group(job.device) as group:
+            do(job, group, lambda: stopping() or abandoned.is_set(), remote)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError((str(error).splitlines() or [type(error).__name__])[0]) from error
+        raise
+    finally:
+        if remote is not None and remote.progress:
+            remote.flush()  # what was trained since the last line
+
+
+def _wait_for_end(event: threading.Event) -> None:
+    """Set `event` once standard input ends: the launcher asks to stop, or is dead."""
+    while os.read(0, 1):
+        pass
+    event.set()
+
+
+if __name__ == "__main__":
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    code = 1
+    try:
+        record(main)(Path(sys.argv[1]))
+        code = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(code)  # the thread that reads standard input would hold the end up
