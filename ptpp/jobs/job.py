@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import resource
 import signal
 import sys
@@ -73,7 +74,7 @@ def run_job(log_path: str | Path) -> Iterator[Job]:
         status, reason = "stopped", "SIGINT"
         raise
     except Exception as error:
-        reason = _describe(error)
+        reason = str(error) or type(error).__name__
         if is_out_of_memory(error):
             log.error(
                 "error: out of memory (%s); give the job more (resources: mem_mb) or lower "
@@ -126,13 +127,12 @@ def _cpu_usage() -> dict:
 
 def gpu_usage() -> dict:
     """The device this process trained on, and the most memory torch allocated on a GPU."""
-    usage = {"device": "cpu", "gpu_peak_memory_mib": None}
     torch = sys.modules.get("torch")  # not imported for this
     if torch is not None and torch.cuda.is_initialized():
         with suppress(RuntimeError):  # from a GPU that has failed
-            usage["device"] = torch.cuda.get_device_name()
-            usage["gpu_peak_memory_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
-    return usage
+            memory = round(torch.cuda.max_memory_allocated() / 2**20)
+            return {"device": torch.cuda.get_device_name(), "gpu_peak_memory_mib": memory}
+    return {"device": "cpu", "gpu_peak_memory_mib": None}
 
 
 @contextmanager
@@ -159,8 +159,18 @@ def is_out_of_memory(error: Exception) -> bool:
     )
 
 
-def _describe(error: Exception) -> str:
-    return str(error) or type(error).__name__
+@contextmanager
+def set_environment(**variables: str) -> Iterator[None]:
+    """Set environment variables inside the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextmanager
