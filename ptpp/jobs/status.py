@@ -154,9 +154,8 @@ def _state(
         return "done"
     if beat:  # killed
         return "interrupted"
-    return {"failed": "failed", "stopped": "interrupted"}.get(
-        (record or {}).get("status"), "waiting"
-    )
+    ends = {"failed": "failed", "stopped": "interrupted"}
+    return ends.get(record["status"], "waiting") if record else "waiting"
 
 
 def _count(jobs: Sequence[PlannedJob], states: Mapping[str, str]) -> pd.DataFrame:
@@ -188,9 +187,7 @@ def _estimate_seconds(
     costs_of = costs.set_index(["what", "ptpp", "size"]).to_dict("index")
     if any(job.kind not in costs_of for job in training):
         return None, False
-    most_runs: Counter = Counter()  # of a job of a kind
-    for job in training:
-        most_runs[job.kind] = max(most_runs[job.kind], job.runs)
+    most_runs = {job.kind: job.runs for job in sorted(training, key=lambda job: job.runs)}
     estimates: dict[str, float] = {}
     estimated: Counter = Counter()  # seconds of what was trained, by (what, size) and for None, all
     measured: Counter = Counter()

@@ -83,7 +83,8 @@ def write_store(
                 excluded += skipped
                 encoded = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
                 ends = np.cumsum([len(one) + 1 for one in encoded], dtype=np.int64)
-                ids = np.fromiter(_with_separators(encoded, separator), dtype=_DTYPES[dtype])
+                separated = (number for one in encoded for number in (*one.ids, separator))
+                ids = np.fromiter(separated, dtype=_DTYPES[dtype])
                 kept = ids[: min(len(ids), limit - tokens)]
                 stream.write(kept.tobytes())
                 begun = int(np.searchsorted(ends, len(kept))) + 1 if len(kept) else 0
@@ -166,12 +167,6 @@ def _batches(texts: Iterable[str], exclude: Set[bytes]) -> Iterator[tuple[list[s
             batch, characters, skipped = [], 0, 0
     if batch or skipped:
         yield batch, skipped
-
-
-def _with_separators(encoded: list, separator: int) -> Iterator[int]:
-    for one in encoded:
-        yield from one.ids
-        yield separator
 
 
 def _bytes_kept(tokenizer: Tokenizer, text: str, encoded: Encoding, left: int) -> int:

@@ -71,7 +71,7 @@ def train_tokenizer(
                 "clean_up_tokenization_spaces": False,
             },
         )
-    return tokenizer_digest(directory)
+    return digest(load_tokenizer(directory))
 
 
 def adopt_tokenizer(
@@ -107,7 +107,7 @@ def adopt_tokenizer(
                 f"{model}: its tokenizer takes {spelt!r} in a text for the end of a document; "
                 "accepted are tokenizers that can read it as ordinary text"
             )
-    return tokenizer_digest(directory)
+    return digest(load_tokenizer(directory))
 
 
 def check_same_tokenizer(checkpoint: str | Path, directory: str | Path) -> None:
@@ -191,11 +191,6 @@ def vocabulary_size(tokenizer: Tokenizer) -> int:
 def digest(tokenizer: Tokenizer) -> str:
     """SHA-256 (hexadecimal) of all that turns text into tokens."""
     return hashlib.sha256(tokenizer.to_str().encode("utf-8")).hexdigest()
-
-
-def tokenizer_digest(directory: str | Path) -> str:
-    """The digest of the tokenizer in `directory`."""
-    return digest(load_tokenizer(directory))
 
 
 def tokenizer_threads(threads: int) -> AbstractContextManager[None]:

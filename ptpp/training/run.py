@@ -22,7 +22,8 @@ import torch
 from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
 from ptpp.jobs import gpus
 from ptpp.jobs.files import read_json
-from ptpp.jobs.job import Job, catch_stop, gpu_usage, is_out_of_memory
+from ptpp.jobs.heartbeat import Job
+from ptpp.jobs.job import catch_stop, gpu_usage, is_out_of_memory
 from ptpp.jobs.progress import Watch
 from ptpp.models.backend import ALONE, Group, join_group
 from ptpp.training.job import (

@@ -11,18 +11,6 @@ from ptpp.report.figures.sweep import adaptation, forgetting, pretraining
 from ptpp.report.figures.uncertainty import anchor_sweep, law_comparison, profile
 
 __all__ = [
-    "DPI",
-    "WIDTH",
-    "adaptation",
-    "anchor_sweep",
-    "calibration",
-    "forgetting",
-    "law_comparison",
-    "plan",
-    "pretraining",
-    "profile",
-    "residuals",
-    "residuals_by_input",
-    "save",
-    "style",
-]
+    "DPI", "WIDTH", "adaptation", "anchor_sweep", "calibration", "forgetting", "law_comparison",
+    "plan", "pretraining", "profile", "residuals", "residuals_by_input", "save", "style",
+]  # fmt: skip

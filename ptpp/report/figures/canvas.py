@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import cycle, product
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -61,12 +60,15 @@ def style() -> AbstractContextManager[None]:
     return matplotlib.rc_context(settings)
 
 
-def save(figure: Figure, stem: str | os.PathLike) -> None:
-    """Write `stem`.pdf and `stem`.png (200 dpi), whole or not at all, the same bytes each time."""
+def save(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a figure as .pdf and .png (200 dpi), whole or not at all, the same bytes each time.
+
+    `path` may leave out its ".png".
+    """
+    stem = os.fspath(path).removesuffix(".png")
     metadata = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
     for kind, entries in metadata.items():
-        # Not with_suffix: a stem such as "floor.early_to_late" has dots of its own.
-        with style(), atomic_file(Path(f"{os.fspath(stem)}.{kind}")) as temporary:
+        with style(), atomic_file(f"{stem}.{kind}") as temporary:
             figure.savefig(temporary, format=kind, dpi=DPI, metadata=entries)
 
 

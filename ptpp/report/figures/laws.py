@@ -61,13 +61,10 @@ def calibration(predictions: pd.DataFrame, noise_floor: float | None, domain: st
     handles.append(Line2D([], [], color="0.2", linewidth=0.8, label="identity"))
     handles += _noise_key(noise_floor, "0.75")
     return canvas.finish(
-        figure,
-        handles,
-        "outside upper center",
-        columns=3 if width < canvas.WIDTH else 5,
+        figure, handles, "outside upper center", columns=3 if width < canvas.WIDTH else 5,
         x=f"predicted {domain} loss (nats/token)",
         y=f"observed {domain} loss (nats/token)",
-    )
+    )  # fmt: skip
 
 
 @canvas.style()
@@ -91,11 +88,10 @@ def residuals(predictions: pd.DataFrame, noise_floor: float | None, domain: str)
     axes[0, 0].set_xticks(range(len(stages)), [f"{stage:g}" for stage in stages])
     canvas.name_panels(axes, map(canvas.plain_name, laws), map(canvas.plain_name, protocols))
     return canvas.finish(
-        figure,
-        _role_keys(rows) + _noise_key(noise_floor, "0.85"),
+        figure, _role_keys(rows) + _noise_key(noise_floor, "0.85"),
         x="PTPP (within a stage: log ATPP, left to right)",
         y=f"{domain} loss: observed / predicted - 1 (%)",
-    )
+    )  # fmt: skip
 
 
 @canvas.style()
@@ -133,12 +129,9 @@ def residuals_by_input(
     handles = [*_role_keys(rows), Line2D([], [], color="0.1", label="median held-out")]
     handles += _noise_key(noise_floor, "0.85")
     return canvas.finish(
-        figure,
-        handles,
-        "outside upper center",
-        columns=4,
+        figure, handles, "outside upper center", columns=4,
         y=f"{domain} loss: observed / predicted - 1 (%)",
-    )
+    )  # fmt: skip
 
 
 def _draw_residuals(

@@ -47,12 +47,10 @@ def adaptation(observations: pd.DataFrame, target: str) -> Figure:
     if is_zero_shot(rows).any():
         handles.append(Line2D([], [], color="0.2", linestyle="--", label="before CPT"))
     return canvas.finish(
-        figure,
-        handles,
-        title="replay ratio",
+        figure, handles, title="replay ratio",
         x="ATPP (adaptation tokens per parameter)",
         y=f"{target} loss (nats/token)",
-    )
+    )  # fmt: skip
 
 
 @canvas.style()
@@ -94,13 +92,11 @@ def forgetting(observations: pd.DataFrame, base_domains: Sequence[str]) -> Figur
     handles = [canvas.legend_key(colours[a], markers[a], f"{a:g}") for a in budgets]
     control = "; 1 = control without target text" if is_control(rows).any() else ""
     return canvas.finish(
-        figure,
-        handles,
-        title="ATPP",
+        figure, handles, title="ATPP",
         x=f"replay ratio (square-root axis{control})",
         y="forgetting (nats/token)",
         heading=f"largest size: {canvas.size_label(rows, size)}",
-    )
+    )  # fmt: skip
 
 
 @canvas.style()

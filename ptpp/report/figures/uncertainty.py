@@ -55,21 +55,15 @@ def profile(
         _profile_axis(axis, panel, threshold)
         texts = [table.verdict.get((protocol, name), "") for protocol in protocols]
         axis.set_title(f"{name}: {' / '.join(dict.fromkeys(filter(None, texts)))}", fontsize=7)
-    handles = [
-        Line2D(
-            [], [], color=colours[p], linestyle=dashes[p], marker="o", label=canvas.plain_name(p)
-        )
-        for p in protocols
-    ]
+    looks = [{"color": colours[p], "linestyle": dashes[p], "marker": "o"} for p in protocols]
+    names = map(canvas.plain_name, protocols)
+    handles = [Line2D([], [], label=n, **look) for n, look in zip(names, looks, strict=True)]
     handles.append(Line2D([], [], color="0.3", linestyle=":", label="90 % interval ends here"))
     return canvas.finish(
-        figure,
-        handles,
-        "outside upper center",
-        columns=3,
+        figure, handles, "outside upper center", columns=3,
         x=f"parameter of {canvas.plain_name(law)}, all others refitted",
         y="profile deviance",
-    )
+    )  # fmt: skip
 
 
 @canvas.style()
@@ -109,13 +103,10 @@ def anchor_sweep(sweep: pd.DataFrame, noise_floor: float | None, domain: str) ->
     ]
     handles += _noise_key(noise_floor)
     return canvas.finish(
-        figure,
-        handles,
-        "outside upper center",
-        columns=4,
+        figure, handles, "outside upper center", columns=4,
         x="anchors: measured cells of the held-out stage given to the fit",
         y=f"{domain} MAErel on the rest (%)",
-    )
+    )  # fmt: skip
 
 
 @canvas.style()
