@@ -1,7 +1,5 @@
 """Fit every target law with more and more anchors, chosen in several ways."""
 
-from pathlib import Path
-
 from ptpp.jobs.job import run_job
 
 with run_job(snakemake.log[0]):
@@ -31,4 +29,4 @@ with run_job(snakemake.log[0]):
             **params.request,
         ),
     )
-    write_table(table, Path(snakemake.output.anchor_sweep).with_suffix(""))
+    write_table(table, snakemake.output.anchor_sweep)

@@ -1,7 +1,5 @@
 """What the configured experiment will take, as CSV, Markdown, LaTeX and plain text."""
 
-from pathlib import Path
-
 from ptpp.jobs.job import run_job
 
 with run_job(snakemake.log[0]):
@@ -10,5 +8,5 @@ with run_job(snakemake.log[0]):
     from ptpp.report.tables import write_table
 
     table = cost_estimate(snakemake.params.config)
-    write_table(table, Path(snakemake.output.csv).with_suffix(""))
+    write_table(table, snakemake.output.csv)
     write_text(snakemake.output.text, estimate_text(table, snakemake.params.config["cost"]))

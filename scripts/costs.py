@@ -12,5 +12,5 @@ with run_job(snakemake.log[0]):
 
     costs = pd.concat([pd.read_csv(path) for path in snakemake.input], ignore_index=True)
     write_csv(costs, snakemake.output.runs)
-    write_table(cost_summary(costs), Path(snakemake.output.costs).with_suffix(""))
+    write_table(cost_summary(costs), snakemake.output.costs)
     log.info("\n%s", Path(snakemake.output.costs_md).read_text())

@@ -1,7 +1,5 @@
 """Leave parts of the table out in turn, and score every target law on them."""
 
-from pathlib import Path
-
 from ptpp.jobs.job import run_job
 
 with run_job(snakemake.log[0]):
@@ -18,4 +16,4 @@ with run_job(snakemake.log[0]):
         params.target,
         FitSettings(**params.settings),
     )
-    write_table(table, Path(snakemake.output.cross_validation).with_suffix(""))
+    write_table(table, snakemake.output.cross_validation)

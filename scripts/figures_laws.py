@@ -1,7 +1,5 @@
 """Draw predictions, residuals, comparisons, profiles and the anchor sweep of the target laws."""
 
-from pathlib import Path
-
 from ptpp.jobs.job import log, run_job
 
 with run_job(snakemake.log[0]):
@@ -29,5 +27,5 @@ with run_job(snakemake.log[0]):
         "anchor_sweep": figures.anchor_sweep(pd.read_csv(paths.sweep), noise, target),
     }
     for name, figure in drawn.items():
-        figures.save(figure, Path(output[name]).with_suffix(""))
+        figures.save(figure, output[name])
         log.info("figure %s", name)

@@ -1,7 +1,5 @@
 """Draw predicted target loss over replay and ATPP, the limits and the headline plan."""
 
-from pathlib import Path
-
 from ptpp.jobs.job import log, run_job
 
 with run_job(snakemake.log[0]):
@@ -29,5 +27,5 @@ with run_job(snakemake.log[0]):
     limits |= {f"forgetting_{domain}": most for domain, most in request.forgetting_limits.items()}
     grid = surface(request, target, forgetting_fits(others, protocol))
     figure = figures.plan(grid, chosen, limits, robust)
-    figures.save(figure, Path(snakemake.output.plan).with_suffix(""))
+    figures.save(figure, snakemake.output.plan)
     log.info("figure plan: %s, %s", law, protocol)

@@ -1,7 +1,5 @@
 """Draw what was measured: pre-training curves, adaptation, forgetting."""
 
-from pathlib import Path
-
 from ptpp.jobs.job import log, run_job
 
 with run_job(snakemake.log[0]):
@@ -19,5 +17,5 @@ with run_job(snakemake.log[0]):
     if params.base:
         drawn["forgetting"] = figures.forgetting(observations, params.base)
     for name, figure in drawn.items():
-        figures.save(figure, Path(output[name]).with_suffix(""))
+        figures.save(figure, output[name])
         log.info("figure %s", name)

@@ -34,6 +34,6 @@ with run_job(snakemake.log[0]):
         "kappa_bands": pd.concat(bands[1:] or bands),
     }
     for name, table in tables.items():
-        write_table(table, Path(output[name]).with_suffix(""))
+        write_table(table, output[name])
     log.info("\n%s", Path(output.scores_md).read_text())
     log.info("\n%s", Path(output.coverage_md).read_text())

@@ -1,7 +1,5 @@
 """Gather all measurements, or check a finished table, into one observation table."""
 
-from pathlib import Path
-
 from ptpp.jobs.job import log, run_job
 
 with run_job(snakemake.log[0]):
@@ -15,7 +13,7 @@ with run_job(snakemake.log[0]):
     )
     noise = seed_noise_by_cell(frame)
     write_observations(frame, output.observations)
-    write_table(noise, Path(output.seed_noise).with_suffix(""))
+    write_table(noise, output.seed_noise)
     log.info("%d losses of %d runs", len(frame), frame["run"].nunique())
     for domain, rows in noise.groupby("domain"):
         log.info(

@@ -37,5 +37,5 @@ with run_job(snakemake.log[0]):
     )
     tables |= supplements(request, tables["plan"], fits, wanted)
     for name, table in tables.items():
-        write_table(table, Path(snakemake.output[name]).with_suffix(""))
+        write_table(table, snakemake.output[name])
     log.info("\n%s", Path(snakemake.output.plan_md).read_text())

@@ -14,5 +14,5 @@ with run_job(snakemake.log[0]):
     fits = [FittedLaw.load(path) for path in source.fits]
     cases = regret_cases(fits, experiment, params.confidence)
     write_csv(cases, snakemake.output.cases)
-    write_table(regret_table(cases), Path(snakemake.output.plan_regret).with_suffix(""))
+    write_table(regret_table(cases), snakemake.output.plan_regret)
     log.info("\n%s", Path(snakemake.output.plan_regret_md).read_text())

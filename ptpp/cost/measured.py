@@ -3,16 +3,8 @@
 import pandas as pd
 
 COLUMNS = (
-    "run",
-    "size",
-    "seed",
-    "device",
-    "devices",
-    "tokens",
-    "flops",
-    "seconds",
-    "peak_memory_mib",
-)
+    "run", "size", "seed", "device", "devices", "tokens", "flops", "seconds", "peak_memory_mib"
+)  # fmt: skip
 
 
 def cost_summary(costs: pd.DataFrame) -> pd.DataFrame:
@@ -25,15 +17,16 @@ def cost_summary(costs: pd.DataFrame) -> pd.DataFrame:
     one device) and peak_memory_mib (the largest).
     """
     kind = costs["run"].map(_kind)
-    rows = [
-        {"size": size, "kind": name} | _sums(costs[(costs["size"] == size) & (kind == name)])
+    groups = {
+        (size, name): costs[(costs["size"] == size) & (kind == name)]
         for size in costs["size"].unique()
         for name in ("pre-training", "adoption", "adaptation")
-        if ((costs["size"] == size) & (kind == name)).any()
-    ]
-    table = pd.DataFrame(rows)
-    total = pd.DataFrame([{"size": "all", "kind": "all"} | _sums(costs)])
-    table = pd.concat([table, total], ignore_index=True)
+    } | {("all", "all"): costs}
+    table = pd.DataFrame(
+        {"size": size, "kind": name} | _sums(part)
+        for (size, name), part in groups.items()
+        if len(part)
+    )
     share = table["flops"] / costs["flops"].sum()
     table.insert(table.columns.get_loc("flops") + 1, "share_of_flops", share)
     return table

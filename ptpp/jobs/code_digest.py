@@ -43,7 +43,7 @@ def _path(module: str) -> Path:
 
 @cache
 def _parsed(path: Path) -> tuple[str, tuple[str, ...]]:
-    """The digest of one file's syntax tree, and the ptpp modules it imports."""
+    """The digest of one file's syntax tree and data, and the ptpp modules it imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     imports = []
     for node in ast.walk(tree):
@@ -54,7 +54,9 @@ def _parsed(path: Path) -> tuple[str, tuple[str, ...]]:
                 name = f"{node.module}.{alias.name}"
                 imports.append(name if _path(name).exists() else node.module)
     tree = _WithoutWords().visit(tree)
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(imports)
+    data = path.with_suffix(".yaml")  # a module's data lie beside it
+    content = ast.dump(tree).encode() + (data.read_bytes() if data.is_file() else b"")
+    return hashlib.sha256(content).hexdigest(), tuple(imports)
 
 
 class _WithoutWords(ast.NodeTransformer):

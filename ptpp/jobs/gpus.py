@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ptpp.errors import InputError, Interrupted
+from ptpp.jobs.job import set_environment
 
 log = logging.getLogger("ptpp")
 
@@ -64,12 +64,12 @@ def assign_gpus(
 ) -> Iterator[tuple[str, ...]]:
     """Hold `count` GPUs of this node; this process and its children then see no others.
 
-    Enter this before torch looks for GPUs. `device` is the configured one. On `cpu`, and where no
-    GPU is visible, the tuple of names is empty and nothing changes. Otherwise the job chooses among
-    the GPUs that CUDA_VISIBLE_DEVICES allows now. One job has a GPU to itself; with `jobs_per_gpu`
-    above 1, so many jobs of one GPU share it, the emptiest GPU first. A job waits in a queue while
-    all are taken, and logs once for whom it waits. Jobs of one user meet in `folder` (default: one
-    in /tmp); `what` names this job to the others.
+    Enter this before torch looks for GPUs. On device `cpu`, and where no GPU is visible, the tuple
+    of names is empty and nothing changes. Otherwise the job chooses among the GPUs that
+    CUDA_VISIBLE_DEVICES allows. One job has a GPU to itself; with `jobs_per_gpu` above 1, so many
+    jobs of one GPU share it, the emptiest GPU first. A job waits in a queue while all are taken,
+    and logs once for whom it waits. Jobs of one user meet in `folder` (default: one in /tmp);
+    `what` names this job to the others.
 
     Raises InputError where fewer than `count` GPUs are visible, and Interrupted when
     `stop_requested` turns true during the wait.
@@ -84,21 +84,13 @@ def assign_gpus(
             f"models.sizes: devices: {count} GPUs are asked for, but {len(usable)} whole ones are "
             f"visible here ({VISIBLE}: {os.environ.get(VISIBLE, 'not set')})"
         )
-    alone = count > 1 or jobs_per_gpu == 1
-    holder = Holder(os.getpid(), what, alone)
+    holder = Holder(os.getpid(), what, alone=count > 1 or jobs_per_gpu == 1)
     queue = _Queue(_meeting_place(folder), holder, stop_requested)
     with ExitStack() as held:
         names = tuple(gpu.name for gpu in queue.take(usable, count, jobs_per_gpu, held))
         log.info("trains on %s", ", ".join(names))
-        before = os.environ.get(VISIBLE)
-        os.environ[VISIBLE] = ",".join(names)
-        try:
-            yield names
-        finally:
-            if before is None:
-                del os.environ[VISIBLE]
-            else:
-                os.environ[VISIBLE] = before
+        held.enter_context(set_environment(**{VISIBLE: ",".join(names)}))
+        yield names
 
 
 def visible_gpus() -> list[Gpu]:
@@ -164,6 +156,7 @@ def choose_gpus(
     return free[:count] if len(free) >= count else []
 
 
+@dataclass
 class _Queue:
     """The queue of one user's jobs on one node; its files lie in `folder`.
 
@@ -172,18 +165,19 @@ class _Queue:
     overtake a job of many GPUs.
     """
 
-    def __init__(self, folder: Path, holder: Holder, stop_requested: Callable[[], bool]):
-        self.folder, self.holder, self.stop_requested = folder, holder, stop_requested
-        self.logged = False
+    folder: Path
+    holder: Holder
+    stop_requested: Callable[[], bool]
+    logged: bool = False
 
     def take(
         self, gpus: Sequence[Gpu], count: int, jobs_per_gpu: int, held: ExitStack
     ) -> list[Gpu]:
         """Lock places on `count` GPUs at once, until `held` closes."""
-        door, share = self.folder / "door", 1 if self.holder.alone else jobs_per_gpu
+        share = 1 if self.holder.alone else jobs_per_gpu
         wish = "a GPU" if count == 1 else f"{count} GPUs"
         with ExitStack() as turn:
-            while (before := self._lock(door, turn)) is not None:
+            while (before := self._lock(self.folder / "door", turn)) is not None:
                 self._wait(wish, before)
             while True:
                 holders = {gpu: self._holders(gpu) for gpu in gpus}
@@ -204,13 +198,13 @@ class _Queue:
             raise Interrupted("asked to stop while waiting for a GPU")
         time.sleep(POLL_S)
 
-    def _place(self, gpu: Gpu, place: int) -> Path:
+    def _place(self, gpu: Gpu, place: int | str) -> Path:
         return self.folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', gpu.name)}.{place}"
 
     def _holders(self, gpu: Gpu) -> list[Holder]:
         """The jobs on `gpu`; only the job at the door asks, so no two of them collide."""
         present: list[Holder] = []
-        for path in sorted(self.folder.glob(self._place(gpu, 0).stem + ".*")):
+        for path in sorted(self.folder.glob(self._place(gpu, "*").name)):
             with ExitStack() as probe:
                 present += self._lock(path, probe, write=False) or []
         return present
@@ -244,14 +238,13 @@ def _meeting_place(folder: Path | None) -> Path:
 
 def _nvidia_smi() -> str | None:
     """The output of `nvidia-smi -L`, None where that fails."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return None
     try:
-        done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=120)
-    except (OSError, subprocess.TimeoutExpired):
+        command = ["nvidia-smi", "-L"]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=120, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def _torch_count() -> int:

@@ -65,26 +65,43 @@ def read_records(folder: str | Path) -> Iterator[dict]:
                     yield json.loads(line[max(0, line.rfind('{"job": ')) :])
 
 
-class Heartbeat:
-    """A small file that says which process works on a job, and how far it is.
+class Job:
+    """One start of a job: what it has done so far, shown to others in a small file while it runs.
 
-    A thread rewrites it on news and every 10 s, so it stays fresh while a job compiles, evaluates
-    or reads. The job removes it at its end; a killed job leaves it behind.
+    tokens, flops: what this start trained, decay branches included, evaluation not; None where the
+    job trains nothing. A resumed job counts from where it resumes, and work that it finds finished
+    counts nothing, so the sum over all starts is what the job spent. share: how much of the whole
+    job is done, by any start. gpu: `gpu_usage` of the process that trained, if not this one.
+
+    A thread rewrites the file on news and every 10 s, so it stays fresh while a job compiles,
+    evaluates or reads. The job removes it at its end; a killed job leaves it behind.
     """
 
-    def __init__(self, results: Path, job: str):
-        self.path = results / ".running" / f"{job.replace('/', '.')}.json"
-        self.content = {"job": job, **process_identity(), "started": utc_now()}
+    def __init__(self, results: Path, name: str):
+        self.results, self.path = results, results / ".running" / f"{name.replace('/', '.')}.json"
+        self.start = {**_process_identity(), "started": utc_now()}
+        self.content = {"job": name, **self.start}
+        self.tokens: int | None = None
+        self.flops: float | None = None
+        self.share: float | None = None
+        self.gpu: Mapping | None = None
         self._ended = False
         self._news = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
-    def report(self, **progress: object) -> None:
-        """Add JSON-able entries to the file."""
-        self.content = self.content | progress | {"updated": time.time()}
+    def count(self, tokens: int, flops: float) -> None:
+        """Add what was trained just now."""
+        self.tokens = (self.tokens or 0) + tokens
+        self.flops = (self.flops or 0.0) + flops
+
+    def report(self, share: float, **progress: object) -> None:
+        """Show how far the job is; `progress` is JSON-able."""
+        self.share = share
+        news = {"share": share, "tokens": self.tokens, "updated": time.time()}
+        self.content = self.content | news | progress
         self._news.set()
 
-    def __enter__(self) -> "Heartbeat":
+    def __enter__(self) -> "Job":
         self._write()
         self._thread.start()
         return self
@@ -98,12 +115,11 @@ class Heartbeat:
             self.path.parent.rmdir()  # fails while other jobs run, as it should
 
     def _beat(self) -> None:
-        while True:
+        while not self._ended:
             self._news.wait(BEAT_S)
             self._news.clear()
-            if self._ended:
-                return
-            self._write()
+            if not self._ended:
+                self._write()
 
     def _write(self) -> None:
         with contextlib.suppress(OSError, Unwritable):
@@ -136,7 +152,7 @@ def is_alive(heartbeat: Mapping, at: float, host: str = HOST) -> bool:
         return True
 
 
-def process_identity() -> dict:
+def _process_identity() -> dict:
     """Host, process and, inside SLURM, job."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = "_".join(array) if all(array) else os.environ.get("SLURM_JOB_ID")

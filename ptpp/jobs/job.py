@@ -2,47 +2,19 @@
 
 import errno
 import logging
+import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ptpp.errors import InputError, Interrupted
-from ptpp.jobs.heartbeat import Heartbeat, append_record, locate_job, utc_now
+from ptpp.jobs.heartbeat import Job, append_record, locate_job, utc_now
 
 log = logging.getLogger("ptpp")
-
-
-@dataclass
-class Job:
-    """The progress of one start of a job; `run_job` records it at the end.
-
-    tokens, flops: what this start trained, decay branches included, evaluation not; None where the
-    job trains nothing. A resumed job counts from where it resumes, and work that it finds finished
-    counts nothing, so the sum over all starts is what the job spent. share: how much of the whole
-    job is done, by any start. gpu: `gpu_usage` of the process that trained, if not this one.
-    """
-
-    results: Path
-    heartbeat: Heartbeat
-    tokens: int | None = None
-    flops: float | None = None
-    share: float | None = None
-    gpu: Mapping | None = None
-
-    def count(self, tokens: int, flops: float) -> None:
-        """Add what was trained just now."""
-        self.tokens = (self.tokens or 0) + tokens
-        self.flops = (self.flops or 0.0) + flops
-
-    def report(self, share: float, **progress: object) -> None:
-        """Show in the heartbeat how far the job is; `progress` is JSON-able."""
-        self.share = share
-        self.heartbeat.report(share=share, tokens=self.tokens, **progress)
 
 
 @contextmanager
@@ -55,10 +27,10 @@ def run_job(log_path: str | Path) -> Iterator[Job]:
     """
     _open_log(Path(log_path))
     results, folder, name = locate_job(log_path)
-    job = Job(results, Heartbeat(results, name))
+    job = Job(results, name)
     clock, status, reason = time.monotonic(), "failed", None
     try:
-        with job.heartbeat, _raise_on_sigterm():
+        with job, _raise_on_sigterm():
             yield job
         status = "done"
     except InputError as error:
@@ -73,7 +45,7 @@ def run_job(log_path: str | Path) -> Iterator[Job]:
         status, reason = "stopped", "SIGINT"
         raise
     except Exception as error:
-        reason = _describe(error)
+        reason = str(error) or type(error).__name__
         if is_out_of_memory(error):
             log.error(
                 "error: out of memory (%s); give the job more (resources: mem_mb) or lower "
@@ -97,7 +69,7 @@ def run_job(log_path: str | Path) -> Iterator[Job]:
                 "seconds": round(time.monotonic() - clock, 3),
                 **_cpu_usage(),
                 **(job.gpu or gpu_usage()),
-                **{k: job.heartbeat.content[k] for k in ("host", "pid", "slurm_job", "started")},
+                **job.start,
                 "ended": utc_now(),
             },
         )
@@ -126,13 +98,12 @@ def _cpu_usage() -> dict:
 
 def gpu_usage() -> dict:
     """The device this process trained on, and the most memory torch allocated on a GPU."""
-    usage = {"device": "cpu", "gpu_peak_memory_mib": None}
     torch = sys.modules.get("torch")  # not imported for this
     if torch is not None and torch.cuda.is_initialized():
         with suppress(RuntimeError):  # from a GPU that has failed
-            usage["device"] = torch.cuda.get_device_name()
-            usage["gpu_peak_memory_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
-    return usage
+            memory = round(torch.cuda.max_memory_allocated() / 2**20)
+            return {"device": torch.cuda.get_device_name(), "gpu_peak_memory_mib": memory}
+    return {"device": "cpu", "gpu_peak_memory_mib": None}
 
 
 @contextmanager
@@ -159,8 +130,18 @@ def is_out_of_memory(error: Exception) -> bool:
     )
 
 
-def _describe(error: Exception) -> str:
-    return str(error) or type(error).__name__
+@contextmanager
+def set_environment(**variables: str) -> Iterator[None]:
+    """Set environment variables inside the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextmanager

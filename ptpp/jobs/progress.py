@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ptpp.jobs.job import Job
+from ptpp.jobs.heartbeat import Job
 
 log = logging.getLogger("ptpp")
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,15 @@ from ptpp.jobs.progress import duration
 from ptpp.report.tables import to_text
 
 STATES = ("done", "running", "failed", "interrupted", "waiting")
+# What a heartbeat may know of a running job, and its words.
+_SHOWN = {
+    "share": "{:.0%} of the job".format,
+    "tokens_per_second": lambda rate: f"{rate / 1e3:.0f} k tokens/s",
+    "loss": "loss {:.3f}".format,
+    "seconds_left": lambda seconds: f"{duration(seconds)} left",
+    "host": "on {}".format,
+    "slurm_job": "SLURM job {}".format,
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Status:
 
 def sweep_status(
     jobs: Sequence[PlannedJob],
-    existing: Collection[str],
+    existing: Set[str],
     records: Iterable[Mapping],
     heartbeats: Iterable[Mapping],
     costs: pd.DataFrame | None,
@@ -92,7 +101,7 @@ def sweep_status(
     if estimates is not None:
         remaining = {name: seconds * (1 - shares[name]) for name, seconds in estimates.items()}
         left = round(max(sum(remaining.values()) / at_once, _longest_chain(training, remaining)), 1)
-    keys = ("what", "share", "tokens_per_second", "loss", "seconds_left", "host", "slurm_job")
+    keys = ("what", *_SHOWN)
     return Status(
         table=_count(jobs, states),
         running=[{"job": n} | {k: beats[n].get(k) for k in keys} for n in names["running"]],
@@ -106,18 +115,22 @@ def sweep_status(
 
 def status_text(status: Status, logs: str | Path) -> str:
     """The text of `snakemake status`; `logs` is the folder of the jobs' logs."""
-    lines = [to_text(status.table).rstrip("\n")]
-    if status.running:
-        lines += ["", "running"] + [f"  {_describe(one)}" for one in status.running]
-    if status.failed:
-        lines += ["", "failed"]
-        for one in status.failed:
-            reason = one["reason"] or "no reason recorded"
-            lines.append(f"  {one['job']}: {reason} ({Path(logs, one['job'] + '.log')})")
-    if status.interrupted:
-        lines += ["", "interrupted; the same command as before goes on"]
-        lines += [f"  {one['job']}: {one['share']:.0%} done" for one in status.interrupted]
-    return "\n".join([*lines, "", _describe_time_left(status)]) + "\n"
+    parts = {
+        "running": map(_describe, status.running),
+        "failed": (
+            f"{one['job']}: {one['reason'] or 'no reason recorded'} "
+            f"({Path(logs, one['job'] + '.log')})"
+            for one in status.failed
+        ),
+        "interrupted; the same command as before goes on": (
+            f"{one['job']}: {one['share']:.0%} done" for one in status.interrupted
+        ),
+    }
+    text = to_text(status.table)
+    for title, lines in parts.items():
+        if lines := [f"  {line}\n" for line in lines]:
+            text += f"\n{title}\n" + "".join(lines)
+    return f"{text}\n{_describe_time_left(status)}\n"
 
 
 def find_existing(paths: Iterable[str]) -> set[str]:
@@ -133,16 +146,16 @@ def find_existing(paths: Iterable[str]) -> set[str]:
 
 
 def _state(
-    job: PlannedJob, existing: Collection[str], record: Mapping | None, beat: Mapping | None
+    job: PlannedJob, existing: Set[str], record: Mapping | None, beat: Mapping | None
 ) -> str:
-    if beat is not None and beat["live"]:
+    if beat and beat["live"]:
         return "running"
-    if all(path in existing for path in job.outputs):
+    if existing >= set(job.outputs):
         return "done"
-    if beat is not None:  # killed
+    if beat:  # killed
         return "interrupted"
-    end = record["status"] if record is not None else ""
-    return {"failed": "failed", "stopped": "interrupted"}.get(end, "waiting")
+    ends = {"failed": "failed", "stopped": "interrupted"}
+    return ends.get(record["status"], "waiting") if record else "waiting"
 
 
 def _count(jobs: Sequence[PlannedJob], states: Mapping[str, str]) -> pd.DataFrame:
@@ -174,9 +187,7 @@ def _estimate_seconds(
     costs_of = costs.set_index(["what", "ptpp", "size"]).to_dict("index")
     if any(job.kind not in costs_of for job in training):
         return None, False
-    most_runs: Counter = Counter()  # of a job of a kind
-    for job in training:
-        most_runs[job.kind] = max(most_runs[job.kind], job.runs)
+    most_runs = {job.kind: job.runs for job in sorted(training, key=lambda job: job.runs)}
     estimates: dict[str, float] = {}
     estimated: Counter = Counter()  # seconds of what was trained, by (what, size) and for None, all
     measured: Counter = Counter()
@@ -210,37 +221,21 @@ def _measure(record: Mapping | None, beat: Mapping | None, at: float) -> tuple[i
 
 def _longest_chain(training: Sequence[PlannedJob], remaining: Mapping[str, float]) -> float:
     """Seconds of the longest sequence of jobs: a model's stages in order, then an adaptation."""
-    stages: dict[str, dict[str, list[float]]] = {}  # model -> PTPP -> pre-training, adaptation
-    for job in training:
-        seconds = stages.setdefault(job.model, {}).setdefault(job.ptpp, [0.0, 0.0])
-        if job.what == "pre-training":
-            seconds[0] = remaining[job.job]
-        else:
-            seconds[1] = max(seconds[1], remaining[job.job])
+    before: Counter = Counter()  # seconds of the stages so far, by model
     longest = 0.0
-    for of_model in stages.values():
-        before = 0.0
-        for ptpp in sorted(of_model, key=float):
-            before += of_model[ptpp][0]
-            longest = max(longest, before + of_model[ptpp][1])
+    in_order = sorted(training, key=lambda job: (float(job.ptpp), job.what != "pre-training"))
+    for job in in_order:
+        chain = before[job.model] + remaining[job.job]
+        if job.what == "pre-training":
+            before[job.model] = chain
+        longest = max(longest, chain)
     return longest
 
 
 def _describe(one: Mapping) -> str:
     """A line about a running job: what, how far, how fast, how good, time left, where."""
-    parts = [one["what"] or one["job"]]
-    if one["share"] is not None:
-        parts.append(f"{one['share']:.0%} of the job")
-    if one["tokens_per_second"] is not None:
-        parts.append(f"{one['tokens_per_second'] / 1e3:.0f} k tokens/s")
-    if one["loss"] is not None:
-        parts.append(f"loss {one['loss']:.3f}")
-    if one["seconds_left"] is not None:
-        parts.append(f"{duration(one['seconds_left'])} left")
-    parts.append(f"on {one['host']}")
-    if one["slurm_job"]:
-        parts.append(f"SLURM job {one['slurm_job']}")
-    return ", ".join(parts)
+    known = [show(one[key]) for key, show in _SHOWN.items() if one[key] is not None]
+    return ", ".join([one["what"] or one["job"], *known])
 
 
 def _describe_time_left(status: Status) -> str:

@@ -14,18 +14,17 @@ _MARKDOWN = str.maketrans({"\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "<"
 _UNDERSCORE = re.compile(r"(?<!\w)_|_(?!\w)")  # those that Markdown could take for emphasis
 
 
-def write_table(frame: pd.DataFrame, stem: str | os.PathLike) -> list[Path]:
-    """Write `stem`.csv, `stem`.md and `stem`.tex; returns the paths.
+def write_table(frame: pd.DataFrame, path: str | os.PathLike) -> list[Path]:
+    """Write a table as .csv, .md and .tex; returns the paths. `path` may leave out its ".csv".
 
     The CSV keeps full precision. The other two are for reading: four significant digits, dashes for
     missing values, special characters escaped. The LaTeX is a tabular that needs booktabs.
     """
+    stem = os.fspath(path).removesuffix(".csv")
     texts = {".csv": to_csv(frame), ".md": to_markdown(frame), ".tex": to_latex(frame)}
-    paths = []
-    for suffix, text in texts.items():
-        path = Path(f"{os.fspath(stem)}{suffix}")
+    paths = [Path(stem + suffix) for suffix in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
         write_text(path, text)
-        paths.append(path)
     return paths
 
 

@@ -53,19 +53,18 @@ def _open(spec: Mapping, part: str):
 
 
 def _texts(rows, column: str, where: str) -> Iterator[str]:
-    iterator = iter(rows)
-    while True:
-        try:
-            row = next(iterator)
-        except StopIteration:
-            return
-        except Exception as error:
-            raise InputError(f"{where}: reading failed ({_one_line(error)})") from error
-        text = row.get(column)
-        if not isinstance(text, str):
-            raise InputError(f"{where}: no text in column {column!r}; columns are {sorted(row)}")
-        if text.strip():
-            yield text
+    try:
+        for row in rows:
+            text = row.get(column)
+            if not isinstance(text, str):
+                columns = sorted(row)
+                raise InputError(f"{where}: no text in column {column!r}; columns are {columns}")
+            if text.strip():
+                yield text
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{where}: reading failed ({_one_line(error)})") from error
 
 
 def _one_line(error: Exception) -> str:

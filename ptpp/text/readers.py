@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import zstandard
 
 from ptpp.errors import InputError
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _DAMAGE = (EOFError, OSError, lzma.LZMAError, zlib.error, zstandard.ZstdError, UnicodeDecodeError)
 
 
@@ -31,7 +33,7 @@ def read_jsonl(path: str | Path, field: str = "text") -> Iterator[str]:
         if not isinstance(row, dict) or not isinstance(row.get(field), str):
             raise InputError(f"{path}, line {number}: expected an object with a string {field!r}")
         text = row[field]
-        if not _encodable(text):
+        if _SURROGATE.search(text):
             raise InputError(
                 f"{path}, line {number}: {field!r} holds half of a surrogate pair, which no UTF-8 "
                 "text can; correct or delete this line"
@@ -119,11 +121,3 @@ class _ZstdFile(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -87,7 +87,8 @@ def write_store(
                 excluded += skipped
                 encoded = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
                 ends = np.cumsum([len(one) + 1 for one in encoded], dtype=np.int64)
-                ids = np.fromiter(_with_separators(encoded, separator), dtype=_DTYPES[dtype])
+                separated = (number for one in encoded for number in (*one.ids, separator))
+                ids = np.fromiter(separated, dtype=_DTYPES[dtype])
                 kept = ids[: min(len(ids), limit - tokens)]
                 stream.write(kept.tobytes())
                 begun = int(np.searchsorted(ends, len(kept))) + 1 if len(kept) else 0
@@ -172,6 +173,7 @@ def _batches(texts: Iterable[str], exclude: Set[bytes]) -> Iterator[tuple[list[s
         yield batch, skipped
 
 
+<<<<<<< HEAD
 def _with_separators(encoded: list, separator: int) -> Iterator[int]:
     for one in encoded:
         yield from one.ids
@@ -179,6 +181,9 @@ def _with_separators(encoded: list, separator: int) -> Iterator[int]:
 
 
 def _bytes_kept(tokenizer: "Tokenizer", text: str, encoded: "Encoding", left: int) -> int:
+=======
+def _bytes_kept(tokenizer: Tokenizer, text: str, encoded: Encoding, left: int) -> int:
+>>>>>>> cut-4
     """UTF-8 bytes of a document without its last `left` tokens, its separator counted as one."""
     if left <= 1:
         return len(text.encode("utf-8"))

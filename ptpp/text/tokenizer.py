@@ -2,16 +2,16 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ptpp.errors import InputError
 from ptpp.jobs import files
+from ptpp.jobs.job import set_environment
 from ptpp.models.external import TOKENIZER_FILES, fetch_model, tokenizer_files
 
 SEPARATOR = "<|endoftext|>"
@@ -71,7 +71,7 @@ def train_tokenizer(
                 "clean_up_tokenization_spaces": False,
             },
         )
-    return tokenizer_digest(directory)
+    return digest(load_tokenizer(directory))
 
 
 def adopt_tokenizer(
@@ -107,7 +107,7 @@ def adopt_tokenizer(
                 f"{model}: its tokenizer takes {spelt!r} in a text for the end of a document; "
                 "accepted are tokenizers that can read it as ordinary text"
             )
-    return tokenizer_digest(directory)
+    return digest(load_tokenizer(directory))
 
 
 def check_same_tokenizer(checkpoint: str | Path, directory: str | Path) -> None:
@@ -193,32 +193,14 @@ def digest(tokenizer: Tokenizer) -> str:
     return hashlib.sha256(tokenizer.to_str().encode("utf-8")).hexdigest()
 
 
-def tokenizer_digest(directory: str | Path) -> str:
-    """The digest of the tokenizer in `directory`."""
-    return digest(load_tokenizer(directory))
-
-
-@contextmanager
-def tokenizer_threads(threads: int) -> Iterator[None]:
+def tokenizer_threads(threads: int) -> AbstractContextManager[None]:
     """Hold the tokenizers library to `threads` cores inside the block.
 
     The library sizes its pool at the first parallel call of a process and keeps it: a later,
     larger number than that first one has no effect.
     """
-    settings = {
-        "RAYON_NUM_THREADS": str(threads),
-        "TOKENIZERS_PARALLELISM": "true" if threads > 1 else "false",
-    }
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    parallel = "true" if threads > 1 else "false"
+    return set_environment(RAYON_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM=parallel)
 
 
 def _share(language: str, stream: Iterator[str], limit: int) -> Iterator[str]:

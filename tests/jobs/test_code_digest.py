@@ -43,6 +43,13 @@ def test_an_edit_to_an_imported_module_reaches_its_users_and_no_one_else(package
     assert digests()[1] == training
 
 
+def test_an_edit_to_the_data_of_a_module_counts(package):
+    before = digests()
+    package("laws/maths.yaml", "two: 2\n")
+    assert digests()[0] != before[0]
+    assert digests()[1] == before[1]
+
+
 def test_comments_docstrings_and_layout_do_not_count(package):
     before = digests()
     package("laws/maths.py", '# why\ndef double(x):\n    """Twice x."""\n\n    return 2 * x\n')

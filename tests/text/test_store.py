@@ -13,7 +13,8 @@ from tokenizers import Tokenizer, models
 from ptpp.errors import InputError
 from ptpp.text.store import bytes_per_token, document_hashes, open_store, write_store
 from ptpp.text.synthetic.documents import generate
-from ptpp.text.tokenizer import load_tokenizer, tokenizer_digest, train_tokenizer
+from ptpp.text.tokenizer import digest as digest_of
+from ptpp.text.tokenizer import load_tokenizer, train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_what_is_written_is_read(directory, tokenizer, tmp_path):
     assert info.documents == 3 and info.excluded == 0
     assert info.tokens == len(store.tokens)
     assert info.bytes == sum(len(text.encode()) for text in TEXTS)
-    assert (info.tokenizer, info.source) == (tokenizer_digest(directory), "origin")
+    assert (info.tokenizer, info.source) == (digest_of(load_tokenizer(directory)), "origin")
     assert bytes_per_token(info) == info.bytes / info.tokens
 
 

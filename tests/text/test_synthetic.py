@@ -208,12 +208,12 @@ def test_generation_is_fast():
     assert size / (time.process_time() - start) > 5e6
 
 
-@given(count=st.integers(1, 200), q=st.integers(1, 50), power=st.sampled_from([0.5, 0.75, 1, 1.25]))
-def test_zipf_repeats_ranks_in_proportion(count, q, power):
+@given(count=st.integers(1, 200), q=st.integers(1, 50))
+def test_zipf_repeats_ranks_in_proportion(count, q):
     size = 4096
-    ranks = zipf(size, count, q, power)
+    ranks = zipf(size, count, q)
     assert ranks.shape == (size,) and (np.diff(ranks) >= 0).all()
-    weight = (np.arange(count) + q) ** -float(power)
+    weight = 1 / (np.arange(count) + q)
     expected = size * weight / weight.sum()
     assert np.abs(np.bincount(ranks, minlength=count) - expected).max() <= 1.001
 

@@ -19,10 +19,10 @@ from ptpp.text.tokenizer import (
     check_same_tokenizer,
     load_tokenizer,
     separator_id,
-    tokenizer_digest,
     tokenizer_threads,
     train_tokenizer,
 )
+from ptpp.text.tokenizer import digest as digest_of
 
 TEXTS = {
     "english": "The quick brown fox, it said, doesn't jump.",
@@ -68,7 +68,9 @@ def test_it_has_the_asked_size_and_the_separator_first(directory):
 
 
 def test_training_again_gives_the_same_files(directory, tmp_path):
-    assert train_tokenizer(streams(), 400, 60_000, tmp_path / "b") == tokenizer_digest(directory)
+    assert train_tokenizer(streams(), 400, 60_000, tmp_path / "b") == digest_of(
+        load_tokenizer(directory)
+    )
     for name in os.listdir(directory):
         assert (tmp_path / "b" / name).read_bytes() == (directory / name).read_bytes()
 
@@ -149,7 +151,7 @@ def test_a_given_tokenizer_is_taken_over_as_transformers_reads_it(llama_director
 
     text = "Un été </s> où 中文, et puis  rien."
     digest = adopt_tokenizer(str(llama_directory), None, 600, tmp_path / "t")
-    assert digest == tokenizer_digest(tmp_path / "t")
+    assert digest == digest_of(load_tokenizer(tmp_path / "t"))
     assert sorted(os.listdir(tmp_path / "t")) == ["tokenizer.json", "tokenizer_config.json"]
     theirs, again = (AutoTokenizer.from_pretrained(d) for d in (llama_directory, tmp_path / "t"))
     taken = load_tokenizer(tmp_path / "t")

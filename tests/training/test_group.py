@@ -15,9 +15,14 @@ import torch
 from training_driver import Jobs
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+<<<<<<< HEAD
 from ptpp.errors import Diverged, Interrupted, Unwritable
 from ptpp.jobs.heartbeat import Heartbeat
 from ptpp.jobs.job import Job
+=======
+from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
+from ptpp.jobs.heartbeat import Job
+>>>>>>> cut-4
 from ptpp.models.backend import ON_CPU, Group, Placement, start_model
 from ptpp.models.cpu import load_checkpoint
 from ptpp.models.huggingface import Module, start_module
@@ -140,7 +145,7 @@ def test_two_processes_measure_what_one_does_and_leave_the_same_checkpoint(work,
     counts = []
     for jobs in (work, both):
         for each in (jobs.pretraining(1.0), jobs.adaptation()):
-            job = Job(jobs.folder, Heartbeat(jobs.folder, "job"))
+            job = Job(jobs.folder, "job")
             launch_job(each, watched_by=job)
             counts.append((job.tokens, job.flops))
     assert counts[:2] == counts[2:], "the job's own process learns what was trained, and on what"

@@ -34,8 +34,8 @@ ELSEWHERE = {
     "python benchmarks/training.py results/laptop --sweep": (
         "tests/training/test_benchmark_training.py"
     ),
-    "python -m ptpp.text.synthetic.statistics english french arabic my_text.jsonl.xz": (
-        "tests/text/test_statistics.py"
+    "python benchmarks/text_statistics.py english french arabic my_text.jsonl.xz": (
+        "tests/text/test_text_statistics.py"
     ),
     "snakemake --cores 2 --configfile scales/smoke.yaml": "tests/workflow/test_outputs.py",
     "python examples/plan_from_a_table.py": "tests/cli/test_api.py",

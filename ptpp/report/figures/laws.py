@@ -12,37 +12,15 @@ from matplotlib.ticker import MaxNLocator
 
 from ptpp.errors import InputError
 from ptpp.laws.scoring import PREDICTION_COLUMNS, score
-from ptpp.report.figures.style import (
-    MARKERS,
-    PALETTE,
-    WIDTH,
-    add_legend,
-    assign_looks,
-    check_columns,
-    draw_points,
-    is_known,
-    lay_out,
-    legend_key,
-    name_columns,
-    name_rows,
-    new_panels,
-    pad_range,
-    plain_name,
-    replay_label,
-    replay_looks,
-    select_domain,
-    short_number,
-    size_label,
-    size_names,
-    style,
-)
+from ptpp.report.figures import canvas
 
 ROLES = {"fit": "fit rows", "held_out": "held-out rows"}
-_ROLE_LOOKS = {"fit": PALETTE[0], "held_out": PALETTE[1]}, {"fit": "o", "held_out": "^"}
+_ROLE_COLOURS = canvas.assign_looks(ROLES, canvas.PALETTE)
+_ROLE_MARKERS = {"fit": "o", "held_out": "^"}
 INPUTS = {"n_params": "parameters", "ptpp": "PTPP", "replay": "replay ratio", "atpp": "ATPP"}
 
 
-@style()
+@canvas.style()
 def calibration(predictions: pd.DataFrame, noise_floor: float | None, domain: str) -> Figure:
     """Observed against predicted loss of held-out rows: columns = laws, rows = protocols.
 
@@ -57,43 +35,39 @@ def calibration(predictions: pd.DataFrame, noise_floor: float | None, domain: st
     if rows.empty:
         raise InputError(f"figure calibration: no held-out rows of domain {domain!r}")
     laws, protocols = list(rows["law"].unique()), list(rows["protocol"].unique())
-    sizes = size_names(rows)
-    colours, _ = replay_looks(rows["replay"])
-    markers = assign_looks(sizes, MARKERS)
-    ends = pad_range(rows[["observed", "predicted"]].to_numpy(), 0.04)
-    side = max(1.35, min(2.8, (WIDTH - 0.7) / len(laws)))  # of a square panel, inches
-    width = max(4.2, min(WIDTH, side * len(laws) + 0.7))
-    figure, axes = new_panels(
+    sizes = canvas.size_names(rows)
+    colours, _ = canvas.replay_looks(rows["replay"])
+    markers = canvas.assign_looks(sizes, canvas.MARKERS)
+    ends = canvas.pad_range(rows[["observed", "predicted"]].to_numpy(), 0.04)
+    side = max(1.35, min(2.8, (canvas.WIDTH - 0.7) / len(laws)))  # of a square panel, inches
+    width = max(4.2, min(canvas.WIDTH, side * len(laws) + 0.7))
+    figure, axes = canvas.new_panels(
         len(protocols), len(laws), height=side + 0.1, width=width, sharex=True, sharey=True
     )
-    for i, protocol in enumerate(protocols):
-        for j, law in enumerate(laws):
-            axis = axes[i, j]
-            panel = rows[(rows["protocol"] == protocol) & (rows["law"] == law)]
-            axis.plot(ends, ends, color="0.2", linewidth=0.8, zorder=1)
-            if is_known(noise_floor):
-                low, high = ends * (1 - noise_floor), ends * (1 + noise_floor)
-                axis.fill_between(ends, low, high, color="0.75", linewidth=0, zorder=0)
-            _calibration_points(axis, panel, colours, markers)
-            axis.set(xlim=ends, ylim=ends)
-            axis.set_box_aspect(1)
+    for axis, panel in canvas.each_panel(axes, rows, {"protocol": protocols, "law": laws}):
+        axis.plot(ends, ends, color="0.2", linewidth=0.8, zorder=1)
+        if canvas.is_known(noise_floor):
+            low, high = ends * (1 - noise_floor), ends * (1 + noise_floor)
+            axis.fill_between(ends, low, high, color="0.75", linewidth=0, zorder=0)
+        _calibration_points(axis, panel, colours, markers)
+        axis.set(xlim=ends, ylim=ends)
+        axis.set_box_aspect(1)
     for line in (axes[0, 0].xaxis, axes[0, 0].yaxis):
         line.set_major_locator(MaxNLocator(4))
-    name_columns(axes, [plain_name(law) for law in laws])
-    name_rows(axes, [plain_name(protocol) for protocol in protocols])
-    handles = [legend_key("0.3", markers[s], size_label(rows, s), line=False) for s in sizes]
-    handles += [
-        legend_key(colours[r], "o", f"replay {replay_label(r)}", line=False) for r in colours
-    ]
+    canvas.name_panels(axes, map(canvas.plain_name, laws), map(canvas.plain_name, protocols))
+    keys = [("0.3", markers[size], canvas.size_label(rows, size)) for size in sizes]
+    keys += [(colours[r], "o", f"replay {canvas.replay_label(r)}") for r in colours]
+    handles = [canvas.legend_key(*key, line=False) for key in keys]
     handles.append(Line2D([], [], color="0.2", linewidth=0.8, label="identity"))
     handles += _noise_key(noise_floor, "0.75")
-    add_legend(figure, handles, "outside upper center", columns=3 if width < WIDTH else 5)
-    figure.supxlabel(f"predicted {domain} loss (nats/token)")
-    figure.supylabel(f"observed {domain} loss (nats/token)")
-    return lay_out(figure)
+    return canvas.finish(
+        figure, handles, "outside upper center", columns=3 if width < canvas.WIDTH else 5,
+        x=f"predicted {domain} loss (nats/token)",
+        y=f"observed {domain} loss (nats/token)",
+    )  # fmt: skip
 
 
-@style()
+@canvas.style()
 def residuals(predictions: pd.DataFrame, noise_floor: float | None, domain: str) -> Figure:
     """Relative residuals (observed / predicted - 1, percent) by stage, per law and protocol.
 
@@ -105,22 +79,22 @@ def residuals(predictions: pd.DataFrame, noise_floor: float | None, domain: str)
     laws, protocols = list(rows["law"].unique()), list(rows["protocol"].unique())
     stages = sorted(rows["ptpp"].unique())
     rows = rows.assign(position=rows["ptpp"].map(stages.index) + _spread(rows["atpp"], 0.7))
-    figure, axes = new_panels(len(protocols), len(laws), height=1.7, sharex=True, sharey=True)
-    for i, protocol in enumerate(protocols):
-        for j, law in enumerate(laws):
-            panel = rows[(rows["protocol"] == protocol) & (rows["law"] == law)]
-            _draw_residuals(axes[i, j], panel, "position", noise_floor, 9)
+    figure, axes = canvas.new_panels(
+        len(protocols), len(laws), height=1.7, sharex=True, sharey=True
+    )
+    for axis, panel in canvas.each_panel(axes, rows, {"protocol": protocols, "law": laws}):
+        _draw_residuals(axis, panel, "position", noise_floor, 9)
     axes[0, 0].set_xlim(-0.5, len(stages) - 0.5)
     axes[0, 0].set_xticks(range(len(stages)), [f"{stage:g}" for stage in stages])
-    name_columns(axes, [plain_name(law) for law in laws])
-    name_rows(axes, [plain_name(protocol) for protocol in protocols])
-    add_legend(figure, _role_keys(rows) + _noise_key(noise_floor, "0.85"))
-    figure.supxlabel("PTPP (within a stage: log ATPP, left to right)")
-    figure.supylabel(f"{domain} loss: observed / predicted - 1 (%)")
-    return lay_out(figure)
+    canvas.name_panels(axes, map(canvas.plain_name, laws), map(canvas.plain_name, protocols))
+    return canvas.finish(
+        figure, _role_keys(rows) + _noise_key(noise_floor, "0.85"),
+        x="PTPP (within a stage: log ATPP, left to right)",
+        y=f"{domain} loss: observed / predicted - 1 (%)",
+    )  # fmt: skip
 
 
-@style()
+@canvas.style()
 def residuals_by_input(
     predictions: pd.DataFrame, noise_floor: float | None, domain: str, protocol: str
 ) -> Figure:
@@ -135,7 +109,7 @@ def residuals_by_input(
     if rows.empty:
         raise InputError(f"figure residuals_by_input: no rows under protocol {protocol!r}")
     laws = list(rows["law"].unique())
-    figure, axes = new_panels(len(laws), len(INPUTS), height=1.4, sharex="col", sharey="row")
+    figure, axes = canvas.new_panels(len(laws), len(INPUTS), height=1.4, sharex="col", sharey="row")
     for j, column in enumerate(INPUTS):
         levels = sorted(rows[column].unique())
         # Held-out rows stand to the right of fitted ones, so that neither hides the other.
@@ -148,15 +122,16 @@ def residuals_by_input(
             for level, median in scored.groupby(column)["residual"].median().items():
                 at = levels.index(level) + 0.15
                 axis.plot([at - 0.2, at + 0.2], [median, median], color="0.1", linewidth=1.4)
-        axes[0, j].set_xticks(range(len(levels)), [_level_name(column, v) for v in levels])
+        names = map(canvas.short_number if column == "n_params" else "{:g}".format, levels)
+        axes[0, j].set_xticks(range(len(levels)), list(names))
         axes[0, j].set_xlim(-0.5, len(levels) - 0.5)
-    name_columns(axes, INPUTS.values())
-    name_rows(axes, [plain_name(law) for law in laws])
+    canvas.name_panels(axes, INPUTS.values(), map(canvas.plain_name, laws))
     handles = [*_role_keys(rows), Line2D([], [], color="0.1", label="median held-out")]
     handles += _noise_key(noise_floor, "0.85")
-    add_legend(figure, handles, "outside upper center", columns=4)
-    figure.supylabel(f"{domain} loss: observed / predicted - 1 (%)")
-    return lay_out(figure)
+    return canvas.finish(
+        figure, handles, "outside upper center", columns=4,
+        y=f"{domain} loss: observed / predicted - 1 (%)",
+    )  # fmt: skip
 
 
 def _draw_residuals(
@@ -164,55 +139,47 @@ def _draw_residuals(
 ) -> None:
     """The residuals of a panel about zero and the band of the seed noise."""
     axis.axhline(0, color="0.2", linewidth=0.8, zorder=1)
-    if is_known(noise_floor):
+    if canvas.is_known(noise_floor):
         band = -100 * noise_floor, 100 * noise_floor
         axis.axhspan(*band, color="0.85", linewidth=0, zorder=0)
-    draw_points(axis, panel, x, "residual", ("role", "role"), _ROLE_LOOKS, area)
+    looks = _ROLE_COLOURS, _ROLE_MARKERS
+    canvas.draw_points(axis, panel, x, "residual", ("role", "role"), looks, area)
     axis.grid(False, axis="x")
 
 
 def _role_keys(rows: pd.DataFrame) -> list[Line2D]:
-    colours, markers = _ROLE_LOOKS
-    present = set(rows["role"])
-    return [
-        legend_key(colours[role], markers[role], name, line=False)
-        for role, name in ROLES.items()
-        if role in present
-    ]
+    present = [role for role in ROLES if (rows["role"] == role).any()]
+    looks = _ROLE_COLOURS, _ROLE_MARKERS, ROLES
+    return [canvas.legend_key(*(look[role] for look in looks), line=False) for role in present]
 
 
 def _noise_key(noise_floor: float | None, colour: str) -> list[Patch]:
-    return [Patch(color=colour, label="seed noise")] if is_known(noise_floor) else []
-
-
-def _level_name(column: str, value: float) -> str:
-    return short_number(value) if column == "n_params" else f"{value:g}"
+    return [Patch(color=colour, label="seed noise")] if canvas.is_known(noise_floor) else []
 
 
 def _calibration_points(axis: Axes, panel: pd.DataFrame, colours: Mapping, markers: Mapping):
     if panel.empty:
         return
-    draw_points(axis, panel, "predicted", "observed", ("replay", "size"), (colours, markers), 14)
+    canvas.draw_points(
+        axis, panel, "predicted", "observed", ("replay", "size"), (colours, markers), 14
+    )
     scores = score(panel["observed"].to_numpy(), panel["predicted"].to_numpy())
-    lines = [
-        f"MAErel {100 * scores['mae_rel']:.2f} %",
-        f"slope {scores['calibration_slope']:.2f}",
-        f"n = {len(panel)}",
-    ]
+    error, slope = 100 * scores["mae_rel"], scores["calibration_slope"]
+    text = f"MAErel {error:.2f} %\nslope {slope:.2f}\nn = {len(panel)}"
     axis.text(
-        0.04, 0.96, "\n".join(lines), transform=axis.transAxes, va="top", fontsize=6.5,
+        0.04, 0.96, text, transform=axis.transAxes, va="top", fontsize=6.5,
         bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1},
     )  # fmt: skip
 
 
 def _predictions(frame: pd.DataFrame, domain: str, figure: str) -> pd.DataFrame:
-    check_columns(frame, PREDICTION_COLUMNS, figure)
+    canvas.check_columns(frame, PREDICTION_COLUMNS, figure)
     unknown = sorted(set(frame["role"]) - set(ROLES))
     if unknown:
         raise InputError(
             f"figure {figure}: column role: found {unknown[0]!r}; accepted: {', '.join(ROLES)}"
         )
-    rows = select_domain(frame, domain)
+    rows = canvas.select_domain(frame, domain)
     return rows.assign(residual=100 * (rows["observed"] / rows["predicted"] - 1))
 
 

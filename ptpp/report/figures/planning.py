@@ -13,24 +13,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ptpp.errors import InputError
-from ptpp.report.figures.style import (
-    LINES,
-    add_legend,
-    assign_looks,
-    check_columns,
-    is_known,
-    lay_out,
-    log_ticks,
-    new_panels,
-    plain_name,
-    round_steps,
-    style,
-)
+from ptpp.report.figures import canvas
 
 CONTOURS = ("#000000", "#d55e00", "#009e73", "#cc79a7")  # dark ones of the same palette
 
 
-@style()
+@canvas.style()
 def plan(
     grid: pd.DataFrame,
     chosen: Mapping | None,
@@ -50,14 +38,14 @@ def plan(
     share is small.
     """
     forgotten = [c for c in grid.columns if str(c).startswith("forgetting_")]
-    limits = {column: limit for column, limit in limits.items() if is_known(limit)}
-    check_columns(grid, ("replay", "atpp", "target_loss", *limits), "plan")
+    limits = {column: limit for column, limit in limits.items() if canvas.is_known(limit)}
+    canvas.check_columns(grid, ("replay", "atpp", "target_loss", *limits), "plan")
     columns = dict.fromkeys(["target_loss", *forgotten, *limits])
     surfaces = {column: _surface(grid, column) for column in columns}
     x, y = np.sort(grid["replay"].unique()), np.sort(grid["atpp"].unique())
     contoured = [c for c in columns if c in forgotten or c in limits]
-    colours = assign_looks(contoured, CONTOURS)
-    figure, axes = new_panels(1, 1, height=3.4, width=5.2)
+    colours = canvas.assign_looks(contoured, CONTOURS)
+    figure, axes = canvas.new_panels(1, 1, height=3.4, width=5.2)
     axis = axes[0, 0]
     axis.grid(False)
     loss = surfaces["target_loss"]
@@ -74,7 +62,7 @@ def plan(
         if (excess > 0).any():
             axis.contourf(x, y, excess, [0, np.inf], colors="none", hatches=["\\\\\\\\"])
             handles.append(Patch(facecolor="none", hatch="\\\\\\\\", label="outside a limit"))
-    for column, line in assign_looks(contoured, LINES).items():
+    for column, line in canvas.assign_looks(contoured, canvas.LINES).items():
         levels = [limits[column]] if column in limits else _levels(surfaces[column])
         label = _limit_name(column, limits.get(column), surfaces[column])
         lines = axis.contour(
@@ -89,17 +77,16 @@ def plan(
     if robust is not None:
         handles.append(_mark_plan(axis, robust, "robust plan", "D", "no robust plan", "P"))
     axis.set(xlabel="replay ratio", ylabel="ATPP (adaptation tokens per parameter)")
-    log_ticks(axis, "y", round_steps(y[0], y[-1]))
+    canvas.log_ticks(axis, "y", canvas.round_steps(y[0], y[-1]))
     bar = figure.colorbar(
         mesh, ax=axis, label="predicted target loss (nats/token)", pad=0.02, extend="max"
     )
     bar.add_lines(isolines)
-    add_legend(figure, handles, "outside lower center", columns=2)
-    return lay_out(figure)
+    return canvas.finish(figure, handles, "outside lower center", columns=2)
 
 
 def _limit_name(column: str, limit: float | None, surface: np.ndarray) -> str:
-    name = plain_name(column)
+    name = canvas.plain_name(column)
     if limit is None:
         return name
     where = " (nowhere met)" if surface.min() > limit else ""
@@ -150,5 +137,5 @@ def _surface(grid: pd.DataFrame, column: str) -> np.ndarray:
 
 def _levels(surface: np.ndarray) -> list[float]:
     """Up to four contour levels: 1, 2, 5 times powers of ten inside the surface's range."""
-    steps = [s for s in round_steps(surface.min(), surface.max()) if s < surface.max()]
+    steps = [s for s in canvas.round_steps(surface.min(), surface.max()) if s < surface.max()]
     return steps[-4:] or [float(np.median(surface))]

@@ -106,13 +106,13 @@ def _write(language: Language, meaning: Meaning, rng: np.random.Generator) -> li
 def _clauses(library, sentences: int, rng: np.random.Generator):
     """Clause numbers, the sentence of each, and where each sentence's first clause stands.
 
-    A sentence is one "main" clause, up to three of kind "more", and one "stop".
+    A sentence is one "main" clause, up to three of kind "more", and one "end".
     """
     more = np.searchsorted([48, 82, 95], rng.integers(0, 100, size=sentences), side="right")
     ends = np.cumsum(more + 2)
     opening = ends - more - 2
     low, high = (np.full(ends[-1], bound) for bound in library.kinds["more"])
-    for kind, where in (("main", opening), ("stop", ends - 1)):
+    for kind, where in (("main", opening), ("end", ends - 1)):
         low[where], high[where] = library.kinds[kind]
     even = rng.integers(0, _ALL, size=len(low))
     skewed = even * even >> 16  # some patterns are far commoner than others

@@ -1,17 +1,21 @@
-"""Lemmas and their forms, gathered by a language and handed to the writer as arrays.
+"""The words of a language, handed to the writer as arrays.
 
-Forms are written with two marks: a leading `~` stands where no space precedes (",") and a
-trailing `~` where none follows ("l'", an Arabic prefix); a bare `~` is an empty word that
-takes the space before and leaves none after.
+A language is a YAML file (sounds and shapes of invented words, closed classes, grammar) and a
+module that inflects. Forms are written with two marks: a leading `~` stands where no space precedes
+(",") and a trailing `~` where none follows ("l'", an Arabic prefix); a bare `~` is an empty word
+that takes the space before and leaves none after.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
+import yaml
 
-from ptpp.text.synthetic.grammar import Library
-from ptpp.text.synthetic.meaning import zipf
+from ptpp.text.synthetic.grammar import OPEN_CLASSES, Grammar, Library, compile_library
+from ptpp.text.synthetic.meaning import Meaning, zipf
 
 CLOSED_DRAWS = 4096
 VARIANTS = 5  # " word", "word", " Word", "Word", "\nWord"
@@ -42,91 +46,104 @@ class Language:
     library: Library
 
 
-class Lexicon:
-    """Collects lemmas in order; `language` turns them into arrays."""
-
-    def __init__(self, vowels: str):
-        self._vowels = frozenset(vowels)
-        self._forms: list[str] = []
-        self._first: list[int] = []
-        self._gender: list[int] = []
-        self._person: list[int] = []
-
-    def add(self, forms: Iterable[str], gender: int = 0, person: int = -1) -> None:
-        self._first.append(len(self._forms))
-        self._forms.extend(forms)
-        self._gender.append(gender)
-        self._person.append(person)
-
-    def language(
-        self, closed: Mapping[str, Sequence[str]], cells: Mapping[str, int], library: Library
-    ) -> Language:
-        """Add the closed classes, each from frequent to rare, and build the arrays.
-
-        An entry reads "form/form/..." with one form per cell; fewer forms than the class has
-        cells (default 1) repeat in turn. It may end in "@person" or "@person@gender".
-        """
-        rows = []
-        for name, entries in closed.items():
-            start = len(self._first)
-            for entry in entries:
-                text, person, gender = (*entry.split("@"), "-1", "0")[:3]
-                forms = text.split("/")
-                width = max(cells.get(name, 1), len(forms))
-                self.add((forms * width)[:width], int(gender), int(person))
-            rows.append(start + zipf(CLOSED_DRAWS, len(entries), q=1))
-        words = [form.strip("~") for form in self._forms]
-        capital = [word[:1].upper() + word[1:] for word in words]
-        variants = (
-            [" " + word for word in words],
-            words,
-            [" " + word for word in capital],
-            capital,
-            ["\n" + word for word in capital],
-        )
-        return Language(
-            texts=np.array([text for variant in variants for text in variant], dtype=object),
-            glues=np.array([form.endswith("~") for form in self._forms]),
-            tight=np.array([form == "" or form[0] == "~" != form for form in self._forms]),
-            vowel=np.array([word[:1] in self._vowels and word != "" for word in words]),
-            opens=np.array([word in _OPENING for word in words]),
-            first_form=np.array(self._first),
-            gender=np.array(self._gender),
-            person=np.array(self._person),
-            closed=np.stack(rows),
-            library=library,
-        )
+@cache
+def read_language(name: str) -> dict:
+    """The data file of a language."""
+    return yaml.safe_load(Path(__file__).with_name(f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-def split_words(text: str, separator: str | None = None) -> list[str]:
-    """The entries of a word list written as one string, separated by blanks or `separator`."""
-    return text.split(separator)
+def build_language(
+    data: Mapping,
+    rng: np.random.Generator,
+    meaning: Meaning,
+    stems: Sequence[str],
+    names: Sequence[str],
+    inflect: Callable[[str, str, int, int], tuple[list[str], int]],
+) -> Language:
+    """Spell all concepts, add the closed classes and draw the clauses.
 
+    inflect: forms and gender of a lemma from its word class, its stem (or name), its derivation and
+    its concept's number.
 
-def draw_words(
-    rng: np.random.Generator, count: int, parts: Sequence[Sequence[Sequence[str]]], tries: int = 8
-) -> list[str]:
-    """Distinct invented words, from short and frequent to long and rare.
-
-    parts: word shapes from short to long; a shape is a sequence of slots, a slot an inventory of
-    spellings from frequent to rare. Word i takes a shape near i's place among the shapes.
+    A closed class lists its entries from frequent to rare, each "form/form/..." with one form per
+    cell; fewer forms than the class has cells (default 1) repeat in turn. An entry may end in
+    "@person" or "@person@gender".
     """
-    total = count * tries
-    place = np.arange(total) * len(parts) // total
+    forms: list[str] = []
+    lemmas: list[tuple[int, int, int]] = []  # first form, gender, person
+
+    def add(cells: Sequence[str], gender: int, person: int) -> None:
+        lemmas.append((len(forms), gender, person))
+        forms.extend(cells)
+
+    stem, derivation, first = (
+        a.tolist() for a in (meaning.stem, meaning.derivation, meaning.first)
+    )
+    for word_class, start, end in zip(OPEN_CLASSES, first, first[1:], strict=False):
+        is_name = word_class == "name"
+        for concept in range(start, end):
+            source = names[concept - start] if is_name else stems[stem[concept]]
+            add(*inflect(word_class, source, derivation[concept], concept), 2 if is_name else -1)
+    rows = []
+    for name, entries in data["closed"].items():
+        entries = split_entries(entries)
+        rows.append(len(lemmas) + zipf(CLOSED_DRAWS, len(entries), q=1))
+        for entry in entries:
+            text, person, gender = (*entry.split("@"), "-1", "0")[:3]
+            cells = text.split("/")
+            width = max(data["cells"].get(name, 1), len(cells))
+            add((cells * width)[:width], int(gender), int(person))
+    words = [form.strip("~") for form in forms]
+    capital = [word[:1].upper() + word[1:] for word in words]
+    variants = (
+        [" " + word for word in words],
+        words,
+        [" " + word for word in capital],
+        capital,
+        ["\n" + word for word in capital],
+    )
+    first_form, genders, persons = np.array(lemmas).T
+    return Language(
+        texts=np.array([text for variant in variants for text in variant], dtype=object),
+        glues=np.array([form.endswith("~") for form in forms]),
+        tight=np.array([form == "" or form[0] == "~" != form for form in forms]),
+        vowel=np.array([word != "" and word[0] in data["vowels"] for word in words]),
+        opens=np.array([word in _OPENING for word in words]),
+        first_form=first_form,
+        gender=genders,
+        person=persons,
+        closed=np.stack(rows),
+        library=compile_library(Grammar(data["rules"], data["aliases"]), list(data["closed"]), rng),
+    )
+
+
+def split_entries(entries: str | list[str]) -> list[str]:
+    """A list of words, or one written as a text with semicolons."""
+    return entries if isinstance(entries, list) else [each.strip() for each in entries.split(";")]
+
+
+def draw_words(rng: np.random.Generator, count: int, data: Mapping, kind: str) -> list[str]:
+    """`count` distinct invented words, from short and frequent to long and rare.
+
+    data[kind]: word shapes from short to long; a shape is a line of names of data["sounds"], each
+    an inventory of spellings from frequent to rare. Word i takes a shape near i's place among the
+    shapes.
+    """
+    total = 8 * count  # tries
+    shapes = [shape.split() for shape in data[kind]]
+    place = np.arange(total) * len(shapes) // total
     reach = zipf(64, 3, q=1)[rng.integers(0, 64, size=total)] * rng.choice([-1, 1], size=total)
-    shape = np.clip(place + reach, 0, len(parts) - 1)
-    widest = max(len(part) for part in parts)
-    draws = rng.integers(0, 256, size=(total, widest))
-    tables = {}
-    for part in parts:
-        for slot in part:
-            if id(slot) not in tables:
-                tables[id(slot)] = [slot[rank] for rank in zipf(256, len(slot), q=5).tolist()]
-    first: dict[str, int] = {}
-    for index, (which, row) in enumerate(zip(shape.tolist(), draws.tolist(), strict=True)):
-        word = "".join(
-            [tables[id(slot)][roll] for slot, roll in zip(parts[which], row, strict=False)]
+    shape = np.clip(place + reach, 0, len(shapes) - 1)
+    draws = rng.integers(0, 256, size=(total, max(map(len, shapes))))
+    spellings = {}
+    for name, text in data["sounds"].items():
+        inventory = ["" if sound == "-" else sound for sound in text.split()]
+        spellings[name] = [inventory[rank] for rank in zipf(256, len(inventory), q=5).tolist()]
+    tables = [[spellings[name] for name in shape] for shape in shapes]
+    words = list(
+        dict.fromkeys(
+            "".join([table[roll] for table, roll in zip(tables[which], row, strict=False)])
+            for which, row in zip(shape.tolist(), draws.tolist(), strict=True)
         )
-        first.setdefault(word, index)
-    words = list(first)
+    )
     return [words[index * len(words) // count] for index in range(count)]

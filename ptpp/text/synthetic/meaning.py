@@ -58,19 +58,9 @@ def build_meaning(seed: int) -> Meaning:
     return Meaning(first, stem, derivation, common, _topics(rng, first), _company(rng, first))
 
 
-def zipf(size: int, count: int, q: int = 2, power: float = 1.0) -> np.ndarray:
-    """Ranks 0..count-1 repeated in proportion to (rank + q)^-power, shape (size,), ascending.
-
-    power is a multiple of 1/4: such powers come from exactly rounded square roots.
-    """
-    base = np.arange(count, dtype=np.float64) + q
-    quarters = round(4 * power)
-    weight = np.sqrt(np.sqrt(base)) if quarters % 2 else np.ones(count)
-    if quarters % 4 >= 2:
-        weight = weight * np.sqrt(base)
-    for _ in range(quarters // 4):
-        weight = weight * base
-    total = np.cumsum(1.0 / weight)
+def zipf(size: int, count: int, q: int) -> np.ndarray:
+    """Ranks 0..count-1 repeated in proportion to 1 / (rank + q), shape (size,), ascending."""
+    total = np.cumsum(1.0 / (np.arange(count, dtype=np.float64) + q))
     middles = (np.arange(size, dtype=np.float64) + 0.5) * total[-1] / size
     return np.searchsorted(total, middles).clip(max=count - 1)
 
@@ -99,12 +89,10 @@ def _families(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _topics(rng: np.random.Generator, first: np.ndarray) -> np.ndarray:
-    shape = (TOPICS, TOPIC_WORDS)
     classes = []
-    for index, name in enumerate(OPEN_CLASSES):
+    for name, start in zip(OPEN_CLASSES, first, strict=False):
         flat = zipf(1 << 16, COUNTS[name], q=60)  # topical words are rarely the commonest ones
-        words = flat[rng.integers(0, 1 << 16, size=shape)] + first[index]
-        classes.append(words)
+        classes.append(flat[rng.integers(0, 1 << 16, size=(TOPICS, TOPIC_WORDS))] + start)
     return np.stack(classes, axis=1)
 
 

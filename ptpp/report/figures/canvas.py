@@ -1,10 +1,9 @@
 """The style of all figures: type, colours, panels, legends and axes."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import cycle
-from pathlib import Path
+from itertools import cycle, product
 
 import matplotlib
 import numpy as np
@@ -35,29 +34,21 @@ def style() -> AbstractContextManager[None]:
         **seaborn.axes_style("ticks"),
         "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are the same everywhere
         "mathtext.fontset": "dejavusans",
-        "font.size": 8,
-        "axes.labelsize": 8,
-        "axes.titlesize": 8,
+        **dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), 8),
+        **dict.fromkeys(("figure.labelsize", "figure.titlesize"), 8),
+        **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), 7),
+        **dict.fromkeys(("legend.fontsize", "legend.title_fontsize"), 7),
+        **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
+        **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 2.5),
         "axes.titlepad": 4,
-        "figure.labelsize": 8,
-        "figure.titlesize": 8,
-        "xtick.labelsize": 7,
-        "ytick.labelsize": 7,
-        "legend.fontsize": 7,
-        "legend.title_fontsize": 7,
         "legend.frameon": False,
         "legend.handlelength": 1.6,
-        "axes.linewidth": 0.6,
         "axes.grid": True,
         "grid.linewidth": 0.4,
         "grid.color": "0.9",
         "axes.axisbelow": True,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "xtick.major.width": 0.6,
-        "ytick.major.width": 0.6,
-        "xtick.major.size": 2.5,
-        "ytick.major.size": 2.5,
         "lines.linewidth": 1.2,
         "lines.markersize": 3.5,
         "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
@@ -69,13 +60,24 @@ def style() -> AbstractContextManager[None]:
     return matplotlib.rc_context(settings)
 
 
-def save(figure: Figure, stem: str | os.PathLike) -> None:
-    """Write `stem`.pdf and `stem`.png (200 dpi), whole or not at all, the same bytes each time."""
+def save(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a figure as .pdf and .png (200 dpi), whole or not at all, the same bytes each time.
+
+    `path` may leave out its ".png".
+    """
+    stem = os.fspath(path).removesuffix(".png")
     metadata = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
     for kind, entries in metadata.items():
-        # Not with_suffix: a stem such as "floor.early_to_late" has dots of its own.
-        with style(), atomic_file(Path(f"{os.fspath(stem)}.{kind}")) as temporary:
+        with style(), atomic_file(f"{stem}.{kind}") as temporary:
             figure.savefig(temporary, format=kind, dpi=DPI, metadata=entries)
+
+
+def each_panel(axes: np.ndarray, frame: pd.DataFrame, by: Mapping[str, Sequence]) -> Iterator:
+    """Every axis and its rows of `frame`. `by`: the column of the panels' rows, and of their
+    columns, with its values."""
+    (row, rows), (column, columns) = by.items()
+    for axis, (i, j) in zip(axes.flat, product(rows, columns), strict=True):
+        yield axis, frame[(frame[row] == i) & (frame[column] == j)]
 
 
 def draw_lines(
@@ -117,8 +119,41 @@ def new_panels(
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
-def lay_out(figure: Figure) -> Figure:
-    """Lay out once: each further pass would move things a little."""
+def new_panels_of(names: Sequence[str], height: float, **shared) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with a panel per name, at most four in a row."""
+    columns = min(4, len(names))
+    figure, axes = new_panels(-(-len(names) // columns), columns, height, **shared)
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    return figure, dict(zip(names, axes.flat, strict=False))
+
+
+def name_panels(axes: np.ndarray, columns: Iterable[str], rows: Iterable[str] = ("",)) -> None:
+    for axis, name in zip(axes[0], columns, strict=True):
+        axis.set_title(name)
+    for axis, name in zip(axes[:, -1], rows, strict=True):
+        axis.annotate(
+            name, (1, 0.5), xycoords="axes fraction", xytext=(4, 0), textcoords="offset points",
+            rotation=270, ha="left", va="center",
+        )  # fmt: skip
+
+
+def legend_key(colour, marker: str, label: str, line: bool = True) -> Line2D:
+    return Line2D(
+        [], [], color=colour, marker=marker, label=label, markeredgewidth=0,
+        linestyle="-" if line else "none",
+    )  # fmt: skip
+
+
+def finish(
+    figure: Figure, handles: list, place: str = "outside right upper", columns: int = 1,
+    x: str = "", y: str = "", heading: str = "", **legend,
+) -> Figure:  # fmt: skip
+    """Add legend, shared labels and heading; lay out once, since a further pass would move them."""
+    figure.legend(handles=handles, loc=place, ncols=min(columns, max(1, len(handles))), **legend)
+    for text, add in ((x, figure.supxlabel), (y, figure.supylabel), (heading, figure.suptitle)):
+        if text:
+            add(text)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     # The layout centres shared labels on the page; they belong to the panels.
@@ -129,41 +164,6 @@ def lay_out(figure: Figure) -> Figure:
         across, up = text.get_position()
         text.set_position((x if across == 0.5 else across, y if up == 0.5 else up))
     return figure
-
-
-def new_panels_of(names: Sequence[str], height: float, **shared) -> tuple[Figure, dict[str, Axes]]:
-    """A figure with a panel per name, at most four in a row."""
-    columns = min(4, len(names))
-    figure, axes = new_panels(-(-len(names) // columns), columns, height, **shared)
-    for axis in axes.flat[len(names) :]:
-        axis.set_visible(False)
-    return figure, dict(zip(names, axes.flat, strict=False))
-
-
-def name_columns(axes: np.ndarray, names: Iterable[str]) -> None:
-    for axis, name in zip(axes[0], names, strict=True):
-        axis.set_title(name)
-
-
-def name_rows(axes: np.ndarray, names: Iterable[str]) -> None:
-    for axis, name in zip(axes[:, -1], names, strict=True):
-        axis.annotate(
-            name, (1, 0.5), xycoords="axes fraction", xytext=(4, 0), textcoords="offset points",
-            rotation=270, ha="left", va="center",
-        )  # fmt: skip
-
-
-def add_legend(
-    figure: Figure, handles: list, place: str = "outside right upper", columns: int = 1, **settings
-) -> None:
-    figure.legend(handles=handles, loc=place, ncols=min(columns, max(1, len(handles))), **settings)
-
-
-def legend_key(colour, marker: str, label: str, line: bool = True) -> Line2D:
-    return Line2D(
-        [], [], color=colour, marker=marker, label=label, markeredgewidth=0,
-        linestyle="-" if line else "none",
-    )  # fmt: skip
 
 
 def replay_looks(replays: pd.Series) -> tuple[dict, dict]:

@@ -1,10 +1,17 @@
 """The statistics say what they claim, on texts whose answers are known."""
 
+import sys
+
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from ptpp.errors import InputError
-from ptpp.text.synthetic.statistics import text_statistics
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from text_statistics import text_statistics
+
+sys.path.pop(0)
 
 
 def uniform_text(types: int, words: int) -> list[str]:

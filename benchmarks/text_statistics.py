@@ -1,6 +1,6 @@
 """Statistics to compare synthetic text with real text.
 
-`python -m ptpp.text.synthetic.statistics english french arabic novels.jsonl.xz` prints one row for
+`python benchmarks/text_statistics.py english french arabic novels.jsonl.xz` prints one row for
 each synthetic language or JSON Lines file.
 """
 
@@ -11,8 +11,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice, pairwise
+from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ptpp.errors import InputError
 from ptpp.text.sources import documents
