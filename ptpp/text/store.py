@@ -173,17 +173,7 @@ def _batches(texts: Iterable[str], exclude: Set[bytes]) -> Iterator[tuple[list[s
         yield batch, skipped
 
 
-<<<<<<< HEAD
-def _with_separators(encoded: list, separator: int) -> Iterator[int]:
-    for one in encoded:
-        yield from one.ids
-        yield separator
-
-
 def _bytes_kept(tokenizer: "Tokenizer", text: str, encoded: "Encoding", left: int) -> int:
-=======
-def _bytes_kept(tokenizer: Tokenizer, text: str, encoded: Encoding, left: int) -> int:
->>>>>>> cut-4
     """UTF-8 bytes of a document without its last `left` tokens, its separator counted as one."""
     if left <= 1:
         return len(text.encode("utf-8"))

@@ -6,15 +6,7 @@ from pathlib import Path
 
 import torch
 
-<<<<<<< HEAD
-from ptpp.jobs.job import Job
-=======
-from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
-from ptpp.jobs import gpus
-from ptpp.jobs.files import read_json
 from ptpp.jobs.heartbeat import Job
-from ptpp.jobs.job import catch_stop, gpu_usage, is_out_of_memory
->>>>>>> cut-4
 from ptpp.jobs.progress import Watch
 from ptpp.models.backend import ALONE, Group
 from ptpp.training.job import AdaptJob, PretrainJob, Process, TrainingJob

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
 from ptpp.jobs.files import read_json
-from ptpp.jobs.job import Job, catch_stop, gpu_usage, is_out_of_memory
+from ptpp.jobs.heartbeat import Job
+from ptpp.jobs.job import catch_stop, gpu_usage, is_out_of_memory
 from ptpp.models.backend import join_group
 from ptpp.training.job import AdaptJob, MeasureJob, PretrainJob, TrainingJob
 from ptpp.training.run import do

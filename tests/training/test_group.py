@@ -15,14 +15,8 @@ import torch
 from training_driver import Jobs
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-<<<<<<< HEAD
 from ptpp.errors import Diverged, Interrupted, Unwritable
-from ptpp.jobs.heartbeat import Heartbeat
-from ptpp.jobs.job import Job
-=======
-from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
 from ptpp.jobs.heartbeat import Job
->>>>>>> cut-4
 from ptpp.models.backend import ON_CPU, Group, Placement, start_model
 from ptpp.models.cpu import load_checkpoint
 from ptpp.models.huggingface import Module, start_module

@@ -49,7 +49,10 @@ class Language:
 @cache
 def read_language(name: str) -> dict:
     """The data file of a language."""
-    return yaml.safe_load(Path(__file__).with_name(f"{name}.yaml").read_text(encoding="utf-8"))
+    text = Path(__file__).with_name(f"{name}.yaml").read_text(encoding="utf-8")
+    return yaml.load(
+        text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    )  # libyaml: ten times faster
 
 
 def build_language(
