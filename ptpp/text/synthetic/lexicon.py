@@ -50,9 +50,8 @@ class Language:
 def read_language(name: str) -> dict:
     """The data file of a language."""
     text = Path(__file__).with_name(f"{name}.yaml").read_text(encoding="utf-8")
-    return yaml.load(
-        text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    )  # libyaml: ten times faster
+    # libyaml's loader takes a tenth of the time, where PyYAML has it.
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text).get_single_data()
 
 
 def build_language(
