@@ -30,7 +30,7 @@ def tokenizer_sources():
 
 def excluded_store(wildcards):
     """Training text is written after validation text, whose documents it must not hold."""
-    return [] if wildcards.split == "valid" else stores("valid", [wildcards.language])
+    return [] if wildcards.split == "valid" else f"{RESULTS}/tokens/{wildcards.language}.valid.bin"
 
 
 def stores(split, languages):
