@@ -586,7 +586,7 @@ REPORT = Path(figures.__file__).parents[3] / "report"
 @pytest.mark.parametrize("caption", sorted(REPORT.glob("*.rst")), ids=lambda path: path.name)
 def test_captions_render_without_a_complaint(caption, observations):
     config = yaml.safe_load((REPORT.parent / "config.yaml").read_text())
-    config["observations"] = observations
+    config |= {"observations": observations, "arguments": ""}
     # As Snakemake sets it up: a block that ends a line takes the line break with it.
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(caption.read_text())

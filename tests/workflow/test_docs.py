@@ -24,6 +24,7 @@ STARTS = ("pip ", "snakemake ", "python ", "ptpp ", "pytest", "ruff ", "head ")
 # Commands that are run elsewhere, and where.
 ELSEWHERE = {
     "pip install -r requirements.txt": ".ci/run",
+    "pip install .": "tests/config/test_packaging.py",
     "pytest": ".ci/run",
     "ruff format .": ".ci/run (as a check)",
     "ruff check .": ".ci/run",
