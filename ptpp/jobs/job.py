@@ -29,50 +29,51 @@ def run_job(log_path: str | Path) -> Iterator[Job]:
     results, folder, name = locate_job(log_path)
     job = Job(results, name)
     clock, status, reason = time.monotonic(), "failed", None
-    try:
-        with job, _raise_on_sigterm():
-            yield job
-        status = "done"
-    except InputError as error:
-        log.error("error: %s", error)
-        reason = error
-        sys.exit(1)
-    except Interrupted as stop:
-        log.error("stopped: %s; the same command goes on from there", stop)
-        status, reason = "stopped", stop
-        sys.exit(1)
-    except KeyboardInterrupt:
-        status, reason = "stopped", "SIGINT"
-        raise
-    except Exception as error:
-        reason = str(error) or type(error).__name__
-        if is_out_of_memory(error):
-            log.error(
-                "error: out of memory (%s); give the job more (resources: mem_mb) or lower "
-                "batch_tokens, then run the same command again",
-                reason.splitlines()[0],
+    with _raise_on_sigterm():
+        try:
+            with job:
+                yield job
+            status = "done"
+        except InputError as error:
+            log.error("error: %s", error)
+            reason = error
+            sys.exit(1)
+        except Interrupted as stop:
+            log.error("stopped: %s; the same command goes on from there", stop)
+            status, reason = "stopped", stop
+            sys.exit(1)
+        except KeyboardInterrupt:
+            status, reason = "stopped", "SIGINT"
+            raise
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            if is_out_of_memory(error):
+                log.error(
+                    "error: out of memory (%s); give the job more (resources: mem_mb) or lower "
+                    "batch_tokens, then run the same command again",
+                    reason.splitlines()[0],
+                )
+                reason = f"out of memory: {reason}"
+            else:
+                log.exception("unexpected error")
+            sys.exit(1)
+        finally:
+            append_record(
+                folder,
+                {
+                    "job": name,
+                    "status": status,
+                    "reason": None if reason is None else " ".join(str(reason).split())[:500],
+                    "tokens": job.tokens,
+                    "flops": job.flops,
+                    "share": 1.0 if status == "done" else job.share,
+                    "seconds": round(time.monotonic() - clock, 3),
+                    **_cpu_usage(),
+                    **(job.gpu or gpu_usage()),
+                    **job.start,
+                    "ended": utc_now(),
+                },
             )
-            reason = f"out of memory: {reason}"
-        else:
-            log.exception("unexpected error")
-        sys.exit(1)
-    finally:
-        append_record(
-            folder,
-            {
-                "job": name,
-                "status": status,
-                "reason": None if reason is None else " ".join(str(reason).split())[:500],
-                "tokens": job.tokens,
-                "flops": job.flops,
-                "share": 1.0 if status == "done" else job.share,
-                "seconds": round(time.monotonic() - clock, 3),
-                **_cpu_usage(),
-                **(job.gpu or gpu_usage()),
-                **job.start,
-                "ended": utc_now(),
-            },
-        )
 
 
 def _open_log(path: Path) -> None:
@@ -108,9 +109,13 @@ def gpu_usage() -> dict:
 
 @contextmanager
 def _raise_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends a job in order, with its record; inside `catch_stop` the job saves first."""
+    """SIGTERM ends a job in order, with its record; inside `catch_stop` the job saves first.
+
+    SLURM may send it twice: the second is ignored until the record is written.
+    """
 
     def end(number, frame):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Interrupted(signal.Signals(number).name)
 
     before = signal.signal(signal.SIGTERM, end)
@@ -164,4 +169,5 @@ def catch_stop() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(signals)
     finally:
         for each in before:
-            signal.signal(each, before[each])
+            ends = signals and each == signal.SIGTERM
+            signal.signal(each, signal.SIG_IGN if ends else before[each])

@@ -474,8 +474,8 @@ def test_models_of_one_s_own_run_from_their_files_to_a_fit(finished, snakemake):
 
 def test_the_whole_report_is_planned_without_any_pre_training(finished, snakemake):
     jobs = planned(finished, snakemake, "all")
-    assert {"scores", "plan", "costs", "figure_adaptation"} <= set(jobs)
-    assert not {"pretrain", "adopt", "adapt", "figure_pretraining"} & set(jobs)
+    assert {"law_tables", "plan", "costs", "figures_sweep"} <= set(jobs)
+    assert not {"pretrain", "adopt", "adapt"} & set(jobs)
 
 
 def test_status_counts_models_of_one_s_own(finished, snakemake):
@@ -510,15 +510,14 @@ def test_sizes_of_both_kinds_share_the_given_tokenizer(finished, snakemake):
 def test_without_a_held_out_stage_it_ends_with_the_measurements(finished, snakemake):
     change = {"held_out": {"ptpp": None}}
     jobs = planned(finished, snakemake, "all", change)
-    measured = {"observations", "costs", "seed_noise", "figure_adaptation", "figure_forgetting"}
-    assert set(jobs) == measured
+    assert set(jobs) == {"observations", "costs", "figures_sweep", "report"}
     done = snakemake(finished, *OWN, "change.yaml")
     assert done.returncode == 0, done.stderr[-3000:]
     own = finished / "results" / "own"
     costs = pd.read_csv(own / "tables" / "costs.csv")
     assert set(costs.kind) == {"adoption", "adaptation", "all"}
     assert (own / "report.html").stat().st_size
-    done = snakemake(finished, "--dry-run", "scores", *OWN, "change.yaml")
+    done = snakemake(finished, "--dry-run", "law_tables", *OWN, "change.yaml")
     assert done.returncode != 0
     assert "held_out.ptpp: null measures only" in done.stdout + done.stderr
 

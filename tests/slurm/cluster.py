@@ -54,7 +54,7 @@ SlurmdParameters=config_overrides
 GresTypes=gpu
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,bf_interval=5
-KillWait=5
+KillWait=30
 MinJobAge=3600
 ReturnToService=2
 AccountingStorageType=accounting_storage/none

@@ -81,7 +81,7 @@ def test_scores_and_plan_have_one_row_per_law_and_protocol(results):
     columns = "law,protocol,domain,n_fit,n_held_out,huber_log,mae_rel,calibration_slope,"
     columns += "calibration_intercept,rmse,mape,r2,noise_floor"
     assert list(scores.columns) == columns.split(",")
-    laws = ("dcpt", "floor", "gated", "gated_floor")
+    laws = ("dcpt", "floor", "gated", "gated_floor", "checkpoint_informed")
     pairs = set(itertools.product(laws, ("early_to_late", "with_anchors")))
     french = scores[scores.domain == "fr"]
     assert set(zip(french.law, french.protocol, strict=True)) == pairs

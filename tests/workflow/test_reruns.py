@@ -167,7 +167,7 @@ def test_edited_package_code_reruns_what_uses_it(planned, folder, modules, rerun
 def test_an_edited_figure_style_and_an_edited_script_rerun_what_they_draw_and_no_more(
     planned, folder
 ):
-    with edited(folder, "ptpp/report/figures/style.py", "scripts/planner_page.py"):
+    with edited(folder, "ptpp/report/figures/canvas.py", "scripts/planner_page.py"):
         jobs = planned()
     assert jobs.pop("planner_page") == jobs.pop("report") == 1
     assert jobs and all("figure" in rule for rule in jobs)
