@@ -1,28 +1,3 @@
-# What is declared of models from elsewhere, against their configurations, before text is tokenised.
-localrules:
-    check_models,
-
-
-rule check_models:
-    """Compare the declarations of models from elsewhere with their configurations."""
-    input:
-        external_configurations(),
-        tokenizer=f"{RESULTS}/tokenizer",
-    output:
-        f"{RESULTS}/models.json",
-    log:
-        f"{LOGS}/check_models.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/check_models.tsv"
-    conda:
-        "../envs/ptpp.yaml"
-    params:
-        models=external_declarations(),
-        code=code_digest("ptpp.training.adoption"),
-    script:
-        "../scripts/check_models.py"
-
-
 # An existing checkpoint is checked, measured and linked instead of trained.
 rule adopt:
     """Check, measure and link a checkpoint from elsewhere."""

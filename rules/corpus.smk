@@ -29,7 +29,6 @@ rule tokens:
         lambda wildcards: source_files(wildcards.language),
         tokenizer=f"{RESULTS}/tokenizer",
         valid=excluded_store,
-        checked=checked_models(),
     output:
         array=f"{RESULTS}/tokens/{{language}}.{{split}}.bin",
         sidecar=f"{RESULTS}/tokens/{{language}}.{{split}}.json",

@@ -9,6 +9,10 @@ with run_job(snakemake.log[0]):
     from ptpp.text.store import document_hashes, open_store, write_store
     from ptpp.text.tokenizer import load_tokenizer, separator_id
 
+    if snakemake.config["declarations"]:  # models from elsewhere, whose errors should come first
+        from ptpp.training.adoption import check_declarations
+
+        check_declarations(snakemake.config["declarations"], snakemake.input.tokenizer)
     spec, split = snakemake.params.spec, snakemake.wildcards.split
     held_out = set()
     if snakemake.input.valid:

@@ -4,7 +4,6 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -85,18 +84,15 @@ def check_external_model(
     return counts
 
 
-def check_declarations(models: list[dict], tokenizer: str | Path, report: str | Path) -> None:
-    """Check every checkpoint of `models` before any text is tokenised; write their counts.
+def check_declarations(models: list[dict], tokenizer: str | Path) -> None:
+    """Check every checkpoint of `models` by its config.json, before any text is tokenised.
 
     models: pairs of a `model`, the fields of `Model`, and an `entry`, one of its checkpoints.
     """
-    counts = {}
     for each in models:
         entry = each["entry"]
         source = fetch_model(entry["model"], entry.get("revision"), CONFIGS)
-        size = check_external_model(source, entry, Model(**each["model"]), tokenizer)
-        counts[f"{each['model']['size']} PTPP {entry['ptpp']:g}"] = asdict(size)
-    write_json(report, counts)
+        check_external_model(source, entry, Model(**each["model"]), tokenizer)
 
 
 def count_parameters(directory: str | Path, context: int) -> tuple[ExternalSize, int | None]:

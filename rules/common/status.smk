@@ -40,9 +40,7 @@ def training_jobs():
     """Text, then each stage's pre-training, then its adaptation."""
     if not EXPERIMENT.is_trained:
         return []
-    jobs = [
-        describe_job(rule, "text") for rule in ["tokenizer", *["check_models"] * bool(EXTERNAL)]
-    ]
+    jobs = [describe_job("tokenizer", "text")]
     for language in LANGUAGES:
         for split in ("train", "valid"):
             jobs.append(describe_job("tokens", "text", {"language": language, "split": split}))

@@ -79,17 +79,6 @@ def external_declarations():
     ]
 
 
-def external_configurations():
-    """Their configurations, by which declarations are checked; those of the Hub are not here."""
-    models = [Path(each["entry"]["model"]) for each in external_declarations()]
-    return [str(model / "config.json") for model in models if model.is_dir()]
-
-
-def checked_models():
-    """Text is tokenised after models from elsewhere were checked. `ancient`: for the order alone."""
-    return ancient(f"{RESULTS}/models.json") if external_declarations() else []
-
-
 def pretraining_priority(wildcards):
     """The longest chain first: what the largest model still has to do decides when all ends."""
     return 1_000_000 + adaptation_priority(wildcards)
@@ -129,3 +118,7 @@ def last_curves():
     """The last stage's curve holds its trunk's whole way."""
     last = list(STAGES)[-1]
     return [f"{RESULTS}/curves/{model}.ptpp{last}.csv" for model in TRAINED]
+
+
+# Jobs that tokenise check them first. No parameter, since a changed model changes no text.
+config["declarations"] = external_declarations()
