@@ -227,7 +227,7 @@ def test_declarations_are_checked_by_config_json_alone(folder, tmp_path):
                 "entry": {"model": str(tmp_path / "gpt2"), "ptpp": 15, "tokens": 1_000_000},
             }
         ]
-        check_declarations(models, folder / "tokenizer", tmp_path / "again.json")
+        check_declarations(models, folder / "tokenizer")
 
 
 def test_a_vocabulary_too_small_for_the_tokenizer_is_refused(folder, tmp_path):
