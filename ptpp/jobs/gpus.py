@@ -89,6 +89,7 @@ def assign_gpus(
     with ExitStack() as held:
         names = tuple(gpu.name for gpu in queue.take(usable, count, jobs_per_gpu, held))
         log.info("trains on %s", ", ".join(names))
+        held.callback(log.info, "leaves %s", ", ".join(names))  # before the places are free
         held.enter_context(set_environment(**{VISIBLE: ",".join(names)}))
         yield names
 
