@@ -15,8 +15,9 @@ from snakemake.utils import update_config
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 # Scripts run in processes of their own and find the package the same way.
-paths = [str(BASE), *filter(None, [os.environ.get("PYTHONPATH")])]
-os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+os.environ.update(
+    PYTHONPATH=os.pathsep.join([str(BASE), *filter(None, [os.environ.get("PYTHONPATH")])])
+)
 
 from ptpp.config import check_files, read_command_line, read_config
 from ptpp.errors import InputError
