@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from ptpp.errors import InputError
 from ptpp.laws.base_loss import SOURCES, BaseLosses
 from ptpp.laws.fitted import FittedLaw
+from ptpp.table.kinds import is_stage
 
 FLOPS_PER_PARAMETER_AND_TOKEN = 6
 ATPP_RANGE = 1e3  # the least ATPP searched is max_atpp over this
@@ -43,12 +45,6 @@ class PlanRequest:
     base_loss: float | None = None
     base_loss_source: str = SOURCES[0]
     confidence: float = 0.9
-
-    @classmethod
-    def of(cls, section: Mapping) -> "PlanRequest":
-        """The request that a configuration's `plan` section states."""
-        section = dict(section)
-        return cls(forgetting_limits=section.pop("forgetting"), **section)
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
@@ -96,6 +92,23 @@ class PlanRequest:
     def least_atpp(self) -> float:
         """The least ATPP that is considered."""
         return self.min_atpp or self.atpp_limit / ATPP_RANGE
+
+
+def make_requests(wishes: Mapping, observations: pd.DataFrame) -> list[PlanRequest]:
+    """What a configuration's `plan` section asks for: a request per model, `n_params` first and
+    then those `beyond`.
+
+    `n_params` None is the largest model that `observations` measured at that PTPP, or at any. A
+    stated `base_loss` is that of the first model.
+    """
+    wishes = dict(wishes)
+    beyond, limits = wishes.pop("beyond", ()), wishes.pop("forgetting")
+    if wishes["n_params"] is None:
+        at_stage = observations[is_stage(observations, wishes["ptpp"])]
+        rows = observations if at_stage.empty else at_stage
+        wishes["n_params"] = float(rows["n_params"].max())
+    first = PlanRequest(forgetting_limits=limits, **wishes)
+    return [first, *(replace(first, n_params=n, base_loss=None) for n in beyond)]
 
 
 def find_base_loss(
