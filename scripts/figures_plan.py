@@ -7,7 +7,7 @@ with run_job(snakemake.log[0]):
 
     from ptpp.laws import FittedLaw
     from ptpp.laws.base_loss import BaseLosses
-    from ptpp.planning import PlanRequest, find_base_loss, forgetting_fits, surface
+    from ptpp.planning import PlanRequest, complete_request, forgetting_fits, surface
     from ptpp.report import figures
     from ptpp.table.observations import read_observations
 
@@ -15,10 +15,8 @@ with run_job(snakemake.log[0]):
     law, protocol = (params.headline[key] for key in ("law", "protocol"))
     target, *others = [FittedLaw.load(path) for path in source.fits]
     request = PlanRequest.of(params.request)
-    if "base_loss" in target.law.inputs:
-        observations = read_observations(source.observations)
-        base_losses = BaseLosses.of(observations, target.record.domain)
-        request = find_base_loss(request, [target], base_losses)
+    base_losses = BaseLosses.of(read_observations(source.observations), target.record.domain)
+    request = complete_request(request, [target, *others], base_losses)
     chosen, robust = (
         pd.read_csv(path).set_index(["law", "protocol"]).loc[(law, protocol)]
         for path in (source.plan, source.robust)

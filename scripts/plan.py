@@ -12,7 +12,7 @@ with run_job(snakemake.log[0]):
     from ptpp.planning import (
         PlanRequest,
         Supplement,
-        find_base_loss,
+        complete_request,
         fit_scratch,
         plan_tables,
         supplements,
@@ -26,7 +26,7 @@ with run_job(snakemake.log[0]):
     observations = experiment.observations
     fits = experiment.load(source.fits)
     base_losses = BaseLosses.of(observations, params.target)
-    request = find_base_loss(PlanRequest.of(params.request), fits, base_losses)
+    request = complete_request(PlanRequest.of(params.request), fits, base_losses)
     tables = plan_tables(request, fits, pd.read_csv(source.regret))
     path = source.from_scratch
     wanted = Supplement(

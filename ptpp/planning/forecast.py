@@ -82,13 +82,13 @@ class Forecast:
 
     def extrapolated(self, replay: float, log_atpp: float) -> tuple[str, ...]:
         """The columns that leave the fitted rows' range at one point, each once."""
-        rows = self._rows(np.array([replay]), np.array([log_atpp]))
-        return tuple(
-            sorted({name for law in self.laws.values() for name in law.extrapolated(rows)})
-        )
+        outside = set()
+        for name, law in self.laws.items():
+            outside |= {*law.extrapolated(self._rows(name, *map(np.atleast_1d, (replay, log_atpp))))}
+        return tuple(sorted(outside))
 
-    def _rows(self, replay: NDArray, log_atpp: NDArray) -> dict[str, NDArray]:
-        """Points as columns that laws can predict from, shaped to be broadcast together.
+    def _rows(self, name: str, replay: NDArray, log_atpp: NDArray) -> dict[str, NDArray]:
+        """Points as columns that one of `laws` can predict from, shaped to be broadcast together.
 
         What all points share has one element: a law's terms in it are then computed once.
         """
@@ -96,6 +96,9 @@ class Forecast:
         shared = {"n_params": request.n_params, "ptpp": request.ptpp}
         if request.base_loss is not None:
             shared["base_loss"] = request.base_loss
+        domain = name.removeprefix("forgetting_")
+        if domain in request.zero_shot_losses:
+            shared["zero_shot_loss"] = request.zero_shot_losses[domain]
         one = (1,) * np.broadcast(replay, log_atpp).ndim
         columns = {name: np.full(one, float(value)) for name, value in shared.items()}
         return columns | {"replay": replay, "atpp": atpp, "adapt_tokens": atpp * request.n_params}
@@ -108,7 +111,13 @@ class Forecast:
                 f"plan.base_loss: law {fitted.record.law} reads the checkpoint's base loss before "
                 "adaptation; accepted is a number of nats"
             )
-        rows = self._rows(replay, log_atpp)
+        rows = self._rows(name, replay, log_atpp)
+        if "zero_shot_loss" in fitted.law.inputs and "zero_shot_loss" not in rows:
+            domain = name.removeprefix("forgetting_")
+            raise InputError(
+                f"plan.zero_shot_losses.{domain}: law {fitted.record.law} reads the checkpoint's "
+                "loss of that domain before adaptation; accepted is a number of nats"
+            )
         values = broadcast_values(fitted, params, rows)
         if len(params) == 1:
             every = {k: np.broadcast_to(v, values.shape).ravel() for k, v in rows.items()}
@@ -161,9 +170,14 @@ def group_by_target(fits: Sequence[FittedLaw]) -> list[tuple[FittedLaw, dict[str
 
 
 def forgetting_fits(fits: Sequence[FittedLaw], protocol: str) -> dict[str, FittedLaw]:
-    """The forgetting fits of one protocol by base domain; `fits` may hold target fits too."""
+    """The forgetting fits of one protocol by base domain; `fits` may hold others too.
+
+    Those without replay are left out: plans leave replay 0 out where forgetting is limited.
+    """
     return {
-        one.record.domain: one for one in fits if one.law.offset and one.record.protocol == protocol
+        one.record.domain: one
+        for one in fits
+        if one.law.offset and one.law.rows != "without_replay" and one.record.protocol == protocol
     }
 
 

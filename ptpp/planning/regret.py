@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from ptpp.errors import InputError
 from ptpp.laws.experiment import Experiment
 from ptpp.laws.fitted import FittedLaw
+from ptpp.laws.law import ROWS
 from ptpp.laws.rows import law_rows
 from ptpp.planning.forecast import broadcast_values, group_by_target, pair_draws
 from ptpp.planning.search import TOLERANCE, quantile
 from ptpp.table.anchors import is_anchor
-from ptpp.table.kinds import forgetting_rows, is_stage, is_sweep, target_rows
+from ptpp.table.kinds import cell_means, forgetting_rows, is_stage, is_sweep, target_rows
 
 FORGETTING_QUANTILES = (0.25, 0.5, 0.75, 1.0)
 TARGET_QUANTILES = (0.1, 0.25, 0.5, 0.75)
@@ -111,38 +112,48 @@ def true_cells(
 ) -> pd.DataFrame:
     """The sweep cells of a stage that have every domain's loss, seeds averaged.
 
-    Columns size, n_params, ptpp, replay, atpp, target_loss and forgetting_<domain>, nats.
+    Columns size, n_params, ptpp, replay, atpp, target_loss, and forgetting_<domain> and
+    zero_shot_<domain>, the checkpoint's loss before adaptation, nats.
     """
     rows = target_rows(observations, target)
     table = rows[is_stage(rows, stage)].rename(columns={"loss": "target_loss"})
     table = table[[*CELL, "ptpp", "target_loss"]]
     for domain in domains:
         rows = forgetting_rows(observations, domain)
-        rows = rows[is_stage(rows, stage) & is_sweep(rows)]
-        rows = rows.rename(columns={"forgetting": f"forgetting_{domain}"})
-        table = table.merge(rows[[*CELL, f"forgetting_{domain}"]], on=CELL)
+        rows = cell_means(rows[is_stage(rows, stage) & is_sweep(rows)])
+        ours = {"forgetting": f"forgetting_{domain}", "zero_shot_loss": f"zero_shot_{domain}"}
+        rows = rows.rename(columns=ours)
+        table = table.merge(rows[[*CELL, *ours.values()]], on=CELL)
     return table.sort_values(CELL).reset_index(drop=True)
 
 
 def _forecasts(
     target: FittedLaw, others: Mapping, observations: pd.DataFrame, truth: pd.DataFrame
 ) -> Iterator[tuple[tuple[str, str, str], NDArray]]:
-    """(law, protocol, kind) and the forecasts (limits, draws, cells) of the cells of `truth`."""
-    every = [target, *(others[domain] for domain in sorted(others))]
-    columns = []
-    for one in every:
-        rows = law_rows(observations, one.law, one.record.domain)
-        rows = truth[[*CELL, "ptpp"]].merge(rows, on=[*CELL, "ptpp"])
-        columns.append({name: rows[name].to_numpy()[None] for name in one.law.columns})
+    """(law, protocol, kind) and the forecasts (limits, draws, cells) of the cells of `truth`.
+
+    Cells of which a forgetting law does not speak are infinitely bad.
+    """
+    keys = [*CELL, "ptpp"]
+    rows = law_rows(observations, target.law, target.record.domain)
+    rows = truth[keys].merge(rows, on=keys)
+    every = [(target, rows)]
+    for domain in sorted(others):
+        before = truth[f"zero_shot_{domain}"]
+        every.append((others[domain], truth[keys].assign(zero_shot_loss=before)))
 
     def predict(params: Sequence[NDArray]) -> NDArray:
-        parts = [broadcast_values(*each) for each in zip(every, params, columns, strict=True)]
-        return np.nan_to_num(np.array(parts), nan=np.inf)
+        parts = np.full((len(every), max(map(len, params)), len(truth)), np.inf)
+        for part, (one, rows), values in zip(parts, every, params, strict=True):
+            spoken = ROWS[one.law.rows](rows["replay"].to_numpy())
+            columns = {c: rows[c].to_numpy()[None, spoken] for c in one.law.columns}
+            part[:, spoken] = broadcast_values(one, values, columns)
+        return np.nan_to_num(parts, nan=np.inf)
 
     label = (target.record.law, target.record.protocol)
-    yield (*label, "point"), predict([one.params for one in every])
-    if all(one.draws is not None for one in every):
-        yield (*label, "robust"), predict(pair_draws([one.draws for one in every]))
+    yield (*label, "point"), predict([one.params for one, _ in every])
+    if all(one.draws is not None for one, _ in every):
+        yield (*label, "robust"), predict(pair_draws([one.draws for one, _ in every]))
 
 
 def _cases(truth: pd.DataFrame, names: Sequence[str], size: str) -> Iterator[Case]:
