@@ -86,7 +86,8 @@ class Law:
     point `x`. `centred`: the inputs that have a reference value. `may_be_zero`: those of them that
     may be 0 in a row (the reference is the mean over the others). `offset`: the column to which the
     law's value is added to give a loss. `rows`: the replay ratios it speaks of, a key of `ROWS`.
-    `zero_shot`: it also speaks of the checkpoint before adaptation. `declaration`: what a declared law was read from.
+    `zero_shot`: it also speaks of the checkpoint before adaptation. `declaration`: what a declared
+    law was read from.
     """
 
     name: str

@@ -18,8 +18,8 @@ from ptpp.errors import InputError
 from ptpp.laws.experiment import Experiment
 from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.law import ROWS
-from ptpp.laws.rows import law_rows
-from ptpp.planning.forecast import broadcast_values, group_by_target, pair_draws
+from ptpp.laws.rows import cells_of, law_rows
+from ptpp.planning.forecast import drawn_values, group_by_target, point_draws, robust_draws
 from ptpp.planning.search import TOLERANCE, quantile
 from ptpp.table.anchors import is_anchor
 from ptpp.table.kinds import cell_means, forgetting_rows, is_stage, is_sweep, target_rows
@@ -135,25 +135,21 @@ def _forecasts(
     Cells of which a forgetting law does not speak are infinitely bad.
     """
     keys = [*CELL, "ptpp"]
-    rows = law_rows(observations, target.law, target.record.domain)
-    rows = truth[keys].merge(rows, on=keys)
-    every = [(target, rows)]
+    rows = cells_of(law_rows(observations, target.law, target.record.domain))
+    every, tables = [target], [truth[keys].merge(rows, on=keys)]
     for domain in sorted(others):
-        before = truth[f"zero_shot_{domain}"]
-        every.append((others[domain], truth[keys].assign(zero_shot_loss=before)))
-
-    def predict(params: Sequence[NDArray]) -> NDArray:
-        parts = np.full((len(every), max(map(len, params)), len(truth)), np.inf)
-        for part, (one, rows), values in zip(parts, every, params, strict=True):
-            spoken = ROWS[one.law.rows](rows["replay"].to_numpy())
-            columns = {c: rows[c].to_numpy()[None, spoken] for c in one.law.columns}
-            part[:, spoken] = broadcast_values(one, values, columns)
-        return np.nan_to_num(parts, nan=np.inf)
-
+        every.append(others[domain])
+        tables.append(truth[keys].assign(zero_shot_loss=truth[f"zero_shot_{domain}"]))
     label = (target.record.law, target.record.protocol)
-    yield (*label, "point"), predict([one.params for one, _ in every])
-    if all(one.draws is not None for one, _ in every):
-        yield (*label, "robust"), predict(pair_draws([one.draws for one, _ in every]))
+    for kind in ("point", "robust"):
+        draws = point_draws(every) if kind == "point" else robust_draws(every)
+        if draws is None:
+            continue
+        values = np.full((len(every), len(draws[0]), len(truth)), np.inf)
+        for part, one, drawn, table in zip(values, every, draws, tables, strict=True):
+            spoken = ROWS[one.law.rows](table["replay"].to_numpy())
+            part[:, spoken] = drawn_values(one, drawn, table[spoken])
+        yield (*label, kind), np.nan_to_num(values, nan=np.inf)
 
 
 def _cases(truth: pd.DataFrame, names: Sequence[str], size: str) -> Iterator[Case]:

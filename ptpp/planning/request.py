@@ -28,8 +28,8 @@ class PlanRequest:
     FLOPs. `base_loss`: the checkpoint's own before adaptation, nats, for laws that read it, and its
     source (`laws.base_loss.SOURCES`). `zero_shot_losses`, with their sources: the same of each base
     domain, for forgetting laws. `replay_floor`: the least replay ratio that the forgetting laws
-    speak of, where a limit needs them, and `replay_reason`: why, in words. `confidence`: the share of draws in which a robust plan meets
-    all limits.
+    speak of, where a limit needs them, and `replay_reason`: why, in words. `confidence`: the share
+    of draws in which a robust plan meets all limits.
 
     6 FLOPs per parameter and token is the usual count of a dense transformer's forward and backward
     pass, without attention.

@@ -72,7 +72,9 @@ def forgetting(observations: pd.DataFrame, base_domains: Sequence[str]) -> Figur
         )
     size = canvas.size_names(adapted)[-1]
     largest = observations[observations["size"] == size]
-    tables = [cell_means(forgetting_rows(largest, domain)).assign(base=domain) for domain in base_domains]
+    tables = [
+        cell_means(forgetting_rows(largest, domain)).assign(base=domain) for domain in base_domains
+    ]
     rows = pd.concat(tables)
     stages, budgets = sorted(rows["ptpp"].unique()), sorted(rows["atpp"].unique())
     colours = canvas.colour_ramp(budgets, "magma", 0.1, 0.85)
