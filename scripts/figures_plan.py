@@ -7,7 +7,7 @@ with run_job(snakemake.log[0]):
 
     from ptpp.laws import FittedLaw
     from ptpp.laws.base_loss import BaseLosses
-    from ptpp.planning import find_base_loss, forgetting_fits, make_requests, surface
+    from ptpp.planning import complete_request, forgetting_fits, make_requests, surface
     from ptpp.report import figures
     from ptpp.table.observations import read_observations
 
@@ -16,7 +16,7 @@ with run_job(snakemake.log[0]):
     observations = read_observations(source.observations)
     request, *_ = make_requests(params.wishes, observations)
     base_losses = BaseLosses.of(observations, target.record.domain)
-    request = find_base_loss(request, [target], base_losses)
+    request = complete_request(request, [target, *others], base_losses)
     chosen, robust = (
         table[table["n_params"] == request.n_params].set_index("law").loc[params.law]
         for table in map(pd.read_csv, (source.plan, source.robust))

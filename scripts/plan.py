@@ -11,7 +11,7 @@ with run_job(snakemake.log[0]):
     from ptpp.laws.base_loss import BaseLosses
     from ptpp.planning import (
         Supplement,
-        find_base_loss,
+        complete_request,
         fit_scratch,
         make_requests,
         plan_tables,
@@ -27,7 +27,7 @@ with run_job(snakemake.log[0]):
     fits = experiment.load(source.fits)
     base_losses = BaseLosses.of(observations, params.target)
     requests = [
-        find_base_loss(request, fits, base_losses)
+        complete_request(request, fits, base_losses)
         for request in make_requests(params.wishes, observations)
     ]
     tables = plan_tables(requests, fits, pd.read_csv(source.regret))

@@ -22,7 +22,7 @@ from ptpp.planning.regret import regret_cases, regret_table
 from ptpp.planning.request import (
     FLOPS_PER_PARAMETER_AND_TOKEN,
     PlanRequest,
-    find_base_loss,
+    complete_request,
     make_requests,
 )
 from ptpp.planning.tables import Supplement, plan_tables, supplements

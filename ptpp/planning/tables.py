@@ -14,7 +14,7 @@ from ptpp.planning.forecast import group_by_target
 from ptpp.planning.front import pareto_front
 from ptpp.planning.measurement import candidate_cells, next_measurements
 from ptpp.planning.plans import least_losses, plan_law, plan_table
-from ptpp.planning.request import PlanRequest
+from ptpp.planning.request import PlanRequest, losses_before
 
 RELAXATION_COLUMNS = ("law", "n_params", "kind", "limit", "asked", "needed")
 
@@ -78,8 +78,9 @@ def supplements(
         limited = {domain: others[domain] for domain in request.forgetting_limits}
         fronts.append(pareto_front(request, target, limited))
         stages = [*wanted.stages, request.ptpp]
-        base_losses = wanted.base_losses if "base_loss" in target.law.inputs else None
-        cells = candidate_cells(target.rows, plan, stages, base_losses)
+        reads = [target, *limited.values()]
+        before = losses_before(reads, wanted.base_losses) if wanted.base_losses else {}
+        cells = candidate_cells(target.rows, plan, stages, before)
         measurements.append(next_measurements(plan, target, limited, cells).head(wanted.best))
         protocol = plan["protocol"]
         if protocol not in transfer:
