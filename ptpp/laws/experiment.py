@@ -16,7 +16,7 @@ from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.forms import LAWS
 from ptpp.laws.law import Law
 from ptpp.laws.levels import FORECASTS, INFORMATION, LAST_STAGE, forecasts_of, last_stage_losses
-from ptpp.laws.rows import cells_of, law_rows
+from ptpp.laws.rows import anchors_of, cells_of, law_rows
 from ptpp.laws.scoring import PREDICTION_COLUMNS, SCORES, score
 from ptpp.table.anchors import Cell
 from ptpp.table.kinds import is_stage
@@ -51,10 +51,11 @@ class Experiment:
 
     def split(self, law: Law | str, protocol: str, domain: str) -> Split:
         """The rows a law (as for `fit`) is fitted on, and the cells that it is scored on."""
+        law = find_law(law)
         rows = law_rows(self.observations, law, domain)
         if protocol == ALL_ROWS:
             return Split(protocol, rows, rows.iloc[:0])
-        parts = split(protocol, rows, self.held_out, self.anchors)
+        parts = split(protocol, rows, self.held_out, anchors_of(law, self.anchors))
         return replace(parts, held_out=cells_of(parts.held_out))
 
     def split_of(self, fitted: FittedLaw) -> Split:
