@@ -53,7 +53,8 @@ class Experiment:
 
     def fit(self, law: Law | str, protocol: str, domain: str, settings: FitSettings) -> FittedLaw:
         """Fit one law under one protocol; the held-out rows are not even passed on."""
-        return fit(law, self.split(law, protocol, domain).fit, settings, protocol, domain)
+        rows = self.split(law, protocol, domain).fit
+        return fit(law, rows, settings, protocol, domain, asked=self.held_out)
 
     def load(self, paths: Sequence[Path]) -> list[FittedLaw]:
         """Fits from their files, with their draws and the rows they were made on."""
@@ -77,6 +78,7 @@ def predictions(
         predicted = one.predict(rows, level).rename(columns={"loss": "predicted"})
         table = rows.assign(**one.label, role=roles, observed=rows["loss"], **predicted)
         columns = [*PREDICTION_COLUMNS, *(name for name in ("low", "high") if name in predicted)]
+        columns += ["stage"] if "stage" in table else []
         parts.append(table[columns])
     return pd.concat(parts, ignore_index=True)
 
@@ -123,7 +125,7 @@ def cross_validation(
         for name, part in parts.items():
             counts = {"left_out": name, "n_fit": len(part.fit), "n_held_out": len(part.held_out)}
             try:
-                fitted = fit(law, part.fit, settings, protocol, domain)
+                fitted = fit(law, part.fit, settings, protocol, domain, asked=part.stage)
                 predicted = fitted.loss(part.held_out)
             except InputError as error:
                 rows.append({**labels, **counts, "note": str(error)})

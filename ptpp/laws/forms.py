@@ -98,25 +98,36 @@ def _positive(name: str, low: float, high: float, unit: str, meaning: str, **mor
 
 
 _E = _nats("E", "loss that neither N nor D lowers", low=0.0)
-_A = _nats("A", "part of the loss at the reference that a larger model lowers")
-_ALPHA = _number("alpha", 0.02, 1.2, "exponent of model size", ("n_params", 3))
-_B = _nats("B", "part of the loss at the reference that more tokens lower")
-_BETA = _number("beta", 0.02, 1.2, "exponent of tokens", ("adapt_tokens", 3))
+_N = {"goes_with": "n_params"}
+_D = {"goes_with": "adapt_tokens"}
+_SHARE = {"goes_with": "share"}
+_A = _nats("A", "part of the loss at the reference that a larger model lowers", **_N)
+_ALPHA = _number("alpha", 0.02, 1.2, "exponent of model size", ("n_params", 3), **_N)
+_B = _nats("B", "part of the loss at the reference that more tokens lower", **_D)
+_BETA = _number("beta", 0.02, 1.2, "exponent of tokens", ("adapt_tokens", 3), **_D)
 _CHINCHILLA = (_E, _A, _ALPHA, _B, _BETA)
-_ETA = _number("eta", -1.0, 2.0, "exponent of the target share in the D term", ("share", 2))
-_S = _nats("S", "slope of the loss in minus log target share, at the reference")
-_GAMMA = _number("gamma", 0.02, 2.0, "curvature in the target share", ("share", 3))
+_ETA = _number(
+    *("eta", -1.0, 2.0, "exponent of the target share in the D term", ("share", 2)),
+    **{**_SHARE, "without": 0.0},
+)
+_S = _nats("S", "slope of the loss in minus log target share, at the reference", **_SHARE)
+_GAMMA = _number("gamma", 0.02, 2.0, "curvature in the target share", ("share", 3), **_SHARE)
 _EPS = _positive(
     *("eps", 0.005, 0.5, "1", "keeps the share term finite at share 0"),
-    **{"fixed": 0.05, "free_below": ("share", 0.1), "needs": ("share", 4)},
+    **{"fixed": 0.05, "free_below": ("share", 0.1), "needs": ("share", 4), **_SHARE},
 )
 _DCPT = (_E, _A, _ALPHA, _B, _ETA, _BETA, _S, _GAMMA, _EPS)
 _DELTA = _number("delta", -0.6, 0.6, "exponent of PTPP in the D term", ("ptpp", 2))
-_OMEGA = _number("omega", -0.3, 0.3, "loss of the exponent of D per log PTPP", ("ptpp", 2))
+_OMEGA = _number(
+    "omega", -0.3, 0.3, "loss of the exponent of D per log PTPP", ("ptpp", 2), without=0.0, **_D
+)
 _SLOPE = "slope of the floor in minus log PTPP, at the reference"
 _FLOOR = (
     _nats("G", _SLOPE, -5.0, 5.0, needs=("ptpp", 2)),
-    _number("kappa", 0.05, 1.5, "curvature of the floor in PTPP", ("ptpp", 3), band=(0.15, 0.7)),
+    _number(
+        *("kappa", 0.05, 1.5, "curvature of the floor in PTPP", ("ptpp", 3)),
+        **{"band": (0.05, 1.5), "prior": 0.4},
+    ),
 )
 _SATURATION = (
     _number("g_inf", 0.0, 1.0, "share of the D term that no pre-training removes", ("ptpp", 3)),
@@ -132,13 +143,14 @@ _LAM = _number(
     amplitude="linear",
 )
 _GROWTH = "growth in A: saturates above 0, log at 0, power below"
+_R = {"goes_with": "replay"}
 _FORGETTING = (
     _nats("F", "scale of the damage at the reference, without replay"),
-    _number("d", -1.0, 1.5, "exponent of model size in the damage", ("n_params", 2)),
+    _number("d", -1.0, 1.5, "exponent of model size in the damage", ("n_params", 2), **_N),
     _number("q", -1.5, 1.5, "exponent of PTPP in the damage", ("ptpp", 2)),
-    _positive("K", 0.1, 1e4, "1", "how little replay already protects", needs=("replay", 3)),
-    _number("nu", 0.02, 5.0, "exponent of the protection by replay", ("replay", 3)),
-    _number("mu", -1.5, 3.0, _GROWTH, ("atpp", 3)),
+    _positive("K", 0.1, 1e4, "1", "how little replay already protects", needs=("replay", 3), **_R),
+    _number("nu", 0.02, 5.0, "exponent of the protection by replay", ("replay", 3), **_R),
+    _number("mu", -1.5, 3.0, _GROWTH, ("atpp", 3), goes_with="atpp"),
     _nats("W", "cost of re-warming the rate", -2.0, 2.0),
     _nats("V", "slope of the base loss in minus log PTPP, at the reference"),
     _number("chi", 0.02, 1.2, "curvature of the base loss in PTPP", ("ptpp", 2)),
