@@ -114,12 +114,14 @@ class LawFit:
     @property
     def parameters(self) -> pd.DataFrame:
         """By name: `value`, `low` and `high` (90 % of the draws), natural units, and `note`: fixed,
-        or not identified by the rows.
+        held by a prior, or not identified by the rows.
         """
         record, draws = self.fitted.record, self.fitted.draws
         table = pd.DataFrame({"value": pd.Series(record.params)}).rename_axis("parameter")
         drawn = draws.drawn if draws is not None else ()
         notes = dict.fromkeys(drawn, "not identified") | dict.fromkeys(record.fixed, "fixed")
+        priors = [p.name for p in self.fitted.law.parameters if p.prior is not None]
+        notes |= {name: "held by a prior" for name in priors if name in record.fixed}
         table["note"] = [notes.get(name, "") for name in table.index]
         if draws is not None:
             ends = np.quantile(draws.params, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
@@ -167,7 +169,8 @@ def fit_law(
         parts = _split_rows(law, law_rows(table, law, domain), table, options)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    fitted = fit(law, parts.fit, options.settings, parts.protocol, domain, source)
+    labels = parts.protocol, domain, source
+    fitted = fit(law, parts.fit, options.settings, *labels, asked=options.held_out)
     return LawFit(bootstrap(fitted, options.draws, options.seed), parts.held_out, table, options)
 
 
