@@ -39,7 +39,7 @@ def points(draw, count=4):
         ]
         return np.exp(np.array(logs))
 
-    share = values(0.05, 1.0)
+    share = values(0.05, 0.995)  # forgetting laws have no value without replay
     n_params, atpp = values(1e3, 1e7), values(0.1, 100)
     return {
         "n_params": n_params,

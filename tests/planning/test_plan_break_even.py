@@ -173,7 +173,8 @@ def test_every_table_of_a_plan_is_made(seen):
     wanted = request(forgetting_limits={"en": 0.5})
     fits = [seen, forgetting]
     tables = plan_tables(wanted, fits)
-    supplement = Supplement([15, 31, HELD_OUT], FitSettings(starts=2), best=3)
+    base_losses = BaseLosses.of(EXPERIMENT.observations, "fr")
+    supplement = Supplement([15, 31, HELD_OUT], FitSettings(starts=2), base_losses, best=3)
     tables |= supplements(wanted, tables["plan"], fits, supplement)
     assert set(tables) == {
         *("plan", "robust", "least_loss", "relaxations"),
