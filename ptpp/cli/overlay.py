@@ -54,8 +54,7 @@ def make_overlay(table: pd.DataFrame, target: str, name: str, defaults: Mapping)
         "held_out": {"ptpp": held_out, **({"anchors": {"count": anchors}} if anchors else {})},
         "laws": {"protocols": protocols},
         "plan": {
-            "protocol": protocols[-1],
-            "n_params": float(sweep[is_stage(sweep, held_out)]["n_params"].max()),
+            "beyond": [],
             "ptpp": held_out,
             "forgetting": _replace(defaults["plan"]["forgetting"], limits),
             "min_atpp": float(sweep["atpp"].min()),

@@ -16,20 +16,19 @@ from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.forms import LAWS
 from ptpp.laws.law import Law
 from ptpp.laws.levels import FORECASTS, INFORMATION, LAST_STAGE, forecasts_of, last_stage_losses
-from ptpp.laws.rows import cells_of, law_rows
+from ptpp.laws.rows import anchors_of, cells_of, law_rows
 from ptpp.laws.scoring import PREDICTION_COLUMNS, SCORES, score
 from ptpp.table.anchors import Cell
 from ptpp.table.kinds import is_stage
 from ptpp.table.noise import noise_floor
 from ptpp.table.observations import read_observations
-from ptpp.table.protocols import Split, folds, split
+from ptpp.table.protocols import ALL_ROWS, Split, folds, split
 
 SCORE_COLUMNS = (
     *("law", "protocol", "domain", "information", "forecast", "n_fit", "n_held_out"),
     *(*SCORES, "noise_floor"),
 )
 FOLD_COLUMNS = ("n_fit", "n_held_out", *SCORES, "noise_floor", "note")
-ALL_ROWS = "all_rows"  # the protocol of the fits that plans are made by: nothing is held out
 Path = str | os.PathLike
 
 
@@ -52,19 +51,32 @@ class Experiment:
 
     def split(self, law: Law | str, protocol: str, domain: str) -> Split:
         """The rows a law (as for `fit`) is fitted on, and the cells that it is scored on."""
+        law = find_law(law)
         rows = law_rows(self.observations, law, domain)
         if protocol == ALL_ROWS:
             return Split(protocol, rows, rows.iloc[:0])
-        parts = split(protocol, rows, self.held_out, self.anchors)
+        parts = split(protocol, rows, self.held_out, anchors_of(law, self.anchors))
         return replace(parts, held_out=cells_of(parts.held_out))
 
     def split_of(self, fitted: FittedLaw) -> Split:
         """The same for a law that was fitted."""
         return self.split(fitted.law, fitted.record.protocol, fitted.record.domain)
 
-    def fit(self, law: Law | str, protocol: str, domain: str, settings: FitSettings) -> FittedLaw:
-        """Fit one law under one protocol; the held-out rows are not even passed on."""
-        return fit(law, self.split(law, protocol, domain).fit, settings, protocol, domain)
+    def fit(
+        self,
+        law: Law | str,
+        protocol: str,
+        domain: str,
+        settings: FitSettings,
+        asked: float | None = None,
+    ) -> FittedLaw:
+        """Fit one law under one protocol; the held-out rows are not even passed on.
+
+        `asked`: the PTPP that a fit to all rows is to forecast; the others forecast the held-out
+        stage.
+        """
+        rows = self.split(law, protocol, domain).fit
+        return fit(law, rows, settings, protocol, domain)
 
     def load(self, paths: Sequence[Path]) -> list[FittedLaw]:
         """Fits from their files, with their draws and the rows they were made on."""

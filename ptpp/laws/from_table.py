@@ -15,12 +15,12 @@ from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.identifiability import describe_band
 from ptpp.laws.law import Law
-from ptpp.laws.rows import law_rows
+from ptpp.laws.rows import anchors_of, law_rows
 from ptpp.laws.uncertainty import bootstrap, coverage
 from ptpp.table.anchors import choose_anchors, grid_of, measured_cells
 from ptpp.table.kinds import CELL
 from ptpp.table.noise import noise_floor
-from ptpp.table.protocols import Split, early_to_late, with_anchors
+from ptpp.table.protocols import ALL_ROWS, Split, early_to_late, with_anchors
 from ptpp.table.units import parse_number
 
 CURE = "anchors at the stage to be forecast, or a third stage, would narrow it"
@@ -164,19 +164,19 @@ def fit_law(
     law, options = find_law(law), options or FitOptions()
     domain, source = target or only_domain(table), name_of(table)
     try:
-        parts = _split_rows(law_rows(table, law, domain), table, options)
+        parts = _split_rows(law, law_rows(table, law, domain), table, options)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     fitted = fit(law, parts.fit, options.settings, parts.protocol, domain, source)
     return LawFit(bootstrap(fitted, options.draws, options.seed), parts.held_out, table, options)
 
 
-def _split_rows(rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) -> Split:
+def _split_rows(law: Law, rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) -> Split:
     """The rows before the held-out stage, with its anchors if any; without such a stage, all."""
     if options.held_out is None:
         if options.anchors:
             raise InputError("anchors: they are cells of a held-out stage, and none is named")
-        return Split("all_rows", rows, rows.iloc[:0])
+        return Split(ALL_ROWS, rows, rows.iloc[:0])
     for column in ("ptpp", *(CELL if options.anchors else ())):
         if column not in rows:
             raise InputError(f"no column {column!r}; a held-out stage needs it")
@@ -185,7 +185,7 @@ def _split_rows(rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) ->
     grid, cells = grid_of(table, options.held_out), measured_cells(table, options.held_out)
     axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
     anchors = choose_anchors(*axes, options.anchors, options.seed, cells)
-    return with_anchors(rows, options.held_out, anchors)
+    return with_anchors(rows, options.held_out, anchors_of(law, anchors))
 
 
 def name_of(table: pd.DataFrame) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from ptpp.errors import InputError
 from ptpp.laws.base_loss import SOURCES, BaseLosses
 from ptpp.laws.fitted import FittedLaw
+from ptpp.table.kinds import is_stage
 from ptpp.table.noise import seed_noise
 
 FLOPS_PER_PARAMETER_AND_TOKEN = 6
@@ -52,12 +53,6 @@ class PlanRequest:
     replay_floor: float = 0.0
     replay_reason: str = ""
     confidence: float = 0.9
-
-    @classmethod
-    def of(cls, section: Mapping) -> "PlanRequest":
-        """The request that a configuration's `plan` section states."""
-        section = dict(section)
-        return cls(forgetting_limits=section.pop("forgetting"), **section)
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
@@ -118,6 +113,26 @@ class PlanRequest:
     def least_atpp(self) -> float:
         """The least ATPP that is considered."""
         return self.min_atpp or self.atpp_limit / ATPP_RANGE
+
+
+def make_requests(wishes: Mapping, observations: pd.DataFrame) -> list[PlanRequest]:
+    """What a configuration's `plan` section asks for: a request per model, `n_params` first and
+    then those `beyond`.
+
+    `n_params` None is the largest model that `observations` measured at that PTPP, or at any. A
+    stated `base_loss` is that of the first model.
+    """
+    wishes = dict(wishes)
+    beyond, limits = wishes.pop("beyond", ()), wishes.pop("forgetting")
+    if wishes["n_params"] is None:
+        at_stage = observations[is_stage(observations, wishes["ptpp"])]
+        rows = observations if at_stage.empty else at_stage
+        wishes["n_params"] = float(rows["n_params"].max())
+    first = PlanRequest(forgetting_limits=limits, **wishes)
+    return [
+        first,
+        *(replace(first, n_params=n, base_loss=None, zero_shot_losses={}) for n in beyond),
+    ]
 
 
 def complete_request(
