@@ -16,6 +16,7 @@ from laws_grid import (
     REFERENCE,
     REPLAYS,
     TARGET_PARAMS,
+    WITHOUT_REPLAY_PARAMS,
     observations,
     target_truth,
 )
@@ -38,7 +39,7 @@ from ptpp.laws.problem import law_inputs
 from ptpp.laws.rows import law_rows
 from ptpp.laws.solver import huber
 from ptpp.table.anchors import choose_anchors
-from ptpp.table.kinds import forgetting_rows, is_zero_shot, target_rows
+from ptpp.table.kinds import is_zero_shot, target_rows
 
 TABLES = Path(__file__).parents[3] / "shared" / "tables"
 published = pytest.mark.skipif(not TABLES.is_dir(), reason="the published tables are not here")
@@ -116,13 +117,32 @@ def test_without_noise_a_law_finds_itself(law):
             assert fitted.record.params[name] == pytest.approx(TARGET_PARAMS[name], rel=1e-3)
 
 
-def test_without_noise_the_forgetting_law_finds_itself():
-    rows = forgetting_rows(observations(), "en")
-    fitted = fit("forgetting", rows)
-    assert fitted.record.objective < 1e-12
+@pytest.mark.parametrize(
+    ("law", "params"),
+    [("forgetting", FORGETTING_PARAMS), ("forgetting_without_replay", WITHOUT_REPLAY_PARAMS)],
+)
+def test_without_noise_a_forgetting_law_finds_itself(law, params):
+    rows = law_rows(observations(), law, "en")
+    fitted = fit(law, rows)
+    assert fitted.record.objective < 1e-12 and fitted.record.converged
     np.testing.assert_allclose(fitted.value(rows), rows["forgetting"], rtol=1e-5, atol=1e-7)
-    for name in ("d", "q", "K", "nu", "mu", "W", "chi"):  # F and V belong to the reference point
-        assert fitted.record.params[name] == pytest.approx(FORGETTING_PARAMS[name], rel=1e-3)
+    # W, F and S belong to the reference point.
+    for name in {"w", "V", "gamma", "b", "d", "q", "m"} & set(params):
+        assert fitted.record.params[name] == pytest.approx(params[name], rel=1e-3)
+
+
+def test_forgetting_laws_share_the_rows_by_their_replay_and_keep_seeds_apart():
+    table = observations()
+    replayed, none = (
+        law_rows(table, law, "en") for law in ("forgetting", "forgetting_without_replay")
+    )
+    assert set(replayed["replay"]) == {0.05, 0.25, 0.5, 1.0} and set(none["replay"]) == {0.0}
+    adapted = table[(table["domain"] == "en") & (table["atpp"] > 0)]
+    assert len(replayed) + len(none) == len(adapted)
+    assert set(replayed["n_seeds"]) == {1} and replayed["seed"].nunique() == 3
+    some = table[(table["replay"] > 0) | (table["atpp"] == 0)]
+    with pytest.raises(InputError, match="no adapted rows of the domain 'en' without replay"):
+        law_rows(some, "forgetting_without_replay", "en")
 
 
 @pytest.mark.parametrize("law", TARGET_LAWS)
@@ -142,8 +162,12 @@ def anchors():
 
 def test_forgetting_is_recovered_from_noisy_rows():
     table, truth = observations(noise=0.004), observations()
-    parts = with_anchors(forgetting_rows(table, "en"), HELD_OUT, anchors())
-    clean = with_anchors(forgetting_rows(truth, "en"), HELD_OUT, anchors()).held_out
+    anchored = [one for one in anchors() if one.replay > 0]
+    parts, clean = (
+        with_anchors(law_rows(each, "forgetting", "en"), HELD_OUT, anchored)
+        for each in (table, truth)
+    )
+    clean = clean.held_out
     forecast = fit("forgetting", parts.fit).value(parts.held_out)
     assert np.abs(forecast - clean["forgetting"]).mean() < 0.03
     assert np.abs(forecast - clean["forgetting"]).mean() < 0.1 * clean["forgetting"].std()
@@ -230,7 +254,7 @@ def test_the_optimum_is_a_minimum_in_every_free_direction():
 
 
 def test_residuals_of_forgetting_are_those_of_the_loss():
-    rows = forgetting_rows(observations(noise=0.01), "en")
+    rows = law_rows(observations(noise=0.01), "forgetting", "en")
     fitted = fit("forgetting", rows)
     loss = fitted.loss(rows)
     np.testing.assert_allclose(loss, rows["zero_shot_loss"] + fitted.value(rows))
@@ -239,9 +263,9 @@ def test_residuals_of_forgetting_are_those_of_the_loss():
 
 
 def test_forgetting_is_predicted_without_any_loss():
-    rows = forgetting_rows(observations(), "en")
+    rows = law_rows(observations(), "forgetting", "en")
     fitted = fit("forgetting", rows)
-    bare = rows[["n_params", "ptpp", "replay", "atpp"]]
+    bare = rows[["n_params", "ptpp", "replay", "atpp", "zero_shot_loss"]]
     np.testing.assert_array_equal(fitted.value(bare), fitted.value(rows))
 
 
@@ -424,7 +448,16 @@ def test_convergence_is_not_claimed_when_the_solver_was_stopped():
             lambda t: t.assign(replay=1.0),
             "law dcpt: share is 0 in 180 of 180 rows; accepted",
         ),
-        ("forgetting", lambda t: t, "law forgetting: the table has no column 'zero_shot_loss'"),
+        (
+            "forgetting",
+            lambda t: t.assign(zero_shot_loss=3.0),
+            "law forgetting: replay is 0 in 45 of 180 rows; accepted are values above 0",
+        ),
+        (
+            "forgetting",
+            lambda t: t[t["replay"] > 0],
+            "law forgetting: the table has no column 'zero_shot_loss'",
+        ),
         ("dcpt", lambda t: t.assign(loss=np.nan), "law dcpt: loss is nan in 180 of 180 rows; acc"),
         ("dcpt", lambda t: t.assign(n_params=np.inf), "law dcpt: n_params is inf in 180 of 180 r"),
         ("dcpt", lambda t: t.assign(replay=-0.5), "law dcpt: share is 1.5 in 180 of 180 rows; ac"),

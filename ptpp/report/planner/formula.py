@@ -38,7 +38,7 @@ _OPERATIONS = {
     np.sqrt: "Math.sqrt({})",
 }
 # What is known once a model is chosen, and what changes over a plan's space.
-_OF_MODEL = ("n_params", "ptpp", "base_loss")
+_OF_MODEL = ("n_params", "ptpp", "base_loss", "zero_shot_loss")
 _OF_POINT = {
     "replay": "replay",
     "share": "(1 - replay)",
