@@ -1,7 +1,7 @@
 """The checkpoint's own base-domain loss before adaptation, which informs a law of the checkpoint.
 
 It is measured by the zero-shot rows of an observation table: one evaluation, no training. Where the
-checkpoint does not exist yet, a Chinchilla law of the pre-training budget forecasts it [ours].
+checkpoint does not exist yet, the law `tied` of the pre-training budget forecasts it [ours].
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ class BaseLosses:
 
     @cached_property
     def forecast(self) -> FittedLaw:
-        """The Chinchilla law of the measured base losses."""
+        """The law `tied` of the measured base losses."""
         try:
             return fit_base_loss(self.measured)
         except InputError as error:
@@ -76,17 +76,24 @@ def measured_domains(observations: pd.DataFrame, target: str) -> list[str]:
     return sorted(domain for domain in domains if domain != target)
 
 
-def base_losses(observations: pd.DataFrame, domains: Sequence[str]) -> pd.DataFrame:
+def base_losses(
+    observations: pd.DataFrame, domains: Sequence[str], by_seed: bool = False
+) -> pd.DataFrame:
     """Mean loss before adaptation over base `domains`, by checkpoint: size, n_params, ptpp,
-    base_loss (nats per token), seeds averaged, every domain with the same weight.
+    base_loss (nats per token), every domain with the same weight. Seeds are averaged, or,
+    `by_seed`, apart in the column seed.
 
     Raises InputError where a domain has no zero-shot rows or a checkpoint lacks one of them.
     """
-    checkpoint = ["size", "n_params", "ptpp"]
-    grouped = zero_shot_rows(observations, domains).groupby(checkpoint, sort=True)["loss"]
+    checkpoint = ["size", "n_params", "ptpp", *(["seed"] if by_seed else [])]
+    rows = zero_shot_rows(observations, domains)
+    if by_seed:
+        among = observations["domain"].isin(list(domains)) & is_zero_shot(observations)
+        rows = observations[among]
+    grouped = rows.groupby(checkpoint, sort=True)["loss"]
     short = grouped.size() < len(domains)
     if short.any():
-        size, _, ptpp = short.index[short.to_numpy()][0]
+        size, _, ptpp = short.index[short.to_numpy()][0][:3]
         raise InputError(
             f"checkpoint of size {size!r}, ptpp {ptpp:g}: zero-shot rows (atpp = 0) of only "
             f"{grouped.size()[short].iloc[0]} of the base domains {', '.join(domains)}"
@@ -97,27 +104,31 @@ def base_losses(observations: pd.DataFrame, domains: Sequence[str]) -> pd.DataFr
 def with_base_loss(rows: pd.DataFrame, observations: pd.DataFrame, target: str) -> pd.DataFrame:
     """`rows` with a column `base_loss`, measured over the domains other than `target`.
 
-    `rows` need size and ptpp. Raises InputError for a checkpoint that was not measured.
+    `rows` need size and ptpp; those with a seed get the loss of that very checkpoint. Raises
+    InputError for a checkpoint that was not measured.
     """
+    by_seed = "seed" in rows
     keys, domains = ["size", "ptpp"], measured_domains(observations, target)
-    measured = base_losses(observations, domains).set_index(keys)["base_loss"]
+    keys += ["seed"] if by_seed else []
+    measured = base_losses(observations, domains, by_seed).set_index(keys)["base_loss"]
     values = measured.reindex(pd.MultiIndex.from_frame(rows[keys])).to_numpy()
     if np.isnan(values).any():
         row = rows.iloc[int(np.argmax(np.isnan(values)))]
+        seed = f", seed {row['seed']}" if by_seed else ""
         raise InputError(
-            f"checkpoint of size {row['size']!r}, ptpp {row['ptpp']:g}: no zero-shot row (atpp = 0)"
-            f" of the base domains {', '.join(domains)}"
+            f"checkpoint of size {row['size']!r}, ptpp {row['ptpp']:g}{seed}: no zero-shot row "
+            f"(atpp = 0) of the base domains {', '.join(domains)}"
         )
     return rows.assign(base_loss=values)
 
 
 def fit_base_loss(measured: pd.DataFrame) -> FittedLaw:
-    """Fit the Chinchilla law of base loss in N and in pre-training tokens P N.
+    """Fit the law `tied` of base loss in N and in pre-training tokens P N.
 
     `measured` needs n_params, ptpp and base_loss. Raises InputError as `fit` does.
     """
     table = measured[["n_params"]].assign(loss=measured["base_loss"])
-    return fit("chinchilla", table.assign(adapt_tokens=measured["ptpp"] * measured["n_params"]))
+    return fit("tied", table.assign(adapt_tokens=measured["ptpp"] * measured["n_params"]))
 
 
 def forecast_base_loss(fitted: FittedLaw, n_params: ArrayLike, ptpp: ArrayLike) -> NDArray:

@@ -14,18 +14,25 @@ import pandas as pd
 from ptpp.errors import InputError
 from ptpp.laws.experiment import Experiment
 from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
+from ptpp.laws.levels import FORECASTS, forecasts_of
 from ptpp.laws.scoring import score
-from ptpp.laws.uncertainty import coverage, resample_counts
+from ptpp.laws.uncertainty import resample_counts
 
 _HELD_OUT_STREAM = 2  # keeps the resamples of held-out rows apart from those of the fit's rows
 
 
-def score_draws(fitted: FittedLaw, held_out: pd.DataFrame) -> pd.DataFrame:
-    """The scores of every draw (m, scores), each on its own resample of the held-out runs."""
-    predicted = fitted.loss_draws(held_out)
+def score_draws(fitted: FittedLaw, held_out: pd.DataFrame, forecast: str = "law") -> pd.DataFrame:
+    """The scores of every draw (m, scores), each on its own resample of the held-out runs.
+
+    By the draw's refit of the law; a kriged forecast is not refitted.
+    """
     observed = held_out["loss"].to_numpy(float)
-    seed = fitted.draws.seed + _HELD_OUT_STREAM
-    counts = resample_counts(held_out, len(predicted), seed, keep_levels=False)
+    seed, count = fitted.draws.seed + _HELD_OUT_STREAM, len(fitted.draws.params)
+    if forecast == "kriged":
+        predicted = np.broadcast_to(fitted.forecast(held_out)[0], (count, len(observed)))
+    else:
+        predicted = fitted.loss_draws(held_out)
+    counts = resample_counts(held_out, count, seed, keep_levels=False)
     return pd.DataFrame(
         [
             score(np.repeat(observed, times), np.repeat(values, times))
@@ -34,68 +41,89 @@ def score_draws(fitted: FittedLaw, held_out: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def made_forecasts(fitted: FittedLaw) -> tuple[str, ...]:
+    """Which of `levels.FORECASTS` a fit can make."""
+    return FORECASTS if fitted.misfit is not None else FORECASTS[:1]
+
+
 def score_intervals(
-    fitted: FittedLaw, held_out: pd.DataFrame, level: float = LEVEL
+    fitted: FittedLaw, held_out: pd.DataFrame, level: float = LEVEL, forecast: str = "law"
 ) -> pd.DataFrame:
     """Every score with its bootstrap interval: columns score, value, low, high."""
-    ends = score_draws(fitted, held_out).quantile(ends_of(level)).set_axis(["low", "high"]).T
-    table = ends.assign(value=pd.Series(fitted.score(held_out))).rename_axis("score").reset_index()
+    draws = score_draws(fitted, held_out, forecast)
+    ends = draws.quantile(ends_of(level)).set_axis(["low", "high"]).T
+    loss = fitted.forecast(held_out)[0] if forecast == "kriged" else fitted.loss(held_out)
+    values = pd.Series(score(held_out["loss"], loss))
+    table = ends.assign(value=values).rename_axis("score").reset_index()
     return table[["score", "value", "low", "high"]]
 
 
 def interval_table(
     fits: Sequence[FittedLaw], experiment: Experiment, level: float = LEVEL
 ) -> pd.DataFrame:
-    """`score_intervals` of every fit, one row per law, protocol, domain and score."""
+    """`score_intervals` of every forecast, a row per law, protocol, domain, forecast and score."""
     parts = []
     for one in fits:
-        table = score_intervals(one, experiment.split_of(one).held_out, level)
-        parts.append(table.assign(**one.label)[[*one.label, *table.columns]])
+        held_out = experiment.split_of(one).held_out
+        for name in made_forecasts(one):
+            table = score_intervals(one, held_out, level, name)
+            labels = {**one.label, "forecast": name}
+            parts.append(table.assign(**labels)[[*labels, *table.columns]])
     return pd.concat(parts, ignore_index=True)
 
 
 def coverage_table(
     fits: Sequence[FittedLaw], experiment: Experiment, level: float = LEVEL
 ) -> pd.DataFrame:
-    """How often held-out losses lie within their prediction intervals, one row per fit.
+    """How often held-out losses lie within their prediction intervals, one row per forecast.
 
-    `coverage`: measured share, to be compared with `level`. `mean_width`: mean width of the
-    intervals as a share of the prediction; `mean_width_of_law`: the same without residual noise.
-    `drawn`: parameters that were drawn from their band, since the rows cannot identify them.
+    `coverage`: measured share, to be compared with `level`; `coverage_largest`: at the largest size
+    alone. `mean_width`: mean width of the intervals as a share of the prediction. `drawn`:
+    parameters that the bootstrap drew from their band, since the rows cannot identify them.
     """
     rows = []
     for one in fits:
         held_out = experiment.split_of(one).held_out
-        predicted = one.loss(held_out)
-        low, high = one.interval(held_out, level)
-        inner = one.interval(held_out, level, noise=False)
-        widths = {
-            "mean_width": float(np.mean((high - low) / predicted)),
-            "mean_width_of_law": float(np.mean((inner[1] - inner[0]) / predicted)),
-        }
-        share = {"level": level, "n_held_out": len(held_out)}
-        share["coverage"] = coverage(held_out["loss"], low, high)
-        drawn = {"draws": len(one.draws.params), "drawn": " ".join(one.draws.drawn)}
-        rows.append({**one.label, **share, **widths, **drawn})
+        largest = held_out["n_params"] == held_out["n_params"].max()
+        for each in forecasts_of(one, held_out, level=level):
+            inside = held_out["loss"].between(each.table["low"], each.table["high"])
+            width = (each.table["high"] - each.table["low"]) / each.table["loss"]
+            rows.append(
+                {
+                    **one.label,
+                    "information": each.information,
+                    "forecast": each.forecast,
+                    "level": level,
+                    "n_held_out": len(held_out),
+                    "coverage": float(inside.mean()),
+                    "coverage_largest": float(inside[largest].mean()),
+                    "mean_width": float(width.mean()),
+                    "drawn": " ".join(one.draws.drawn),
+                }
+            )
     return pd.DataFrame(rows)
 
 
 def comparison_table(
     fits: Sequence[FittedLaw], experiment: Experiment, level: float = LEVEL
 ) -> pd.DataFrame:
-    """Every pair of laws under the same protocol and domain, the one of lower MAErel first.
+    """Every pair of laws with the same protocol, domain and forecast, that of lower MAErel first.
 
     `difference`: MAErel of `law` minus that of `other`, with its interval; `probability`: the share
     of draws in which `law` has the lower one (ties count half). Raises InputError for draws of
     different resamples.
     """
-    columns = ("protocol", "domain", "law", "other", "mae_rel", "other_mae_rel")
+    columns = ("protocol", "domain", "forecast", "law", "other", "mae_rel", "other_mae_rel")
     columns += ("difference", "low", "high", "probability")
-    groups: dict[tuple[str, str], list[tuple]] = {}
+    groups: dict[tuple[str, str, str], list[tuple]] = {}
     for one in fits:
         rows = experiment.split_of(one).held_out
-        entry = one.score(rows)["mae_rel"], one, rows, score_draws(one, rows)["mae_rel"].to_numpy()
-        groups.setdefault((one.record.protocol, one.record.domain), []).append(entry)
+        for name in made_forecasts(one):
+            loss = one.forecast(rows)[0] if name == "kriged" else one.loss(rows)
+            drawn = score_draws(one, rows, name)["mae_rel"].to_numpy()
+            entry = score(rows["loss"], loss)["mae_rel"], one, rows, drawn
+            labels = one.record.protocol, one.record.domain, name
+            groups.setdefault(labels, []).append(entry)
     table = []
     for labels, group in groups.items():
         for better, other in combinations(sorted(group, key=lambda entry: entry[0]), 2):

@@ -9,19 +9,27 @@ import numpy as np
 import pandas as pd
 
 from ptpp.errors import InputError
+from ptpp.laws.base_loss import BaseLosses
 from ptpp.laws.declared import find_law
 from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.forms import LAWS
 from ptpp.laws.law import Law
-from ptpp.laws.rows import law_rows
+from ptpp.laws.levels import FORECASTS, INFORMATION, LAST_STAGE, forecasts_of, last_stage_losses
+from ptpp.laws.rows import cells_of, law_rows
 from ptpp.laws.scoring import PREDICTION_COLUMNS, SCORES, score
 from ptpp.table.anchors import Cell
+from ptpp.table.kinds import is_stage
 from ptpp.table.noise import noise_floor
 from ptpp.table.observations import read_observations
 from ptpp.table.protocols import Split, folds, split
 
-SCORE_COLUMNS = ("law", "protocol", "domain", "n_fit", "n_held_out", *SCORES, "noise_floor")
+SCORE_COLUMNS = (
+    *("law", "protocol", "domain", "information", "forecast", "n_fit", "n_held_out"),
+    *(*SCORES, "noise_floor"),
+)
+FOLD_COLUMNS = ("n_fit", "n_held_out", *SCORES, "noise_floor", "note")
+ALL_ROWS = "all_rows"  # the protocol of the fits that plans are made by: nothing is held out
 Path = str | os.PathLike
 
 
@@ -43,9 +51,12 @@ class Experiment:
         return cls(read_observations(observations), held_out, cells)
 
     def split(self, law: Law | str, protocol: str, domain: str) -> Split:
-        """The cells a law (as for `fit`) is fitted on and those it is scored on."""
+        """The rows a law (as for `fit`) is fitted on, and the cells that it is scored on."""
         rows = law_rows(self.observations, law, domain)
-        return split(protocol, rows, self.held_out, self.anchors)
+        if protocol == ALL_ROWS:
+            return Split(protocol, rows, rows.iloc[:0])
+        parts = split(protocol, rows, self.held_out, self.anchors)
+        return replace(parts, held_out=cells_of(parts.held_out))
 
     def split_of(self, fitted: FittedLaw) -> Split:
         """The same for a law that was fitted."""
@@ -61,38 +72,78 @@ class Experiment:
         return [replace(one, rows=self.split_of(one).fit) for one in fits]
 
 
+def early_base_losses(experiment: Experiment, target: str) -> BaseLosses | None:
+    """The base losses of the stages before the held-out one; None where none can be forecast."""
+    observations = experiment.observations
+    early = observations[
+        (observations["ptpp"] < experiment.held_out) & ~is_stage(observations, experiment.held_out)
+    ]
+    losses = BaseLosses(early, target)
+    try:
+        losses.forecast  # noqa: B018  # the only way to know whether it can be made
+    except InputError:
+        return None
+    return losses
+
+
 def predictions(
     fits: Sequence[FittedLaw], experiment: Experiment, level: float = LEVEL
 ) -> pd.DataFrame:
-    """Observed and predicted loss of every cell under every fit: `PREDICTION_COLUMNS`, low, high.
+    """Observed and predicted loss of every cell by every forecast: `PREDICTION_COLUMNS`, low, high.
 
     `role` is "fit" for rows the law was fitted on (anchors included) and "held_out" for the rest.
-    `low`, `high`: the ends of the prediction's interval; there are none without draws.
+    `low`, `high`: the ends of the prediction's interval, where it is known.
     """
     parts = []
     for one in fits:
         cells = experiment.split_of(one)
-        roles = ["fit"] * len(cells.fit) + ["held_out"] * len(cells.held_out)
-        rows = pd.concat([cells.fit, cells.held_out], ignore_index=True)
-        predicted = one.predict(rows, level).rename(columns={"loss": "predicted"})
-        table = rows.assign(**one.label, role=roles, observed=rows["loss"], **predicted)
-        columns = [*PREDICTION_COLUMNS, *(name for name in ("low", "high") if name in predicted)]
-        parts.append(table[columns])
+        fitted = cells_of(cells.fit)
+        roles = ["fit"] * len(fitted) + ["held_out"] * len(cells.held_out)
+        rows = pd.concat([fitted, cells.held_out], ignore_index=True)
+        early = early_base_losses(experiment, one.record.domain)
+        for forecast in forecasts_of(one, rows, early, level):
+            labels = {"information": forecast.information, "forecast": forecast.forecast}
+            table = rows.assign(**one.label, **labels, role=roles, observed=rows["loss"])
+            table = table.assign(**forecast.table.rename(columns={"loss": "predicted"}))
+            ends = [name for name in ("low", "high") if name in forecast.table]
+            parts.append(table[[*PREDICTION_COLUMNS, *ends]])
     return pd.concat(parts, ignore_index=True)
 
 
 def score_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFrame:
-    """Scores on held-out cells, `SCORE_COLUMNS`, laws in the order of the zoo. `noise_floor`: the
-    relative seed noise of one run at the held-out stage.
+    """Scores on held-out cells, `SCORE_COLUMNS`, laws in the order of the zoo, and last the losses
+    of the last early stage, unchanged. `noise_floor`: the relative seed noise of one run at the
+    held-out stage.
     """
-    rows = []
+    rows, stages = [], {}
+    observations, held_out = experiment.observations, experiment.held_out
     for one in fits:
-        held_out = experiment.split_of(one).held_out
-        counts = {"n_fit": one.record.n_rows, "n_held_out": len(held_out)}
-        floor = noise_floor(experiment.observations, one.record.domain, experiment.held_out)
-        rows.append({**one.label, **counts, **one.score(held_out), "noise_floor": floor})
-    place = {name: number for number, name in enumerate(LAWS)}
-    rows.sort(key=lambda r: (r["protocol"], place.get(r["law"], len(place)), r["law"], r["domain"]))
+        cells, domain = experiment.split_of(one).held_out, one.record.domain
+        observed = cells["loss"].to_numpy(float)
+        labels = {"n_fit": one.record.n_rows, "n_held_out": len(cells)}
+        labels["noise_floor"] = noise_floor(observations, domain, held_out)
+        early = early_base_losses(experiment, domain)
+        for each in forecasts_of(one, cells, early):
+            names = {"information": each.information, "forecast": each.forecast}
+            rows.append({**one.label, **names, **labels, **score(observed, each.table["loss"])})
+        if one.law.offset or one.record.protocol != "early_to_late" or domain in stages:
+            continue
+        unchanged = last_stage_losses(observations, cells, held_out, domain)
+        known = unchanged.notna().to_numpy()
+        if known.any():
+            names = {"protocol": "early_to_late", "domain": domain, "information": "early"}
+            scores = score(observed[known], unchanged[known])
+            stages[domain] = {**labels, **names, "law": LAST_STAGE, "n_held_out": known.sum()}
+            stages[domain] |= {"forecast": "law", "n_fit": 0, **scores}
+    place = {name: number for number, name in enumerate((*LAWS, LAST_STAGE))}
+    order = {name: number for number, name in enumerate((*INFORMATION, *FORECASTS))}
+    rows += stages.values()
+    rows.sort(
+        key=lambda r: (
+            *(r["protocol"], place.get(r["law"], len(place)), r["law"], r["domain"]),
+            *(order[r["information"]], order[r["forecast"]]),
+        )
+    )
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
 
@@ -121,19 +172,20 @@ def cross_validation(
             continue
         pooled = []
         for name, part in parts.items():
-            counts = {"left_out": name, "n_fit": len(part.fit), "n_held_out": len(part.held_out)}
+            held_out = cells_of(part.held_out)
+            counts = {"left_out": name, "n_fit": len(part.fit), "n_held_out": len(held_out)}
             try:
                 fitted = fit(law, part.fit, settings, protocol, domain)
-                predicted = fitted.loss(part.held_out)
+                predicted = fitted.loss(held_out)
             except InputError as error:
                 rows.append({**labels, **counts, "note": str(error)})
                 continue
-            pooled.append((part.held_out["loss"].to_numpy(), predicted))
+            pooled.append((held_out["loss"].to_numpy(), predicted))
             note = "; ".join(fitted.record.warnings)
             rows.append({**labels, **counts, **score(*pooled[-1]), "note": note})
         if len(pooled) == len(parts) > 1:
             observed, predicted = (np.concatenate(each) for each in zip(*pooled, strict=True))
             counts = {"left_out": "each", "n_held_out": len(observed), "note": ""}
             rows.append({**labels, **counts, **score(observed, predicted)})
-    names = [*SCORE_COLUMNS[:3], "left_out", *SCORE_COLUMNS[3:], "note"]
+    names = ["law", "protocol", "domain", "left_out", *FOLD_COLUMNS]
     return pd.DataFrame(rows).assign(noise_floor=noise).reindex(columns=names)

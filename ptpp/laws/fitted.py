@@ -1,22 +1,26 @@
-"""A fitted law: the record of the fit, its bootstrap draws and the rows it was fitted to."""
+"""A fitted law: the record of the fit, its draws, its misfit and the rows it was fitted to."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.linalg import LinAlgError
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from ptpp.errors import InputError
 from ptpp.laws.declared import law_of
+from ptpp.laws.kriging import Cells, Misfit, from_arrays, to_arrays
 from ptpp.laws.law import Law
 from ptpp.laws.problem import Columns, Problem, law_inputs, law_values, observed_loss, offset_of
 from ptpp.laws.record import Draws, Fit
 from ptpp.laws.scoring import score
 
 LEVEL = 0.9  # of intervals
+_MISFIT = "misfit "  # begins the names of its arrays in a file
 _RESIDUALS = 25  # quantiles that stand for the distribution of residuals
 
 
@@ -27,17 +31,18 @@ def ends_of(level: float) -> list[float]:
 
 @dataclass(frozen=True)
 class FittedLaw:
-    """A record with its `rows` (None: not read), bootstrap `draws` (None: not made) and `law`.
+    """A record with its `rows` (None: not read), bootstrap `draws`, `misfit` (None: not made), law.
 
     `law`: by default the one that the record names or declares; a law made in Python has to be
-    passed. Frames are tables, or mappings of arrays (n,), with the law's `columns`. Two of them are
-    equal if their records are.
+    passed. With a misfit, forecasts are kriged: the law corrected by it. Frames are tables, or
+    mappings of arrays (n,), with the law's `columns`. Two of them are equal if their records are.
     """
 
     record: Fit
     rows: pd.DataFrame | None = field(default=None, compare=False)
     draws: Draws | None = field(default=None, compare=False)
     law: Law | None = field(default=None, compare=False)
+    misfit: Misfit | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.law is None:
@@ -45,12 +50,13 @@ class FittedLaw:
 
     @classmethod
     def load(cls, path: str | os.PathLike, rows: pd.DataFrame | None = None) -> "FittedLaw":
-        """Read a fit (.json) and, where they are, the draws beside it (.npz); raises InputError for
-        a damaged file or draws of another law.
+        """Read a fit (.json) and, where they are, draws and misfit beside it (.npz); raises
+        InputError for a damaged file or draws of another law.
         """
         beside = draws_path(path)
         draws = Draws.from_npz(beside) if beside.exists() else None
         one = cls(Fit.from_json(path), rows, draws)
+        one = replace(one, misfit=_read_misfit(one.law, beside))
         if draws is not None and draws.names != one.law.names:
             raise InputError(
                 f"{beside}: draws of the parameters {', '.join(draws.names)}; accepted are those "
@@ -59,9 +65,11 @@ class FittedLaw:
         return one
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the record (.json) and the draws beside it (.npz); rows are not written."""
+        """Write the record (.json), and draws and misfit beside it (.npz); rows are not written."""
         if self.draws is not None:
-            self.draws.to_npz(draws_path(path))
+            arrays = {} if self.misfit is None else to_arrays(self.misfit)
+            extra = {f"{_MISFIT}{name}": values for name, values in arrays.items()}
+            self.draws.to_npz(draws_path(path), extra)
         self.record.to_json(path)
 
     @property
@@ -144,15 +152,39 @@ class FittedLaw:
         predicted = self.loss_draws(frame, self.draws.band_params)
         return predicted.min(axis=0), predicted.max(axis=0)
 
+    def log_slopes(self, frame: Columns) -> NDArray:
+        """Derivatives (n, p) of the log of the law's loss in the solver's parameters."""
+        point = self.theta, law_inputs(self.law, frame), self.record.reference
+        return self.law.jacobian(*point) / self.loss(frame)[:, None]
+
+    def forecast(self, frame: Columns, noise: bool = True) -> tuple[NDArray, NDArray]:
+        """The kriged loss (n,), nats per token, and the standard deviation of its logarithm (n,):
+        of a measured loss, or of the mean over many runs where `noise` is False.
+
+        Raises InputError where the fit has no misfit.
+        """
+        if self.misfit is None:
+            raise InputError(f"law {self.record.law}: its misfit was not kriged")
+        cells = Cells.of(self.law, frame, self.misfit.last_stage)
+        added, spread = self.misfit.posterior(cells, self.log_slopes(frame), noise)
+        return self.loss(frame) * np.exp(added), spread
+
     def predict(self, frame: Columns, level: float = LEVEL) -> pd.DataFrame:
-        """Predicted losses, a row per row of `frame`: loss and, with draws, low and high [nats]."""
+        """Predicted losses, a row per row of `frame` [nats]: loss and, where they are known, its
+        low and high end. With a misfit these are kriged, and `law_loss` is the law alone.
+        """
+        if self.misfit is not None:
+            loss, spread = self.forecast(frame)
+            step = ndtri((1 + level) / 2) * spread
+            ends = {"low": loss * np.exp(-step), "high": loss * np.exp(step)}
+            return pd.DataFrame({"loss": loss, **ends, "law_loss": self.loss(frame)})
         table = pd.DataFrame({"loss": self.loss(frame)})
         if self.draws is not None:
             table["low"], table["high"] = self.interval(frame, level)
         return table
 
     def score(self, frame: Columns) -> dict[str, float]:
-        """The scores of the predicted losses against those of `frame`; see `scoring.score`."""
+        """The scores of the law alone against the losses of `frame`; see `scoring.score`."""
         return score(observed_loss(self.law, frame), self.loss(frame))
 
     def extrapolated(self, frame: Columns) -> tuple[str, ...]:
@@ -172,6 +204,22 @@ class FittedLaw:
                 "bootstrap draws, which intervals and robust plans need"
             )
         return self.draws
+
+
+def _read_misfit(law: Law, path: Path) -> Misfit | None:
+    """The misfit in a file of draws, where it holds one."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            names = [name for name in stored.files if name.startswith(_MISFIT)]
+            arrays = {name.removeprefix(_MISFIT): stored[name] for name in names}
+        return from_arrays(law, arrays) if arrays else None
+    except (OSError, ValueError, KeyError, LinAlgError):
+        raise InputError(
+            f"{path}: not the misfit of law {law.name}; accepted is the .npz beside a fit of this "
+            "version"
+        ) from None
 
 
 def draws_path(path: str | os.PathLike) -> Path:

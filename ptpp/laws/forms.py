@@ -49,6 +49,21 @@ def _mixed(p: SimpleNamespace, x: Point, data: Operand) -> Operand:
     return p.E + _size_term(p, x) + data + _mix_term(p, x)
 
 
+def _tied(p: SimpleNamespace, x: Point) -> Operand:
+    return p.E + _size_term(p, x) + p.B * exp(-p.alpha * x.log("adapt_tokens"))
+
+
+def _floor_tokens(p: SimpleNamespace, x: Point) -> Operand:
+    tokens = x.log("ptpp") + x.log("n_params")  # P N over its reference
+    return _dcpt(p, x) + p.G * g_of_log(tokens, p.kappa)
+
+
+def _transfer_state(p: SimpleNamespace, x: Point) -> Operand:
+    tokens = (x["share"] * x["adapt_tokens"] + p.tau * x["n_params"]) / x.reference["adapt_tokens"]
+    bracket = p.E + _size_term(p, x) + p.B * exp(-p.beta * log(tokens)) + _mix_term(p, x)
+    return bracket * _state(p, x)
+
+
 def _dcpt(p: SimpleNamespace, x: Point) -> Operand:
     return _mixed(p, x, _data_term(p, x))
 
@@ -60,6 +75,14 @@ def _gated(p: SimpleNamespace, x: Point) -> Operand:
 def _exponent_gate(p: SimpleNamespace, x: Point) -> Operand:
     gate = p.delta * x.log("ptpp") + p.omega * (x.log("ptpp") * x.log("adapt_tokens"))
     return _mixed(p, x, _data_term(p, x, gate))
+
+
+def _state(p: SimpleNamespace, x: Point) -> Operand:
+    return exp(p.lam * (x["base_loss"] - x.reference["base_loss"]))
+
+
+def _data_share(p: SimpleNamespace, x: Point) -> Operand:
+    return exp(p.eta * x.log("share") - p.beta * x.log("adapt_tokens"))
 
 
 def _transfer_offset(p: SimpleNamespace, x: Point) -> Operand:
@@ -131,6 +154,11 @@ _LAM = _number(
     *("lam", -5.0, 5.0, "target loss per nat of the checkpoint's base loss", ("base_loss", 2)),
     amplitude="linear",
 )
+_STATE = (
+    _number(
+        "lam", -2.0, 3.0, "log of the loss per nat of the checkpoint's base loss", ("base_loss", 2)
+    ),
+)
 _GROWTH = "growth in A: saturates above 0, log at 0, power below"
 _FORGETTING = (
     _nats("F", "scale of the damage at the reference, without replay"),
@@ -142,6 +170,11 @@ _FORGETTING = (
     _nats("W", "cost of re-warming the rate", -2.0, 2.0),
     _nats("V", "slope of the base loss in minus log PTPP, at the reference"),
     _number("chi", 0.02, 1.2, "curvature of the base loss in PTPP", ("ptpp", 2)),
+)
+
+_K = _nats("K", "loss at the reference")
+_MIX_SLOPE = _number(
+    "S", 1e-6, 10.0, "slope of the loss in minus log target share, as a share of K"
 )
 
 _SHARES = ("n_params", "share", "adapt_tokens")
@@ -173,6 +206,11 @@ _ZOO = (
         *(("n_params", "adapt_tokens"), _CHINCHILLA, _chinchilla),
     ),
     _law(
+        *("tied", "Chinchilla, one exponent", f"L = E + {_SIZE} + B (D/D0)^-alpha"),
+        "after Hoffmann et al. 2022, arXiv 2203.15556, one exponent for N and D",
+        *(("n_params", "adapt_tokens"), (_E, _A, _ALPHA, _B), _tied),
+    ),
+    _law(
         *("dcpt", "D-CPT baseline", _equation()),
         "D-CPT law, arXiv 2406.01375, with the share term centred (ours)",
         *(_SHARES, _DCPT, _dcpt),
@@ -180,6 +218,12 @@ _ZOO = (
     _law(
         *("floor", "PTPP floor", _equation(floor=_PTPP_FLOOR), _OURS),
         *(_ALL, _DCPT + _FLOOR, lambda p, x: _dcpt(p, x) + _floor_term(p, x)),
+    ),
+    _law(
+        *("floor_tokens", "Floor in pre-training tokens"),
+        _equation(floor=" + G g(P N/(P0 N0), kappa)"),
+        "ours: `floor` in total pre-training tokens",
+        *(_ALL, _DCPT + _FLOOR, _floor_tokens),
     ),
     _law(
         *("gated", "PTPP gate", _equation(" (P/P0)^delta"), _OURS),
@@ -215,6 +259,29 @@ _ZOO = (
         f"L = E + lam (L_base - L_base0) + {_SIZE} + B (s/s0)^eta (D/D0)^-beta + {_MIX}",
         *("ours", (*_SHARES, "base_loss"), (*_DCPT, _LAM)),
         lambda p, x: _dcpt(p, x) + p.lam * (x["base_loss"] - x.reference["base_loss"]),
+    ),
+    _law(
+        *("state", "State of the checkpoint"),
+        f"L = [E + {_SIZE} + B (s/s0)^eta (D/D0)^-beta + {_MIX}] exp(lam (L_base - L_base0))",
+        *("ours", (*_SHARES, "base_loss"), (*_DCPT, *_STATE)),
+        lambda p, x: _dcpt(p, x) * _state(p, x),
+    ),
+    _law(
+        *("transfer_state", "State, and pre-training as target tokens"),
+        f"L = [E + {_SIZE} + B ((s D + tau N)/D0)^-beta + {_MIX}] exp(lam (L_base - L_base0))",
+        "ours: `transfer_offset` on `state`; finite without adaptation",
+        *((*_SHARES, "base_loss"), (*_CHINCHILLA, _TRANSFER[0], _S, _GAMMA, _EPS, *_STATE)),
+        _transfer_state,
+        may_be_zero=("adapt_tokens",),
+    ),
+    _law(
+        *("state_without_offset", "State of the checkpoint, beyond the measured sizes"),
+        f"L = K [(s/s0)^eta (D/D0)^-beta + {_MIX}] exp(lam (L_base - L_base0))",
+        "ours: `state` without the offset E and the size term, whose large-model limits small "
+        "models cannot teach",
+        *((*_SHARES, "base_loss"), (_K, _ETA, _BETA, _MIX_SLOPE, _GAMMA, _EPS, *_STATE)),
+        lambda p, x: p.K * (_data_share(p, x) + _mix_term(p, x)) * _state(p, x),
+        centred=("share", "adapt_tokens", "base_loss"),
     ),
     _law(
         *("forgetting", "Forgetting of a base domain"),

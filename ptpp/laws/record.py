@@ -95,10 +95,11 @@ class Draws:
     resamples: str
     seed: int
 
-    def to_npz(self, path: str | os.PathLike) -> None:
-        """Write the arrays; texts are arrays of text, so reading needs no pickle."""
+    def to_npz(self, path: str | os.PathLike, extra: Mapping[str, NDArray] | None = None) -> None:
+        """Write the arrays, and `extra` ones; texts are arrays of text: reading needs no pickle."""
+        own = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
         with atomic_file(path) as temporary:
-            np.savez(temporary, **{f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})
+            np.savez(temporary, **own, **(extra or {}))
 
     @classmethod
     def from_npz(cls, path: str | os.PathLike) -> "Draws":

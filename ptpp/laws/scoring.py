@@ -12,8 +12,8 @@ SCORES = (
     *("rmse", "mape", "r2"),
 )
 PREDICTION_COLUMNS = (
-    *("law", "protocol", "domain", "role", "size", "n_params", "ptpp", "replay", "atpp"),
-    *("observed", "predicted"),
+    *("law", "protocol", "domain", "information", "forecast", "role"),
+    *("size", "n_params", "ptpp", "replay", "atpp", "observed", "predicted"),
 )
 
 

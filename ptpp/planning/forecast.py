@@ -1,25 +1,35 @@
-"""What fitted laws say of a plan's points: by their point fits, or by every bootstrap draw at once.
+"""What fitted laws say of a plan's points: by their best forecast, or by many draws at once.
 
 Arrays of points are (g, ...), where g is 1 (the same points for every draw) or the number of draws
-m (points of each draw's own); values are (m, ...). A forecast by point fits has m = 1.
+m (points of each draw's own); values are (m, ...). A point forecast has m = 1.
+
+A fit with a misfit forecasts kriged losses. Its draws are the even quantiles of the forecast's
+distribution, the same one at all points: where one cell of a checkpoint is worse than forecast, so
+are its neighbours. A fit without one forecasts by its law, and its draws are bootstrap refits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from scipy.interpolate import RectBivariateSpline
+from scipy.special import ndtri
 
 from ptpp.errors import InputError
 from ptpp.laws.dual import value_of
 from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.law import Point
-from ptpp.laws.problem import check_finite, law_inputs
+from ptpp.laws.problem import check_finite, law_inputs, offset_of
 from ptpp.laws.record import Draws
 from ptpp.planning.request import PlanRequest
 
 _PAIRING_SEED = 0
+_DEVIATES = 200  # draws of a forecast all of whose laws are kriged
+_FEW_POINTS = 64  # are forecast themselves, more by splines
+_EDGE = 0.02  # keeps the coordinate of replay finite at 0
 
 
 @dataclass(frozen=True)
@@ -27,21 +37,22 @@ class Forecast:
     """A target law and one forgetting law per limited base domain, at one checkpoint.
 
     `laws`: by the limit in nats that they speak of, "target_loss" first and then
-    "forgetting_<domain>". `params` (m, p) by the same names, natural units: row i of all of them is
-    one draw.
+    "forgetting_<domain>". `draws` by the same names: parameters (m, p), natural units, of a law, or
+    standard normal deviates (m,) of a kriged one; row i of all of them is one draw.
     """
 
     request: PlanRequest
     laws: Mapping[str, FittedLaw]
-    params: Mapping[str, NDArray]
+    draws: Mapping[str, NDArray]
+    _surfaces: dict = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(
         cls, request: PlanRequest, target: FittedLaw, forgetting: Mapping[str, FittedLaw]
     ) -> "Forecast":
-        """By the point fits. Raises InputError where a limited domain has no fit."""
+        """By the best forecasts. Raises InputError where a limited domain has no fit."""
         laws = _laws_by_limit(request, target, forgetting)
-        return cls(request, laws, {name: one.params for name, one in laws.items()})
+        return cls(request, laws, dict(zip(laws, point_draws(list(laws.values())), strict=True)))
 
     @classmethod
     def of_draws(
@@ -49,14 +60,14 @@ class Forecast:
     ) -> "Forecast":
         """By the draws, paired as `pair_draws` says. Raises InputError where a fit has none."""
         laws = _laws_by_limit(request, target, forgetting)
-        for one in laws.values():
-            if one.draws is None:
-                raise InputError(
-                    f"plan: the fit of {one.record.law} to {one.record.domain or 'its domain'} has "
-                    "no bootstrap draws, which a robust plan needs"
-                )
-        params = pair_draws([one.draws for one in laws.values()])
-        return cls(request, laws, dict(zip(laws, params, strict=True)))
+        draws = robust_draws(list(laws.values()))
+        if draws is None:
+            one = next(each for each in laws.values() if not (each.misfit or each.draws))
+            raise InputError(
+                f"plan: the fit of {one.record.law} to {one.record.domain or 'its domain'} has "
+                "no bootstrap draws, which a robust plan needs"
+            )
+        return cls(request, laws, dict(zip(laws, draws, strict=True)))
 
     @property
     def target(self) -> FittedLaw:
@@ -102,18 +113,112 @@ class Forecast:
 
     def value(self, name: str, replay: NDArray, log_atpp: NDArray) -> NDArray:
         """One of `values`; where not finite, an error of a point fit, infinitely bad of a draw."""
-        fitted, params = self.laws[name], self.params[name]
+        fitted, draws = self.laws[name], self.draws[name]
         if "base_loss" in fitted.law.inputs and self.request.base_loss is None:
             raise InputError(
                 f"plan.base_loss: law {fitted.record.law} reads the checkpoint's base loss before "
                 "adaptation; accepted is a number of nats"
             )
+        if fitted.misfit is not None:
+            return self._kriged(name, replay, log_atpp)
         rows = self._rows(replay, log_atpp)
-        values = broadcast_values(fitted, params, rows)
-        if len(params) == 1:
+        values = broadcast_values(fitted, draws, rows)
+        if len(draws) == 1:
             every = {k: np.broadcast_to(v, values.shape).ravel() for k, v in rows.items()}
             check_finite(fitted.law, values.reshape(1, -1), every)
         return np.nan_to_num(values, nan=np.inf, posinf=np.inf, neginf=-np.inf)
+
+    def _kriged(self, name: str, replay: NDArray, log_atpp: NDArray) -> NDArray:
+        """Kriged values (m, ...): from the forecast itself at few points, by a spline at many."""
+        fitted, deviates = self.laws[name], self.draws[name]
+        replay, log_atpp = np.broadcast_arrays(replay, log_atpp)
+        if replay.size <= _FEW_POINTS:
+            log_loss, spread = self._krige(fitted, replay.ravel(), log_atpp.ravel())
+            log_loss, spread = log_loss.reshape(replay.shape), spread.reshape(replay.shape)
+        else:
+            splines, place = self._surface(name), _stretch(replay)
+            log_loss, spread = (one.ev(place, log_atpp) for one in splines)
+        deviates = deviates.reshape(-1, *(1,) * (replay.ndim - 1))
+        values = np.exp(log_loss + deviates * spread)
+        return values - self._offset(fitted)
+
+    def _surface(self, name: str) -> tuple[RectBivariateSpline, RectBivariateSpline]:
+        """Splines of the log loss and its spread over the request's range."""
+        request = self.request
+        bottom, top = np.log(request.least_atpp), np.log(request.atpp_limit)
+        key = name, request.min_replay, request.max_replay, bottom, top
+        if key not in self._surfaces:
+            places = np.linspace(*_stretch(np.array([request.min_replay, request.max_replay])), 41)
+            steps = np.linspace(bottom, top, 33)
+            replay, log_atpp = (a.ravel() for a in np.meshgrid(_unstretch(places), steps))
+            values = self._krige(self.laws[name], replay, log_atpp)
+            self._surfaces[key] = tuple(
+                RectBivariateSpline(places, steps, each.reshape(33, 41).T) for each in values
+            )
+        return self._surfaces[key]
+
+    def _krige(
+        self, fitted: FittedLaw, replay: NDArray, log_atpp: NDArray
+    ) -> tuple[NDArray, NDArray]:
+        """Log loss (n,) and its spread (n,) at points (n,): of the mean over many runs."""
+        rows = self._rows(replay, log_atpp)
+        frame = {key: np.broadcast_to(each, replay.shape) for key, each in rows.items()}
+        loss, spread = fitted.forecast(frame, noise=False)
+        return np.log(loss), spread
+
+    def _offset(self, fitted: FittedLaw) -> float:
+        """What is taken from a loss to give the law's value, nats."""
+        return 0.0
+
+    def law_value(self, name: str, replay: NDArray, log_atpp: NDArray) -> NDArray:
+        """The value (1, ...) by the law alone."""
+        fitted = self.laws[name]
+        return broadcast_values(fitted, fitted.params, self._rows(replay, log_atpp))
+
+
+def point_draws(fits: Sequence[FittedLaw]) -> list[NDArray]:
+    """One draw of every fit: its parameters (1, p), or the deviate 0 of a kriged forecast."""
+    return [one.params if one.misfit is None else np.zeros(1) for one in fits]
+
+
+def robust_draws(fits: Sequence[FittedLaw]) -> list[NDArray] | None:
+    """Draws of every fit, equally many: parameters (m, p) by bootstrap, paired as `pair_draws`
+    says, or standard normal deviates (m,) of a kriged forecast. None where a fit has neither.
+    """
+    by_law = [one for one in fits if one.misfit is None]
+    if any(one.draws is None for one in by_law):
+        return None
+    params = pair_draws([one.draws for one in by_law]) if by_law else []
+    count, refits = len(params[0]) if params else _DEVIATES, iter(params)
+    return [
+        next(refits) if one.misfit is None else _deviates(count, place)
+        for place, one in enumerate(fits)
+    ]
+
+
+def drawn_values(fitted: FittedLaw, draws: NDArray, table: pd.DataFrame) -> NDArray:
+    """The law's values (m, n), nats, at the rows of a table by draws as above."""
+    if fitted.misfit is None:
+        columns = {name: table[name].to_numpy()[None] for name in fitted.law.columns}
+        return broadcast_values(fitted, draws, columns)
+    loss, spread = fitted.forecast(table, noise=False)
+    return loss * np.exp(draws[:, None] * spread) - offset_of(fitted.law, table)
+
+
+def _deviates(count: int, place: int) -> NDArray:
+    """Standard normal deviates (count,): its even quantiles, in an order of the law's own."""
+    quantiles = ndtri((np.arange(count) + 0.5) / count)
+    return np.random.default_rng([_PAIRING_SEED, place]).permutation(quantiles)
+
+
+def _stretch(replay: NDArray) -> NDArray:
+    """A coordinate of replay in which laws are smooth towards 0 and 1."""
+    return np.log((replay + _EDGE) / (1 - replay))
+
+
+def _unstretch(place: NDArray) -> NDArray:
+    odds = np.exp(place)
+    return (odds - _EDGE) / (1 + odds)
 
 
 def broadcast_values(fitted: FittedLaw, params: NDArray, rows: Mapping[str, NDArray]) -> NDArray:

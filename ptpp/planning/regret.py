@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ptpp.errors import InputError
 from ptpp.laws.experiment import Experiment
 from ptpp.laws.fitted import FittedLaw
-from ptpp.laws.rows import law_rows
-from ptpp.planning.forecast import broadcast_values, group_by_target, pair_draws
+from ptpp.laws.rows import cells_of, law_rows
+from ptpp.planning.forecast import drawn_values, group_by_target, point_draws, robust_draws
 from ptpp.planning.search import TOLERANCE, quantile
 from ptpp.table.anchors import is_anchor
 from ptpp.table.kinds import forgetting_rows, is_stage, is_sweep, target_rows
@@ -129,20 +129,16 @@ def _forecasts(
 ) -> Iterator[tuple[tuple[str, str, str], NDArray]]:
     """(law, protocol, kind) and the forecasts (limits, draws, cells) of the cells of `truth`."""
     every = [target, *(others[domain] for domain in sorted(others))]
-    columns = []
+    tables = []
     for one in every:
-        rows = law_rows(observations, one.law, one.record.domain)
-        rows = truth[[*CELL, "ptpp"]].merge(rows, on=[*CELL, "ptpp"])
-        columns.append({name: rows[name].to_numpy()[None] for name in one.law.columns})
-
-    def predict(params: Sequence[NDArray]) -> NDArray:
-        parts = [broadcast_values(*each) for each in zip(every, params, columns, strict=True)]
-        return np.nan_to_num(np.array(parts), nan=np.inf)
-
+        rows = cells_of(law_rows(observations, one.law, one.record.domain))
+        tables.append(truth[[*CELL, "ptpp"]].merge(rows, on=[*CELL, "ptpp"]))
     label = (target.record.law, target.record.protocol)
-    yield (*label, "point"), predict([one.params for one in every])
-    if all(one.draws is not None for one in every):
-        yield (*label, "robust"), predict(pair_draws([one.draws for one in every]))
+    for kind in ("point", "robust"):
+        draws = point_draws(every) if kind == "point" else robust_draws(every)
+        if draws is not None:
+            parts = [drawn_values(*each) for each in zip(every, draws, tables, strict=True)]
+            yield (*label, kind), np.nan_to_num(np.array(parts), nan=np.inf)
 
 
 def _cases(truth: pd.DataFrame, names: Sequence[str], size: str) -> Iterator[Case]:

@@ -73,7 +73,7 @@ def planner_page(
     }
     laws = {one.law.name: one.law for one in fits}
     if reads_base_loss:
-        laws["chinchilla"] = get_law("chinchilla")
+        laws["tied"] = get_law("tied")
     formulas = ",\n".join(f"{json.dumps(name)}: {javascript(law)}" for name, law in laws.items())
     constants = [f"const {name} = {json.dumps(value)};" for name, value in CONSTANTS.items()]
     paths = {"library": Path(D3_LOCAL)} | {key: PARTS / name for key, name in _FILES.items()}

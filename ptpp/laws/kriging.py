@@ -1,0 +1,324 @@
+"""The misfit of a law: a Gaussian process on log residuals, for correction and intervals.
+
+What a law misses is smooth, and neighbouring cells share it. With y = ln observed - ln law at the
+fitted cells, the law itself left as it was fitted,
+
+    ln L(x) = ln law(x) + k(x)' (K + noise)^-1 y.
+
+The variance is that of universal kriging: K -> K + J S J', where J holds the derivatives of ln law
+in its parameters and S the variances of a flat prior between their bounds. So a parameter that the
+cells do not tell widens the interval wherever the forecast depends on it. A Gaussian process for
+the misfit follows Kennedy and O'Hagan 2001; kernel and constants are ours, and fixed. One number is
+fitted, the scale tau of the misfit, by leaving out one size and stage at a time.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from ptpp.laws.law import Law
+from ptpp.laws.problem import Columns
+
+MOST_CELLS = 2000  # beyond, solving costs more than the correction is worth
+TAUS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6)
+_TAU_SPREAD = 0.5  # of ln tau about 0: how far from 1 the scale is expected
+_LOG_AMPLITUDE, _LINEAR_AMPLITUDE = 1.0, 4.0  # prior variances; the second in nats^2
+_LEAST_MIX = 1e-3  # share or replay of 0 in a logarithm
+
+
+@dataclass(frozen=True)
+class Term:
+    """`variance` times a product of factors, and times tau^2 where `scaled`.
+
+    A factor is the name of a coordinate with a length (a Gaussian of the distance), "same <group>"
+    (1 where two cells are of one group; a mean over k runs has a k-th of the variance), or
+    "linear <coordinate>" (the product of the two values).
+    """
+
+    variance: float
+    factors: tuple[str, ...]
+    scaled: bool = True
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """`lengths` of the coordinates in their own units, and the terms of the covariance."""
+
+    lengths: Mapping[str, float]
+    terms: tuple[Term, ...]
+
+
+# Variances are squares of 1, 0.4 and 0.3 % of the loss.
+_TERMS = (
+    Term(1e-4, ("state", "size")),
+    Term(1e-4, ("state", "size", "atpp")),
+    Term(1.6e-5, ("atpp", "mix")),
+    Term(1.6e-5, ("same checkpoint",)),
+    Term(1.6e-5, ("same checkpoint", "atpp")),
+    Term(4.5e-6, ("linear later",)),
+    Term(4.5e-6, ("linear later", "same size")),
+    Term(0.5e-4, ("state", "size", "linear slope"), scaled=False),
+    Term(0.5e-4, ("state", "size", "linear slope", "atpp"), scaled=False),
+    Term(0.8e-5, ("same run",), scaled=False),
+    Term(0.8e-5, ("same run", "atpp"), scaled=False),
+)
+NOISE = 1.6e-5  # variance of the log loss of one run beside all that
+# Lengths: of ln PTPP or of a base loss in nats, of ln N, ln ATPP, and ln share or ln replay.
+BY_PTPP = Kernel({"state": 1.5, "size": 0.7, "atpp": 1.0, "mix": 0.5}, _TERMS)
+BY_BASE_LOSS = Kernel({"state": 0.25, "size": 0.7, "atpp": 1.0, "mix": 0.5}, _TERMS)
+OF_FORGETTING = Kernel({"state": 0.25, "size": 0.7, "atpp": 1.0, "mix": 1.0}, _TERMS)
+
+
+def kernel_of(law: Law) -> Kernel:
+    """The kernel of a law's misfit, by what the law reads of the checkpoint."""
+    if law.offset:
+        return OF_FORGETTING
+    return BY_BASE_LOSS if "base_loss" in law.inputs else BY_PTPP
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Where cells lie: `coordinates` (n,) by name, and `groups`: the texts (n,) by name.
+
+    `runs` (n,): over how many runs a cell's loss is averaged. What a table has no column for is
+    left out: its cells do not differ in it.
+    """
+
+    coordinates: Mapping[str, NDArray]
+    groups: Mapping[str, NDArray]
+    runs: NDArray
+
+    @classmethod
+    def of(cls, law: Law, frame: Columns, last_stage: float) -> "Cells":
+        """The cells of `frame`, columns (n,). `last_stage`: PTPP of the last early stage.
+
+        `state` is what the law reads of the checkpoint: its base loss, for forgetting the domain's
+        loss before adaptation [nats], else ln PTPP. `later`: doublings of PTPP since `last_stage`.
+        """
+        names = ("n_params", "ptpp", "atpp", "adapt_tokens", "replay", "base_loss", "n_seeds")
+        names = dict.fromkeys((*names, *([law.offset] if law.offset else [])))
+        column = {name: np.asarray(frame[name], float) for name in names if name in frame}
+        n = len(next(iter(column.values())))
+        if "atpp" not in column and {"adapt_tokens", "n_params"} <= set(column):
+            column["atpp"] = column["adapt_tokens"] / column["n_params"]
+        places: dict[str, NDArray] = {}
+        state = law.offset or ("base_loss" if "base_loss" in law.inputs else "ptpp")
+        if state in column:
+            places["state"] = np.log(column[state]) if state == "ptpp" else column[state]
+        if "n_params" in column:
+            places["size"] = np.log(column["n_params"])
+        if "atpp" in column:
+            places["atpp"] = np.log(column["atpp"])
+        if "replay" in column:
+            share = column["replay"] if law.offset else 1 - column["replay"]
+            places["mix"] = np.log(np.maximum(share, _LEAST_MIX))
+            places["slope"] = places["mix"] * (-0.5 if law.offset else 1.0)
+        if "ptpp" in column:
+            places["later"] = np.log2(column["ptpp"] / last_stage)
+        return cls(places, _group_names(frame, column, n), column.get("n_seeds", np.ones(n)))
+
+    def take(self, places: NDArray) -> "Cells":
+        """Some of the cells, by number or mask."""
+        return Cells(
+            {name: values[places] for name, values in self.coordinates.items()},
+            {name: values[places] for name, values in self.groups.items()},
+            self.runs[places],
+        )
+
+
+def _group_names(frame: Columns, column: Mapping[str, NDArray], n: int) -> dict[str, NDArray]:
+    """The groups of every cell as texts: size, checkpoint and run. Plain columns of a table."""
+
+    def text(*names: str) -> NDArray:
+        parts = [np.char.mod("%.9g", column[name]) for name in names if name in column]
+        if "seed" in frame:
+            parts.append(np.asarray(frame["seed"]).astype(str))
+        result = np.full(n, "", dtype="U1")
+        for part in parts:
+            result = np.char.add(np.char.add(result, part), " ")
+        return result
+
+    groups = {"size": np.char.mod("%.9g", column["n_params"])} if "n_params" in column else {}
+    if {"n_params", "ptpp"} <= set(column):
+        groups["checkpoint"] = text("n_params", "ptpp")
+        if "replay" in column:
+            groups["run"] = text("n_params", "ptpp", "replay")
+    return groups
+
+
+def covariance(kernel: Kernel, tau: float, a: Cells, b: Cells) -> NDArray:
+    """Covariance (n, m) of the misfit between cells `a` (n) and `b` (m), squares of log loss."""
+    factors: dict[str, NDArray | float] = {}
+    total = np.zeros((len(a.runs), len(b.runs)))
+    for term in kernel.terms:
+        product: NDArray | float = term.variance * (tau**2 if term.scaled else 1.0)
+        for name in term.factors:
+            if name not in factors:
+                factors[name] = _factor(kernel, name, a, b)
+            product = product * factors[name]
+        total += product
+    return total
+
+
+def variance(kernel: Kernel, tau: float, cells: Cells) -> NDArray:
+    """The diagonal (n,) of the covariance of cells with themselves."""
+    total = np.zeros(len(cells.runs))
+    for term in kernel.terms:
+        product = np.full(len(total), term.variance * (tau**2 if term.scaled else 1.0))
+        for name in term.factors:
+            kind, _, rest = name.partition(" ")
+            if kind == "linear":
+                product *= cells.coordinates[rest] ** 2 if rest in cells.coordinates else 0.0
+            elif kind == "same":
+                product *= (1.0 if rest == "size" else 1 / cells.runs) * (rest in cells.groups)
+        total += product
+    return total
+
+
+def _factor(kernel: Kernel, name: str, a: Cells, b: Cells) -> NDArray | float:
+    kind, _, rest = name.partition(" ")
+    if kind == "linear":
+        if rest not in a.coordinates:
+            return 0.0
+        return a.coordinates[rest][:, None] * b.coordinates[rest][None]
+    if kind == "same":
+        if rest not in a.groups:
+            return 0.0
+        same = a.groups[rest][:, None] == b.groups[rest][None]
+        return same if rest == "size" else same / np.sqrt(a.runs[:, None] * b.runs[None])
+    if name not in a.coordinates:
+        return 1.0
+    apart = (a.coordinates[name][:, None] - b.coordinates[name][None]) / kernel.lengths[name]
+    return np.exp(-(apart**2) / 2)
+
+
+def prior_variances(law: Law) -> NDArray:
+    """Prior variances (p,) of the solver's parameters: of a flat prior between the bounds, and of
+    amplitudes 1 (logarithmic) or 4 nats^2 (linear).
+    """
+    low, high = law.bounds()
+    flat = (high - low) ** 2 / 12
+    kinds = [(p.amplitude, p.scale) for p in law.parameters]
+    of_amplitude = [_LOG_AMPLITUDE if scale == "log" else _LINEAR_AMPLITUDE for _, scale in kinds]
+    return np.where([bool(amplitude) for amplitude, _ in kinds], of_amplitude, flat)
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """The misfit of one fitted law at its n cells, conditioned on what was measured there.
+
+    `residuals` (n,): ln observed - ln law. `slopes` (n, p): of ln law in the solver's parameters.
+    `prior` (p,): their variances. `tau`: the scale of the misfit. `last_stage`: PTPP of the last
+    early stage. `largest`: ln of the largest fitted size. `drift`: standard deviation of the log
+    loss per square root of ln N beyond it.
+    """
+
+    kernel: Kernel
+    cells: Cells
+    residuals: NDArray
+    slopes: NDArray
+    prior: NDArray
+    tau: float
+    last_stage: float
+    largest: float = np.inf
+    drift: float = 0.0
+
+    def __post_init__(self) -> None:
+        plain = covariance(self.kernel, self.tau, self.cells, self.cells)
+        plain[np.diag_indices_from(plain)] += NOISE / self.cells.runs
+        wide = plain + (self.slopes * self.prior) @ self.slopes.T
+        object.__setattr__(self, "_weights", cho_solve(cho_factor(plain), self.residuals))
+        object.__setattr__(self, "_factor", cho_factor(wide, lower=True))
+
+    def correction(self, cells: Cells) -> NDArray:
+        """What is added to ln law (m,) at `cells`."""
+        return covariance(self.kernel, self.tau, cells, self.cells) @ self._weights
+
+    def posterior(
+        self, cells: Cells, slopes: NDArray, noise: bool = True
+    ) -> tuple[NDArray, NDArray]:
+        """What is added to ln law (m,), and the standard deviation (m,) of a measured log loss; or,
+        `noise` False, of the mean over many runs.
+
+        `slopes` (m, p): derivatives of ln law at the cells in the solver's parameters.
+        """
+        if not noise:
+            cells = replace(cells, runs=np.full(len(cells.runs), np.inf))
+        known = covariance(self.kernel, self.tau, cells, self.cells)
+        wide = known + (slopes * self.prior) @ self.slopes.T
+        spread = variance(self.kernel, self.tau, cells) + NOISE / cells.runs
+        spread = spread + np.sum(slopes**2 * self.prior, axis=1)
+        spread -= np.sum(wide * cho_solve(self._factor, wide.T).T, axis=1)
+        if self.drift and "size" in cells.coordinates:
+            spread += self.drift**2 * np.maximum(cells.coordinates["size"] - self.largest, 0.0)
+        return known @ self._weights, np.sqrt(np.maximum(spread, 1e-12))
+
+    def between(self, a: Cells, slopes_a: NDArray, b: Cells, slopes_b: NDArray) -> NDArray:
+        """Covariance (m, k) of the log losses at `a` and `b`, given what was measured."""
+        wide = [
+            covariance(self.kernel, self.tau, each, self.cells)
+            + (slopes * self.prior) @ self.slopes.T
+            for each, slopes in ((a, slopes_a), (b, slopes_b))
+        ]
+        before = covariance(self.kernel, self.tau, a, b) + (slopes_a * self.prior) @ slopes_b.T
+        return before - wide[0] @ cho_solve(self._factor, wide[1].T)
+
+
+def find_tau(
+    kernel: Kernel, cells: Cells, residuals: NDArray, wide: NDArray, blocks: Sequence
+) -> float:
+    """The scale of the misfit under which left-out `blocks` (n,) of cells are most likely.
+
+    `wide` (n, n): the covariance that the law's parameters add. The score is the sum over blocks of
+    the mean log density of their cells, each block forecast from the others (in closed form), minus
+    (ln tau / 0.5)^2 / 2.
+    """
+    numbers = np.unique(np.asarray(blocks), return_inverse=True)[1]
+    places = [np.flatnonzero(numbers == k) for k in range(numbers.max() + 1)]
+    scores = []
+    for tau in TAUS:
+        total = covariance(kernel, tau, cells, cells) + wide
+        total[np.diag_indices_from(total)] += NOISE / cells.runs
+        inverse = cho_solve(cho_factor(total), np.eye(len(total)))
+        weights = inverse @ residuals
+        score = -((np.log(tau) / _TAU_SPREAD) ** 2) / 2
+        for place in places:
+            block = np.linalg.inv(inverse[np.ix_(place, place)])
+            spread = np.diag(block)
+            error = block @ weights[place]
+            score += np.mean(-0.5 * np.log(2 * np.pi * spread) - error**2 / (2 * spread))
+        scores.append(score)
+    return TAUS[int(np.argmax(scores))]
+
+
+def to_arrays(misfit: Misfit) -> dict[str, NDArray]:
+    """A misfit as arrays by name, without objects, for a file."""
+    arrays = {f"at {name}": values for name, values in misfit.cells.coordinates.items()}
+    arrays |= {f"of {name}": values for name, values in misfit.cells.groups.items()}
+    names = ("residuals", "slopes", "prior", "tau", "last_stage", "largest", "drift")
+    arrays |= {name: np.asarray(getattr(misfit, name)) for name in names}
+    return arrays | {"runs": misfit.cells.runs}
+
+
+def from_arrays(law: Law, arrays: Mapping[str, NDArray]) -> Misfit:
+    """The misfit of a fit of `law` from `to_arrays`; raises KeyError or ValueError for others."""
+    places = {n.removeprefix("at "): v for n, v in arrays.items() if n.startswith("at ")}
+    groups = {n.removeprefix("of "): v for n, v in arrays.items() if n.startswith("of ")}
+    numbers = {n: float(arrays[n]) for n in ("tau", "last_stage", "largest", "drift")}
+    cells = Cells(places, groups, arrays["runs"])
+    vectors = {n: arrays[n] for n in ("residuals", "slopes", "prior")}
+    misfit = Misfit(kernel_of(law), cells, **vectors, **numbers)
+    n, p = misfit.slopes.shape
+    if any(len(v) != n for v in (*places.values(), *groups.values(), cells.runs)):
+        raise ValueError("arrays of different lengths")
+    if misfit.residuals.shape != (n,) or misfit.prior.shape != (p,) or p != len(law.parameters):
+        raise ValueError("arrays of different shapes")
+    return misfit
+
+
+def with_drift(misfit: Misfit, drift: float) -> Misfit:
+    """The same misfit with another drift."""
+    return replace(misfit, drift=drift)

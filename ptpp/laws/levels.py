@@ -1,0 +1,86 @@
+"""What a forecast knew of the checkpoint, and how it was made: the two labels of every score.
+
+Levels of information: "early", the earlier stages alone; "zero_shot", and the losses of the
+checkpoint before adaptation, one evaluation each; "anchors", and some of its adaptation runs.
+Forecasts: "law", the fitted law alone; "kriged", the law corrected by its misfit.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ptpp.laws.base_loss import BaseLosses, forecast_base_loss
+from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.laws.law import Law
+from ptpp.table.kinds import is_stage, is_sweep, target_rows
+
+INFORMATION = ("early", "zero_shot", "anchors")
+FORECASTS = ("law", "kriged")
+LAST_STAGE = "last_stage"  # no law: the loss measured at the last early stage, unchanged
+CELL = ["size", "replay", "atpp"]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One forecast of cells: its labels, and `table` with loss and, where they are known, low and
+    high, nats per token, a row per cell.
+    """
+
+    information: str
+    forecast: str
+    table: pd.DataFrame
+
+
+def information_of(law: Law, protocol: str) -> str:
+    """What a law knows of the held-out checkpoints when it is fitted under a protocol."""
+    if protocol == "with_anchors":
+        return "anchors"
+    return "zero_shot" if "base_loss" in law.inputs or law.offset else "early"
+
+
+def forecasts_of(
+    fitted: FittedLaw,
+    cells: pd.DataFrame,
+    early: BaseLosses | None = None,
+    level: float = LEVEL,
+) -> Iterator[Forecast]:
+    """The forecasts of `cells` by a fit: by the law and, where it was made, by its misfit.
+
+    `early`: the base losses of the early stages. With them a law that reads the checkpoint's base
+    loss also forecasts from the early stages alone, its base loss being forecast too; of such a
+    forecast no interval is known.
+    """
+    information = information_of(fitted.law, fitted.record.protocol)
+    yield from _law_and_kriged(fitted, cells, information, level)
+    if early is not None and information == "zero_shot" and "base_loss" in fitted.law.inputs:
+        guess = forecast_base_loss(early.forecast, cells["n_params"], cells["ptpp"])
+        for one in _law_and_kriged(fitted, cells.assign(base_loss=guess), "early", level):
+            yield Forecast("early", one.forecast, one.table[["loss"]])
+
+
+def _law_and_kriged(
+    fitted: FittedLaw, cells: pd.DataFrame, information: str, level: float
+) -> Iterator[Forecast]:
+    table = pd.DataFrame({"loss": fitted.loss(cells)})
+    if fitted.draws is not None:
+        table["low"], table["high"] = fitted.interval(cells, level)
+    yield Forecast(information, "law", table)
+    if fitted.misfit is not None:
+        table = fitted.predict(cells, level)[["loss", "low", "high"]]
+        yield Forecast(information, "kriged", table)
+
+
+def last_stage_losses(
+    observations: pd.DataFrame, cells: pd.DataFrame, held_out: float, target: str
+) -> pd.Series:
+    """The target loss of every one of `cells` at the last stage before `held_out`, unchanged: what
+    a law has to beat. NaN where that stage has no such cell.
+    """
+    sweep = observations[is_sweep(observations) & ~is_stage(observations, held_out)]
+    early = sweep["ptpp"][sweep["ptpp"] < held_out]
+    if early.empty:
+        return pd.Series(float("nan"), index=cells.index)
+    rows = target_rows(observations, target)
+    before = rows[is_stage(rows, float(early.max()))].set_index(CELL)["loss"]
+    return cells[CELL].join(before, on=CELL)["loss"]
