@@ -1,17 +1,18 @@
 """The tables of docs/evidence.md, from the published tables in resources/published/.
 
-    python benchmarks/evidence.py [--check [TABLE ...]]
+    python benchmarks/evidence.py [--check [TABLE ...]] [--quick]
 
 Forecasts losses of real models by laws of size and tokens and by a law of the checkpoint's own base
 loss, and writes the errors between the markers in docs/evidence.md. `--check` writes nothing and
 fails where the page's numbers of these tables (all, if none is named) differ by more than another
-machine's arithmetic can change them.
+machine's arithmetic can change them; `--quick` leaves the intervals out of the check.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations, product
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +26,7 @@ from ptpp.laws.declared import declared_law, load_law
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.forms import LAWS
 from ptpp.laws.law import Law
+from ptpp.laws.misfit import krige
 from ptpp.laws.scoring import score
 from ptpp.table.observations import read_observations
 
@@ -34,6 +36,7 @@ SETTINGS = FitSettings(starts=12)
 NEEDS = ("n_params", "ptpp", "adapt_tokens", "base_loss")
 SAME_CLASS = 1.5  # a model over so many times the next smaller one begins a class of sizes
 SLACK = 0.02, 0.03  # percent, and of the value: what another machine's arithmetic may change
+SLACK_WITHIN = 5  # percent: a loss at an end of its interval may change sides
 BEGIN, END = "<!-- benchmarks/evidence.py: {} -->", "<!-- end -->"
 
 
@@ -75,11 +78,10 @@ def _declare(name: str, expression: str, **bounds: tuple[float, float]) -> Law:
 
 _E, _AMPLITUDE, _ALPHA = (0, 10), (1e-6, 100), (0.02, 1.2)
 _FLOOR = {"E": _E, "A": _AMPLITUDE, "alpha": _ALPHA, "G": _AMPLITUDE}
-TIED = load_law(ROOT / "resources" / "laws" / "tied.yaml")
 POWER = load_law(ROOT / "resources" / "laws" / "base_power.yaml")
 LAWS_SHOWN = {
     "`chinchilla`": LAWS["chinchilla"],
-    "`tied`": TIED,
+    "`tied`": LAWS["tied"],
     "floor in PTPP": _declare("floor_ptpp", "E + A*n**-alpha + G*p**-0.4", **_FLOOR),
     "floor in tokens": _declare("floor_tokens", "E + A*n**-alpha + G*d**-0.4", **_FLOOR),
     "`base_exp`": _declare(
@@ -89,8 +91,9 @@ LAWS_SHOWN = {
 }
 UNCHANGED, FORECAST = "unchanged", "`base_power`, base loss forecast"
 ROWS = (UNCHANGED, *LAWS_SHOWN, FORECAST)
+KRIGED = ("`tied`", "`base_power`")
 OF_TOKENS = tuple(LAWS_SHOWN)[:4]
-OF_DOMAINS = (UNCHANGED, "`chinchilla`", "`tied`", "`base_exp`", "`base_power`")
+OF_DOMAINS = (UNCHANGED, *OF_TOKENS, "`base_exp`", "`base_power`")
 # The tables of the page, and the head of their first column.
 BLOCKS = {
     "splits": "source",
@@ -98,7 +101,9 @@ BLOCKS = {
     "wins": "`base_power` is closer",
     "distance": "forecast by",
     "domains": "domain",
+    "carry": "fitted on, forecast",
     "larger": "forecast by",
+    "intervals": "source, forecast",
 }
 QUESTIONS = {"later": 0, "one size": 1, "two sizes": 2}  # sizes left out
 
@@ -148,25 +153,33 @@ def last_measured(fitted: pd.DataFrame, asked: pd.DataFrame) -> np.ndarray:
 
 def with_forecast_base_loss(fitted: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
     """`asked` with base losses by the tied law of the fitted checkpoints, as if not measured."""
-    law = fit(TIED, fitted.assign(loss=fitted["base_loss"]), SETTINGS)
+    law = fit("tied", fitted.assign(loss=fitted["base_loss"]), SETTINGS)
     return asked.assign(base_loss=law.loss(asked))
 
 
-def forecasts(name: str, question: str) -> pd.DataFrame:
+def forecasts(name: str, question: str, kriged: bool = True) -> pd.DataFrame:
     """Observed and predicted losses of every table of a source: train_set, domain, law, n_params,
-    ptpp, observed, predicted [nats per token].
+    ptpp, observed, predicted [nats per token]; low and high, the ends of the 90 % interval, for the
+    laws that are kriged, unless `kriged` is False.
     """
     parts = []
     for group, domain, rows in read_tables(name):
         fitted, asked = split(SOURCES[name], question, rows)
         laws = {title: fit(law, fitted, SETTINGS) for title, law in LAWS_SHOWN.items()}
-        predicted = {title: law.loss(asked) for title, law in laws.items()}
-        predicted[UNCHANGED] = last_measured(fitted, asked)
-        predicted[FORECAST] = laws["`base_power`"].loss(with_forecast_base_loss(fitted, asked))
+        made = {title: {"predicted": law.loss(asked)} for title, law in laws.items()}
+        made[UNCHANGED] = {"predicted": last_measured(fitted, asked)}
+        unmeasured = with_forecast_base_loss(fitted, asked)
+        made[FORECAST] = {"predicted": laws["`base_power`"].loss(unmeasured)}
+        for title in KRIGED if kriged else ():
+            drift = None if question == "later" else SETTINGS
+            table = krige(laws[title], settings=drift).predict(asked)
+            table = table.rename(columns={"loss": "predicted"})
+            ends = ("predicted", "low", "high")
+            made[f"{title}, kriged"] = {key: table[key].to_numpy() for key in ends}
         columns = asked[["n_params", "ptpp"]].assign(observed=asked["loss"])
         parts += [
-            columns.assign(train_set=group, domain=domain, law=title, predicted=values)
-            for title, values in predicted.items()
+            columns.assign(train_set=group, domain=domain, law=title, **values)
+            for title, values in made.items()
         ]
     return pd.concat(parts, ignore_index=True)
 
@@ -180,9 +193,13 @@ def errors(table: pd.DataFrame, by: Sequence[str]) -> pd.Series:
     return each.groupby(level=list(by), sort=False).mean()
 
 
-def measure(names: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """The tables of the page by name, with the columns or rows of these sources alone."""
-    made = {(name, question): forecasts(name, question) for name in names for question in QUESTIONS}
+def measure(names: Sequence[str], kriged: bool = True) -> dict[str, pd.DataFrame]:
+    """The tables of the page by name, with the columns or rows of these sources alone.
+
+    `kriged` False: without the table of intervals, which takes most of the time.
+    """
+    pairs = product(names, QUESTIONS)
+    made = {(name, question): forecasts(name, question, kriged) for name, question in pairs}
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in BLOCKS}
     for name in names:
         source = SOURCES[name]
@@ -198,10 +215,25 @@ def measure(names: Sequence[str]) -> dict[str, pd.DataFrame]:
             tables["larger"].append(table.to_frame(f"{source.title}, {question}"))
         by_domain = errors(asked, ["law", "domain"]).unstack("law")[list(OF_DOMAINS)]
         tables["domains"].append(by_domain.rename(lambda d, t=source.title: f"{t}: {d}"))
+        parts = {"later": asked} | {q: made[name, q] for q in list(QUESTIONS)[1:]}
+        if kriged:
+            rows = {f"{source.title}, {q}": intervals(part) for q, part in parts.items()}
+            tables["intervals"].append(pd.DataFrame(rows).T)
+        if len(source.sets) > 1:
+            tables["carry"].append(carry_over(name))
         tables["wins"].append(count_wins(asked).to_frame(source.title))
-    across = ("splits", "domains")  # these grow by rows, the others by columns
-    joined = {k: pd.concat(parts, axis=0 if k in across else 1) for k, parts in tables.items()}
-    for key in ("later", "distance", "larger"):
+    across = (
+        "splits",
+        "domains",
+        "carry",
+        "intervals",
+    )  # these grow by rows, the others by columns
+    joined = {
+        key: pd.concat(parts, axis=0 if key in across else 1)
+        for key, parts in tables.items()
+        if parts
+    }
+    for key in {"later", "distance", "larger"} & set(joined):
         joined[key] = joined[key].reindex(list(ROWS))
     return joined
 
@@ -214,7 +246,7 @@ def describe_split(name: str, asked: pd.DataFrame) -> pd.DataFrame:
     sizes = sorted(rows["n_params"].unique())
     values = {
         "tables": len(tables),
-        "models": len(rows) * len(source.sets),
+        "checkpoints": sum(len(table) for table in {group: t for group, _, t in tables}.values()),
         "parameters": f"{_short(sizes[0])} to {_short(sizes[-1])}",
         "fitted PTPP": f"{fitted['ptpp'].min():.0f} to {fitted['ptpp'].max():.0f}",
         "forecast PTPP": " to ".join(
@@ -237,17 +269,69 @@ def count_wins(table: pd.DataFrame) -> pd.Series:
     return pd.Series({**wins, "than all of these": int((power < others.min(axis=1)).sum())})
 
 
+def carry_over(name: str) -> pd.DataFrame:
+    """Errors in percent where a law of one training set forecasts the models of another one.
+
+    The base domain is that of the first training set for all of them. `same model`: the loss of the
+    model of the same size and stage that was trained on the other set.
+    """
+    source = SOURCES[name]
+    first, common = next(iter(source.sets.items()))
+    skipped = {common, *(twin for group, twin in source.twins if group == first)}
+    columns = ["train_set", "domain", "n_params", "ptpp", "loss"]
+    table = pd.read_csv(FOLDER / f"{name}.csv", usecols=columns)
+    keys = ["train_set", "n_params", "ptpp"]
+    base = table[table["domain"] == common].set_index(keys)["loss"].rename("base_loss")
+    table = table[~table["domain"].isin(skipped)].join(base, on=keys)
+    rows: dict[str, dict[str, list[float]]] = {}
+    for _, part in table.groupby("domain"):
+        groups = dict(list(part.groupby("train_set")))
+        for one, other in permutations(source.sets, 2):
+            fitted = fit(POWER, groups[one], SETTINGS)
+            pairs = groups[other].merge(groups[one], on=keys[1:], suffixes=("", "_other"))
+            row = rows.setdefault(f"{one}, {other}", {"same model": [], "`base_power`": []})
+            same = score(pairs["loss"], pairs["loss_other"])["mae_rel"]
+            row["same model"].append(100 * same)
+            row["`base_power`"].append(100 * fitted.score(groups[other])["mae_rel"])
+            row.setdefault("`base_power`, own set", []).append(
+                100 * fitted.score(groups[one])["mae_rel"]
+            )
+    means = {pair: {k: float(np.mean(v)) for k, v in row.items()} for pair, row in rows.items()}
+    return pd.DataFrame(means).T
+
+
+def intervals(table: pd.DataFrame) -> dict[str, float]:
+    """Of every kriged law: errors without and with the misfit, share of losses within the 90 %
+    interval and half its width, all in percent and averaged over tables.
+    """
+    row = {}
+    for title in KRIGED:
+        part = table[table["law"] == f"{title}, kriged"]
+        inside = part["observed"].between(part["low"], part["high"])
+        width = np.log(part["high"] / part["low"]) / 2
+        by = [part["train_set"], part["domain"]]
+        row[f"{title}, law"] = errors(table[table["law"] == title], ["law"]).iloc[0]
+        row[f"{title}, kriged"] = errors(part, ["law"]).iloc[0]
+        row[f"{title}, within"] = 100 * inside.groupby(by).mean().mean()
+        row[f"{title}, half-width"] = 100 * width.groupby(by).mean().mean()
+    return row
+
+
 def write_table(table: pd.DataFrame, first: str) -> str:
     """A table as Markdown; of every column of errors the least is bold, texts and counts stay."""
     is_error = {c: table[c].dtype.kind == "f" for c in table}
+    digits = {c: 0 if str(c).endswith("within") else 2 for c in table}
     kinds = ["---", *("---:" if table[c].dtype.kind in "fi" else "---" for c in table)]
     lines = [f"| {first} | {' | '.join(table)} |", f"|{'|'.join(kinds)}|"]
-    shown = {c: table[c].map("{:.2f}".format) if is_error[c] else table[c].map(str) for c in table}
-    for label in table.index:
+    shown = {
+        c: [f"{value:.{digits[c]}f}" if is_error[c] else str(value) for value in table[c]]
+        for c in table
+    }
+    for row, label in enumerate(table.index):
         cells = [
-            f"**{shown[c][label]}**"
-            if is_error[c] and first == "forecast by" and table[c][label] == table[c].min()
-            else shown[c][label]
+            f"**{shown[c][row]}**"
+            if first == "forecast by" and table[c].iloc[row] == table[c].min()
+            else shown[c][row]
             for c in table
         ]
         lines.append(f"| {label} | {' | '.join(cells)} |")
@@ -269,27 +353,29 @@ def find_differences(page: str, tables: Mapping[str, pd.DataFrame]) -> list[str]
     """The cells of `tables` that the page shows otherwise, or not at all."""
     found = []
     for name, table in tables.items():
-        shown = read_table(_parts(page, name)[1])
+        shown = read_table(split_page(page, name)[1])
         made = read_table(write_table(table, BLOCKS[name]))
         found += [
             f"{name}, {row}, {column}"
             for (row, column), cell in made.items()
-            if not _agree(shown.get((row, column), ""), cell)
+            if not _agree(shown.get((row, column), ""), cell, column)
         ]
     return found
 
 
-def _agree(shown: str, made: str) -> bool:
+def _agree(shown: str, made: str, column: str) -> bool:
     if shown == made:
         return True
     try:
         old, new = float(shown), float(made)
     except ValueError:
         return False
+    if column.endswith("within"):
+        return abs(old - new) <= SLACK_WITHIN
     return "." in made and abs(old - new) <= SLACK[0] + SLACK[1] * abs(new)
 
 
-def _parts(page: str, name: str) -> tuple[str, str, str]:
+def split_page(page: str, name: str) -> tuple[str, str, str]:
     """The page before, within and after the markers of a table."""
     before, rest = page.split(BEGIN.format(name))
     within, after = rest.split(END, 1)
@@ -299,11 +385,14 @@ def _parts(page: str, name: str) -> tuple[str, str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", nargs="*", metavar="TABLE", choices=SOURCES)
-    check = parser.parse_args().check
-    tables, page = measure(check or list(SOURCES)), PAGE.read_text()
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    check = options.check
+    tables = measure(check or list(SOURCES), kriged=check is None or not options.quick)
+    page = PAGE.read_text()
     if check is None:
         for name, table in tables.items():
-            before, _, after = _parts(page, name)
+            before, _, after = split_page(page, name)
             text = write_table(table, BLOCKS[name])
             page = f"{before}{BEGIN.format(name)}\n{text}\n{END}{after}"
         write_text(PAGE, page)
