@@ -32,8 +32,8 @@ rule figures_laws:
         predictions=f"{RESULTS}/tables/predictions.csv",
         scores=f"{RESULTS}/tables/scores.csv",
         intervals=f"{RESULTS}/tables/score_intervals.csv",
-        profiles=law_fits(config["plan"]["law"], "profile.csv"),
-        verdicts=law_fits(config["plan"]["law"], "verdicts.csv"),
+        profiles=law_fits(config["plan"]["law"], "profile.csv", protocols=PROTOCOLS),
+        verdicts=law_fits(config["plan"]["law"], "verdicts.csv", protocols=PROTOCOLS),
         sweep=f"{RESULTS}/tables/anchor_sweep.csv",
     output:
         **figure_files("laws", "3 Laws"),
@@ -46,7 +46,7 @@ rule figures_laws:
     params:
         target=TARGET,
         law=config["plan"]["law"],
-        protocol=config["plan"]["protocol"],
+        protocol=PROTOCOLS[-1],
         code=code_digest("ptpp.report.figures.laws", "ptpp.report.figures.uncertainty"),
     script:
         "../scripts/figures_laws.py"
@@ -68,8 +68,8 @@ rule figures_plan:
     conda:
         "../envs/ptpp.yaml"
     params:
-        request=plan_request(),
-        headline=plan_headline(),
+        wishes=plan_wishes(),
+        law=config["plan"]["law"],
         code=code_digest("ptpp.report.figures.planning", "ptpp.planning"),
     script:
         "../scripts/figures_plan.py"

@@ -52,9 +52,9 @@ rule law_tables:
     input:
         observations=f"{RESULTS}/observations.csv",
         anchors=f"{RESULTS}/anchors.csv",
-        fits=fits(),
-        draws=fits("npz"),
-        verdicts=fits("verdicts.csv"),
+        fits=judged_fits(),
+        draws=judged_fits("npz"),
+        verdicts=judged_fits("verdicts.csv"),
     output:
         **table_files("scores", "scores at the held-out stage", "3 Laws"),
         **table_files("score_intervals", "scores with intervals", "3 Laws"),
@@ -75,6 +75,7 @@ rule law_tables:
         code=code_digest(
             "ptpp.laws.experiment",
             "ptpp.laws.comparison",
+            "ptpp.laws.levels",
             "ptpp.laws.identifiability",
             "ptpp.report.tables",
         ),
@@ -125,7 +126,7 @@ rule anchor_sweep:
         target=TARGET,
         grid=anchor_grid(),
         request=config["laws"]["anchor_sweep"] | {"seed": config["held_out"]["anchors"]["seed"]},
-        plan={key: config["plan"][key] for key in ("n_params", "ptpp", "max_atpp", "base_loss")},
+        plan=plan_wishes(),
         settings=fit_settings(),
         code=code_digest("ptpp.laws.anchoring", "ptpp.report.tables"),
     script:

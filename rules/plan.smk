@@ -12,8 +12,8 @@ rule plan_regret:
     input:
         observations=f"{RESULTS}/observations.csv",
         anchors=f"{RESULTS}/anchors.csv",
-        fits=fits(),
-        draws=fits("npz"),
+        fits=judged_fits(),
+        draws=judged_fits("npz"),
     output:
         **table_files("plan_regret", "plans checked against measurements", "4 Plan"),
         cases=f"{RESULTS}/tables/plan_regret_cases.csv",
@@ -35,8 +35,8 @@ rule plan_regret:
 rule plan:
     """Plan the adaptation by every law, with its limits and alternatives."""
     input:
-        fits=fits(),
-        draws=fits("npz"),
+        fits=planning_fits(),
+        draws=planning_fits("npz"),
         observations=f"{RESULTS}/observations.csv",
         anchors=f"{RESULTS}/anchors.csv",
         regret=f"{RESULTS}/tables/plan_regret.csv",
@@ -61,7 +61,7 @@ rule plan:
     conda:
         "../envs/ptpp.yaml"
     params:
-        request=plan_request(),
+        wishes=plan_wishes(),
         held_out=HELD_OUT,
         target=TARGET,
         settings=fit_settings(),
@@ -73,8 +73,8 @@ rule plan:
 rule planner_page:
     """Write the interactive planner as one HTML file."""
     input:
-        fits=fits(),
-        draws=fits("npz"),
+        fits=planning_fits(),
+        draws=planning_fits("npz"),
         observations=f"{RESULTS}/observations.csv",
         # Files beside Python, whose changes no digest sees.
         parts=[source_path("ptpp", "report", "planner", name) for name in PAGE_PARTS],
@@ -92,8 +92,8 @@ rule planner_page:
     conda:
         "../envs/ptpp.yaml"
     params:
-        request=plan_request(),
-        headline=plan_headline(),
+        wishes=plan_wishes(),
+        law=config["plan"]["law"],
         target=TARGET,
         code=code_digest("ptpp.report.planner"),
     script:

@@ -6,6 +6,7 @@ with run_job(snakemake.log[0]):
     from ptpp.laws import Experiment, FitSettings, find_law
     from ptpp.laws.anchoring import SweepRequest, anchor_sweep, plan_targets
     from ptpp.laws.base_loss import BaseLosses
+    from ptpp.planning import make_requests
     from ptpp.report.tables import write_table
     from ptpp.table.anchors import grid_of
 
@@ -14,8 +15,9 @@ with run_job(snakemake.log[0]):
     observations, target = experiment.observations, params.target
     grid = params.grid or grid_of(observations[observations["domain"] == target], params.held_out)
     laws = [find_law(law) for law in params.laws]
-    plan = dict(params.plan)
-    if plan.get("base_loss") is None and any("base_loss" in law.inputs for law in laws):
+    request, *_ = make_requests(params.plan, observations)
+    plan = {name: getattr(request, name) for name in ("n_params", "ptpp", "max_atpp", "base_loss")}
+    if plan["base_loss"] is None and any("base_loss" in law.inputs for law in laws):
         base_losses = BaseLosses.of(observations, target)
         plan["base_loss"] = base_losses.find(plan["n_params"], plan["ptpp"])[0]
     table = anchor_sweep(

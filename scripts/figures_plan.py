@@ -7,25 +7,23 @@ with run_job(snakemake.log[0]):
 
     from ptpp.laws import FittedLaw
     from ptpp.laws.base_loss import BaseLosses
-    from ptpp.planning import PlanRequest, find_base_loss, forgetting_fits, surface
+    from ptpp.planning import complete_request, forgetting_fits, make_requests, surface
     from ptpp.report import figures
     from ptpp.table.observations import read_observations
 
     source, params = snakemake.input, snakemake.params
-    law, protocol = (params.headline[key] for key in ("law", "protocol"))
     target, *others = [FittedLaw.load(path) for path in source.fits]
-    request = PlanRequest.of(params.request)
-    if "base_loss" in target.law.inputs:
-        observations = read_observations(source.observations)
-        base_losses = BaseLosses.of(observations, target.record.domain)
-        request = find_base_loss(request, [target], base_losses)
+    observations = read_observations(source.observations)
+    request, *_ = make_requests(params.wishes, observations)
+    base_losses = BaseLosses.of(observations, target.record.domain)
+    request = complete_request(request, [target, *others], base_losses)
     chosen, robust = (
-        pd.read_csv(path).set_index(["law", "protocol"]).loc[(law, protocol)]
-        for path in (source.plan, source.robust)
+        table[table["n_params"] == request.n_params].set_index("law").loc[params.law]
+        for table in map(pd.read_csv, (source.plan, source.robust))
     )
     limits = {"target_loss": chosen["target_loss_limit"]}
     limits |= {f"forgetting_{domain}": most for domain, most in request.forgetting_limits.items()}
-    grid = surface(request, target, forgetting_fits(others, protocol))
+    grid = surface(request, target, forgetting_fits(others, target.record.protocol))
     figure = figures.plan(grid, chosen, limits, robust)
     figures.save(figure, snakemake.output.plan)
-    log.info("figure plan: %s, %s", law, protocol)
+    log.info("figure plan: %s", params.law)

@@ -10,6 +10,7 @@ with run_job(snakemake.log[0]):
     from ptpp.laws import Experiment, FitSettings, bootstrap
     from ptpp.laws.declared import named_law
     from ptpp.laws.identifiability import profile, verdicts
+    from ptpp.laws.misfit import krige_where_possible
     from ptpp.report.tables import write_csv
 
     source, params, output = snakemake.input, snakemake.params, snakemake.output
@@ -19,7 +20,12 @@ with run_job(snakemake.log[0]):
     # In the order of the rule's outputs.
     pairs = [(protocol, domain) for protocol in params.protocols for domain in params.domains]
     for place, (protocol, domain) in enumerate(pairs):
-        fitted = bootstrap(experiment.fit(law, protocol, domain, settings), **params.resampling)
+        fitted = experiment.fit(law, protocol, domain, settings, params.asked)
+        fitted = bootstrap(fitted, **params.resampling)
+        if params.krige:
+            fitted, problem = krige_where_possible(fitted, params.held_out, settings)
+            if problem:
+                log.warning("%s: %s", protocol, problem)
         record, draws = fitted.record, fitted.draws
         lines = profile(fitted)
         parameters = verdicts(fitted, lines)

@@ -10,10 +10,10 @@ with run_job(snakemake.log[0]):
     from ptpp.laws import Experiment, FitSettings
     from ptpp.laws.base_loss import BaseLosses
     from ptpp.planning import (
-        PlanRequest,
         Supplement,
-        find_base_loss,
+        complete_request,
         fit_scratch,
+        make_requests,
         plan_tables,
         supplements,
     )
@@ -26,8 +26,11 @@ with run_job(snakemake.log[0]):
     observations = experiment.observations
     fits = experiment.load(source.fits)
     base_losses = BaseLosses.of(observations, params.target)
-    request = find_base_loss(PlanRequest.of(params.request), fits, base_losses)
-    tables = plan_tables(request, fits, pd.read_csv(source.regret))
+    requests = [
+        complete_request(request, fits, base_losses)
+        for request in make_requests(params.wishes, observations)
+    ]
+    tables = plan_tables(requests, fits, pd.read_csv(source.regret))
     path = source.from_scratch
     wanted = Supplement(
         stages=sorted(observations[is_sweep(observations)]["ptpp"].unique()),
@@ -35,7 +38,7 @@ with run_job(snakemake.log[0]):
         base_losses=base_losses,
         scratch=fit_scratch(path, params.target, settings) if path else None,
     )
-    tables |= supplements(request, tables["plan"], fits, wanted)
+    tables |= supplements(requests[0], tables["plan"], fits, wanted)
     for name, table in tables.items():
         write_table(table, snakemake.output[name])
     log.info("\n%s", Path(snakemake.output.plan_md).read_text())

@@ -6,15 +6,17 @@ with run_job(snakemake.log[0]):
     from ptpp.jobs.files import write_text
     from ptpp.laws import FittedLaw
     from ptpp.laws.base_loss import BaseLosses
-    from ptpp.planning import PlanRequest
+    from ptpp.planning import make_requests
     from ptpp.report.planner import REPORT_LIMIT, planner_page
     from ptpp.table.observations import read_observations
 
-    source, headline = snakemake.input, snakemake.params.headline
+    source, params = snakemake.input, snakemake.params
     fits = [FittedLaw.load(path) for path in source.fits]
-    request = PlanRequest.of(snakemake.params.request)
-    base_losses = BaseLosses.of(read_observations(source.observations), snakemake.params.target)
-    page = planner_page(request, fits, (headline["law"], headline["protocol"]), base_losses)
+    observations = read_observations(source.observations)
+    request, *_ = make_requests(params.wishes, observations)
+    base_losses = BaseLosses.of(observations, params.target)
+    headline = params.law, fits[0].record.protocol
+    page = planner_page(request, fits, headline, base_losses)
     write_text(snakemake.output[0], page)
     log.info("%d fits, %.2f MB", len(fits), len(page) / 1e6)
     if len(page) > REPORT_LIMIT:

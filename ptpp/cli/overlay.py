@@ -12,7 +12,7 @@ import yaml
 from ptpp.errors import InputError
 from ptpp.laws.from_table import name_of
 from ptpp.table.anchors import grid_of, measured_cells
-from ptpp.table.kinds import forgetting_rows, is_stage, is_sweep
+from ptpp.table.kinds import cell_means, forgetting_rows, is_stage, is_sweep
 
 _MOST_ANCHORS = 20
 _MOST_ANCHORED = 0.25  # of the cells that anchors may come from, so that most are left to score
@@ -54,8 +54,7 @@ def make_overlay(table: pd.DataFrame, target: str, name: str, defaults: Mapping)
         "held_out": {"ptpp": held_out, **({"anchors": {"count": anchors}} if anchors else {})},
         "laws": {"protocols": protocols},
         "plan": {
-            "protocol": protocols[-1],
-            "n_params": float(sweep[is_stage(sweep, held_out)]["n_params"].max()),
+            "beyond": [],
             "ptpp": held_out,
             "forgetting": _replace(defaults["plan"]["forgetting"], limits),
             "min_atpp": float(sweep["atpp"].min()),
@@ -91,7 +90,7 @@ def _forgetting_limits(table: pd.DataFrame, target: str, held_out: float) -> dic
     limits = {}
     for domain in sorted(set(table["domain"]) - {target}):
         try:
-            measured = forgetting_rows(table, domain)
+            measured = cell_means(forgetting_rows(table, domain))
         except InputError:
             continue
         late = measured[is_stage(measured, held_out) & is_sweep(measured)]

@@ -74,6 +74,11 @@ def _describe_law(one: PlanOfLaw) -> list[str]:
     lines = []
     if request.base_loss is not None:
         lines.append(f"base loss {request.base_loss:.4g} nats ({request.base_loss_source})")
+    for domain in filter(request.zero_shot_losses.get, request.forgetting_limits):
+        loss, how = request.zero_shot_losses[domain], request.zero_shot_sources[domain]
+        lines.append(f"loss of {domain} before adaptation {loss:.4g} nats ({how})")
+    if request.forgetting_limits and request.replay_reason:
+        lines.append(request.replay_reason)
     if one.front is not None:
         names = ["flops", "atpp", "replay", "target_loss", "worst_forgetting"]
         lines += _columns(one.front[[name for name in names if name in one.front]])

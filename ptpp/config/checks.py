@@ -216,13 +216,11 @@ def _check_anchors(config: Config) -> None:
 
 
 def _check_plan(config: Config, laws: list[str]) -> None:
-    """The plan's law and protocol are fitted, and its limits are possible."""
+    """The plan's law is fitted, and its limits are possible."""
     plan, base = config.plan, list(config.corpora.base)
     for domain in plan.forgetting:
         message = f"plan.forgetting: {domain!r} is no base language; accepted: {', '.join(base)}"
         require(domain in base, message)
     message = f"plan.min_atpp: {plan.min_atpp:g} must be below max_atpp {plan.max_atpp:g}"
     require(plan.min_atpp < plan.max_atpp, message)
-    for key, values in {"law": laws, "protocol": config.laws.protocols}.items():
-        value = getattr(plan, key)
-        require(value in values, f"plan.{key}: found {value!r}; accepted: {', '.join(values)}")
+    require(plan.law in laws, f"plan.law: found {plan.law!r}; accepted: {', '.join(laws)}")

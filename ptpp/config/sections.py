@@ -294,6 +294,11 @@ TargetLaw = Literal[
     "transfer_offset",
     "saturating_gate",
     "checkpoint_informed",
+    "tied",
+    "floor_tokens",
+    "state",
+    "transfer_state",
+    "state_without_offset",
 ]
 DeclaredLaw = Annotated[str, Field(pattern="^(.*/)?[A-Za-z0-9][A-Za-z0-9_-]{0,40}[.]ya?ml$")]
 
@@ -314,8 +319,10 @@ class Laws(Section):
     starts: Count
     """Starting points of every fit."""
     seed: Whole
+    krige: bool
+    """Correct every law by its misfit, kriged from the fitted cells, and give its intervals."""
     bootstrap: Count
-    """Refits to resampled runs, behind every interval."""
+    """Refits to resampled runs, behind the intervals of scores and of laws alone."""
     anchor_sweep: AnchorSweep
 
 
@@ -324,8 +331,10 @@ class Plan(Section):
 
     law: Name
     """plan.csv holds every law's plan; this one's is drawn."""
-    protocol: Name
-    n_params: Positive
+    n_params: Positive | None = None
+    """Parameters of the model to adapt; null: the largest that was measured at that PTPP."""
+    beyond: list[Positive] = Field(default_factory=list)
+    """Further models, larger than any measured: their plans say how far they extrapolate."""
     ptpp: Positive
     base_loss: Positive | None = None
     """The checkpoint's mean base-domain loss before adaptation [nats per token], for laws that read

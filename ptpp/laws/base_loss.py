@@ -25,11 +25,22 @@ NEAR = 0.01  # relative: a measured checkpoint whose N and PTPP are that close i
 class BaseLosses:
     """The base losses that a table measured, of the domains other than `target`, and a forecast.
 
-    Nothing is read before a base loss is needed: a table without any serves other laws.
+    Nothing is read before a base loss is needed: a table without any serves other laws. `key`: what
+    errors call it.
     """
 
     observations: pd.DataFrame
     target: str = ""
+    key: str = "plan.base_loss"
+
+    @classmethod
+    def of_domain(cls, observations: pd.DataFrame, domain: str) -> "BaseLosses":
+        """Those of one domain alone: what a forgetting law reads as `zero_shot_loss`."""
+        rows = observations[observations["domain"] == domain].drop(
+            columns="base_loss", errors="ignore"
+        )
+        rows = rows.rename(columns={"zero_shot_loss": "base_loss"})
+        return cls(rows, key=f"plan.zero_shot_losses.{domain}")
 
     @classmethod
     def of(cls, observations: pd.DataFrame, target: str) -> "BaseLosses":
@@ -65,7 +76,7 @@ class BaseLosses:
             return fit_base_loss(self.measured)
         except InputError as error:
             raise InputError(
-                f"plan.base_loss: not stated, the table does not hold the checkpoint, and a "
+                f"{self.key}: not stated, the table does not hold the checkpoint, and a "
                 f"forecast is not possible ({error}); accepted is a number of nats"
             ) from None
 

@@ -22,14 +22,13 @@ from ptpp.table.anchors import Cell
 from ptpp.table.kinds import is_stage
 from ptpp.table.noise import noise_floor
 from ptpp.table.observations import read_observations
-from ptpp.table.protocols import Split, folds, split
+from ptpp.table.protocols import ALL_ROWS, Split, folds, split
 
 SCORE_COLUMNS = (
     *("law", "protocol", "domain", "information", "forecast", "n_fit", "n_held_out"),
     *(*SCORES, "noise_floor"),
 )
 FOLD_COLUMNS = ("n_fit", "n_held_out", *SCORES, "noise_floor", "note")
-ALL_ROWS = "all_rows"  # the protocol of the fits that plans are made by: nothing is held out
 Path = str | os.PathLike
 
 
@@ -62,9 +61,21 @@ class Experiment:
         """The same for a law that was fitted."""
         return self.split(fitted.law, fitted.record.protocol, fitted.record.domain)
 
-    def fit(self, law: Law | str, protocol: str, domain: str, settings: FitSettings) -> FittedLaw:
-        """Fit one law under one protocol; the held-out rows are not even passed on."""
-        return fit(law, self.split(law, protocol, domain).fit, settings, protocol, domain)
+    def fit(
+        self,
+        law: Law | str,
+        protocol: str,
+        domain: str,
+        settings: FitSettings,
+        asked: float | None = None,
+    ) -> FittedLaw:
+        """Fit one law under one protocol; the held-out rows are not even passed on.
+
+        `asked`: the PTPP that a fit to all rows is to forecast; the others forecast the held-out
+        stage.
+        """
+        rows = self.split(law, protocol, domain).fit
+        return fit(law, rows, settings, protocol, domain)
 
     def load(self, paths: Sequence[Path]) -> list[FittedLaw]:
         """Fits from their files, with their draws and the rows they were made on."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptpp.errors import InputError
-from ptpp.laws.dual import Operand, exp, g_of_log, log, log1p
+from ptpp.laws.dual import Operand, exp, g_of_log, log
 from ptpp.laws.law import Law, Parameter, Point
 
 
@@ -96,15 +96,22 @@ def _saturating_gate(p: SimpleNamespace, x: Point) -> Operand:
     return _mixed(p, x, _data_term(p, x) * gate)
 
 
+def _change(x: Point) -> NDArray:
+    """The checkpoint's own loss before adaptation minus its reference value, nats."""
+    return x["zero_shot_loss"] - x.reference["zero_shot_loss"]
+
+
 def _forgetting(p: SimpleNamespace, x: Point) -> Operand:
-    """Damage by target text + cost of re-warming - gain of continued pre-training."""
-    n, t = x.log("n_params"), x.log("ptpp")
-    r, atpp, ptpp = x["replay"], x["atpp"], x["ptpp"]
-    growth = -g_of_log(np.log1p(atpp / x.reference["atpp"]), p.mu)
-    protection = exp(-p.nu * log1p(p.K * r))
-    damage = p.F * exp(p.q * t - p.d * n) * (1 - r) * protection * growth
-    later = np.log((ptpp + r * atpp) / x.reference["ptpp"])
-    return damage + p.W - p.V * (g_of_log(t, p.chi) - g_of_log(later, p.chi))
+    """Cost of re-warming - gain of continued pre-training + damage that replay limits."""
+    r, u = x["replay"], _change(x)
+    scale = exp(-p.b * x.log("atpp") - p.d * x.log("n_params") - p.q * u)
+    gain = p.V * np.log1p(r * x["atpp"] / x["ptpp"])
+    return p.W - p.w * u - gain + p.S * g_of_log(np.log(r), p.gamma) * scale
+
+
+def _forgetting_without_replay(p: SimpleNamespace, x: Point) -> Operand:
+    """Cost of re-warming + damage that grows with the tokens."""
+    return p.W + p.F * exp(p.m * x.log("atpp") - p.d * x.log("n_params") - p.q * _change(x))
 
 
 def _nats(name: str, meaning: str, low: float = 1e-6, high: float = 100.0, **more) -> Parameter:
@@ -159,17 +166,32 @@ _STATE = (
         "lam", -2.0, 3.0, "log of the loss per nat of the checkpoint's base loss", ("base_loss", 2)
     ),
 )
-_GROWTH = "growth in A: saturates above 0, log at 0, power below"
+_REWARMING = _nats("W", "cost of re-warming the rate", -2.0, 2.0)
+_DAMAGE = (
+    _number("d", -1.5, 1.5, "exponent of model size in the damage", ("n_params", 2)),
+    _number(
+        *("q", -3.0, 3.0, "fall of the log damage per nat of the loss before adaptation"),
+        ("zero_shot_loss", 2),
+    ),
+)
 _FORGETTING = (
-    _nats("F", "scale of the damage at the reference, without replay"),
-    _number("d", -1.0, 1.5, "exponent of model size in the damage", ("n_params", 2)),
-    _number("q", -1.5, 1.5, "exponent of PTPP in the damage", ("ptpp", 2)),
-    _positive("K", 0.1, 1e4, "1", "how little replay already protects", needs=("replay", 3)),
-    _number("nu", 0.02, 5.0, "exponent of the protection by replay", ("replay", 3)),
-    _number("mu", -1.5, 3.0, _GROWTH, ("atpp", 3)),
-    _nats("W", "cost of re-warming the rate", -2.0, 2.0),
-    _nats("V", "slope of the base loss in minus log PTPP, at the reference"),
-    _number("chi", 0.02, 1.2, "curvature of the base loss in PTPP", ("ptpp", 2)),
+    _REWARMING,
+    _number(
+        *("w", -3.0, 3.0, "what a checkpoint gains per nat of its loss before adaptation"),
+        *(("zero_shot_loss", 2),),
+        amplitude="linear",
+    ),
+    _nats("V", "gain per log of the base tokens read, over those before", 0.0, 5.0),
+    _nats("S", "slope of the damage in minus log replay, at the reference", high=20.0),
+    _number("gamma", -1.0, 2.0, "curvature of the damage in replay", ("replay", 3)),
+    _number("b", -1.0, 1.0, "exponent of minus tokens in the damage", ("atpp", 2)),
+    *_DAMAGE,
+)
+_WITHOUT_REPLAY = (
+    _REWARMING,
+    _nats("F", "damage at the reference", high=20.0),
+    *_DAMAGE,
+    _number("m", -1.0, 2.0, "exponent of tokens in the damage", ("atpp", 3)),
 )
 
 _K = _nats("K", "loss at the reference")
@@ -284,13 +306,22 @@ _ZOO = (
         centred=("share", "adapt_tokens", "base_loss"),
     ),
     _law(
-        *("forgetting", "Forgetting of a base domain"),
-        "dL = F (N/N0)^-d (P/P0)^q (1-r) (1+K r)^-nu (-g(1+A/A0, mu)) + W"
-        " - V [g(P/P0, chi) - g((P+r A)/P0, chi)]",
-        "ours, after Bethune et al. 2025, arXiv 2502.06042",
-        *(("n_params", "ptpp", "replay", "atpp"), _FORGETTING, _forgetting),
-        centred=("n_params", "ptpp", "atpp"),
+        *("forgetting", "Forgetting of a base domain, with replay"),
+        "L = L0 + W - w (L0-L0r) - V ln(1+r A/P)"
+        " + S g(r, gamma) (A/A0)^-b (N/N0)^-d exp(-q (L0-L0r)),  g(x,k) = (x^-k - 1)/k",
+        *("ours", ("n_params", "ptpp", "replay", "atpp", "zero_shot_loss"), _FORGETTING),
+        _forgetting,
+        centred=("n_params", "atpp", "zero_shot_loss"),
         offset="zero_shot_loss",
+        rows="with_replay",
+    ),
+    _law(
+        *("forgetting_without_replay", "Forgetting of a base domain, without replay"),
+        "L = L0 + W + F (N/N0)^-d exp(-q (L0-L0r)) (A/A0)^m",
+        *("ours", ("n_params", "atpp", "zero_shot_loss"), _WITHOUT_REPLAY),
+        _forgetting_without_replay,
+        offset="zero_shot_loss",
+        rows="without_replay",
     ),
 )
 

@@ -20,7 +20,7 @@ from ptpp.laws.uncertainty import bootstrap, coverage
 from ptpp.table.anchors import choose_anchors, grid_of, measured_cells
 from ptpp.table.kinds import CELL
 from ptpp.table.noise import noise_floor
-from ptpp.table.protocols import Split, early_to_late, with_anchors
+from ptpp.table.protocols import ALL_ROWS, Split, early_to_late, with_anchors
 from ptpp.table.units import parse_number
 
 CURE = "anchors at the stage to be forecast, or a third stage, would narrow it"
@@ -176,7 +176,7 @@ def _split_rows(rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) ->
     if options.held_out is None:
         if options.anchors:
             raise InputError("anchors: they are cells of a held-out stage, and none is named")
-        return Split("all_rows", rows, rows.iloc[:0])
+        return Split(ALL_ROWS, rows, rows.iloc[:0])
     for column in ("ptpp", *(CELL if options.anchors else ())):
         if column not in rows:
             raise InputError(f"no column {column!r}; a held-out stage needs it")

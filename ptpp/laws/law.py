@@ -5,8 +5,9 @@ of scale "log" enter as their logarithm. Vectors may come in batches (..., p); i
 Values are nats per token.
 
 Inputs: `n_params` N [parameters], `ptpp` P [tokens per parameter], `atpp` A [tokens per parameter],
-`adapt_tokens` D [tokens], `replay` r, `share` s = 1 - r, and `base_loss`, the checkpoint's own
-base-domain loss before adaptation [nats per token].
+`adapt_tokens` D [tokens], `replay` r, `share` s = 1 - r, and the checkpoint's own loss before
+adaptation [nats per token]: `base_loss`, the mean over base domains, and `zero_shot_loss`, that in
+the domain of the row.
 """
 
 from collections.abc import Callable, Mapping
@@ -68,6 +69,12 @@ class Point:
         return np.log(self.inputs[name] / self.reference[name])
 
 
+# The rows that a law speaks of, by their replay ratio.
+ROWS: Mapping[str, Callable[[NDArray], NDArray]] = {
+    "all": lambda replay: replay >= 0,
+    "with_replay": lambda replay: replay > 0,
+    "without_replay": lambda replay: replay == 0,
+}
 Formula = Callable[[SimpleNamespace, Point], Operand]
 
 
@@ -78,8 +85,9 @@ class Law:
     `formula(p, x)` is the value from the parameters `p.E`, `p.alpha`, ... (natural units) and the
     point `x`. `centred`: the inputs that have a reference value. `may_be_zero`: those of them that
     may be 0 in a row (the reference is the mean over the others). `offset`: the column to which the
-    law's value is added to give a loss. `zero_shot`: the law also speaks of the checkpoint before
-    adaptation. `declaration`: what a declared law was read from.
+    law's value is added to give a loss. `rows`: the replay ratios it speaks of, a key of `ROWS`.
+    `zero_shot`: it also speaks of the checkpoint before adaptation. `declaration`: what a declared
+    law was read from.
     """
 
     name: str
@@ -92,6 +100,7 @@ class Law:
     formula: Formula
     offset: str | None = None
     may_be_zero: tuple[str, ...] = ()
+    rows: str = "all"
     zero_shot: bool = False
     declaration: Mapping | None = None
 

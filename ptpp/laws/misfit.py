@@ -24,6 +24,7 @@ from ptpp.laws.kriging import (
     with_drift,
 )
 from ptpp.laws.rows import cells_of
+from ptpp.table.protocols import ALL_ROWS
 
 DRIFTS = (0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.045, 0.07, 0.11)
 _DRIFT, _DRIFT_SPREAD = 0.02, 0.7  # the prior of its logarithm: centre and standard deviation
@@ -45,6 +46,21 @@ def krige(
     if settings is None:
         return plain
     return replace(plain, misfit=with_drift(plain.misfit, _find_drift(plain, held_out, settings)))
+
+
+def krige_where_possible(
+    fitted: FittedLaw, held_out: float | None = None, settings: FitSettings | None = None
+) -> tuple[FittedLaw, str]:
+    """`krige`, or the fit as it is and why its misfit cannot be kriged.
+
+    A fit under the protocol all_rows has no stage held out.
+    """
+    if fitted.record.protocol == ALL_ROWS:
+        held_out = None
+    try:
+        return krige(fitted, held_out, settings), ""
+    except InputError as error:
+        return fitted, str(error)
 
 
 def _misfit(fitted: FittedLaw, held_out: float | None) -> Misfit:

@@ -97,6 +97,8 @@ def law_inputs(law: Law, frame: Columns) -> dict[str, NDArray]:
         positive = name in law.centred and name not in law.may_be_zero
         good = (values > 0 if positive else values >= 0) & (values < np.inf)
         accepted = "values above 0" if positive else "values not below 0"
+        if name == "replay" and law.rows == "with_replay":
+            good, accepted = good & (values > 0), "values above 0"
         if name in ("share", "replay"):
             good, accepted = good & (values <= 1), f"{accepted} and not above 1"
         _check(law, name, values, good, accepted)

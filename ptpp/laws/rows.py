@@ -5,7 +5,7 @@ import pandas as pd
 from ptpp.errors import InputError
 from ptpp.laws.base_loss import with_base_loss
 from ptpp.laws.declared import find_law
-from ptpp.laws.law import Law
+from ptpp.laws.law import ROWS, Law
 from ptpp.table.kinds import (
     CELL,
     cell_means,
@@ -23,10 +23,11 @@ def law_rows(
 
     A law that reads the state of a checkpoint, `base_loss` for one, gets a row per run, since seeds
     differ in state; other laws get means over seeds, as `cells_of` makes them. They are sweep cells
-    for a target law, sweep and control cells for a forgetting law; a table read for a law that
-    needs no cells is taken as it stands. `base_loss` comes from the zero-shot rows of the other
-    domains. `zero_shot`: add the domain's rows before adaptation, for a law with `Law.zero_shot`.
-    Raises InputError where rows are missing, or the law does not speak of them.
+    for a target law, sweep and control cells for a forgetting law, of the replay ratios that it
+    speaks of (`Law.rows`); a table read for a law that needs no cells is taken as it stands.
+    `base_loss` comes from the zero-shot rows of the other domains. `zero_shot`: add the domain's
+    rows before adaptation, for a law with `Law.zero_shot`. Raises InputError where rows are
+    missing, or the law does not speak of them.
     """
     law = find_law(law)
     if not set(CELL) <= set(observations.columns):
@@ -48,7 +49,12 @@ def law_rows(
 
 def _rows_of_kind(observations: pd.DataFrame, law: Law, domain: str) -> pd.DataFrame:
     if law.offset:
-        return forgetting_rows(observations, domain)
+        rows = forgetting_rows(observations, domain)
+        rows = rows[ROWS[law.rows](rows["replay"])].reset_index(drop=True)
+        if rows.empty:
+            kind = law.rows.replace("_", " ")
+            raise InputError(f"law {law.name}: no adapted rows of the domain {domain!r} {kind}")
+        return rows
     rows = target_rows(observations, domain)
     if "base_loss" not in law.inputs:
         return rows

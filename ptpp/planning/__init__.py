@@ -19,5 +19,10 @@ from ptpp.planning.plans import (
     with_intervals,
 )
 from ptpp.planning.regret import regret_cases, regret_table
-from ptpp.planning.request import FLOPS_PER_PARAMETER_AND_TOKEN, PlanRequest, find_base_loss
+from ptpp.planning.request import (
+    FLOPS_PER_PARAMETER_AND_TOKEN,
+    PlanRequest,
+    complete_request,
+    make_requests,
+)
 from ptpp.planning.tables import Supplement, plan_tables, supplements

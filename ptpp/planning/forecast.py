@@ -93,13 +93,15 @@ class Forecast:
 
     def extrapolated(self, replay: float, log_atpp: float) -> tuple[str, ...]:
         """The columns that leave the fitted rows' range at one point, each once."""
-        rows = self._rows(np.array([replay]), np.array([log_atpp]))
-        return tuple(
-            sorted({name for law in self.laws.values() for name in law.extrapolated(rows)})
-        )
+        outside = set()
+        for name, law in self.laws.items():
+            outside |= {
+                *law.extrapolated(self._rows(name, *map(np.atleast_1d, (replay, log_atpp))))
+            }
+        return tuple(sorted(outside))
 
-    def _rows(self, replay: NDArray, log_atpp: NDArray) -> dict[str, NDArray]:
-        """Points as columns that laws can predict from, shaped to be broadcast together.
+    def _rows(self, name: str, replay: NDArray, log_atpp: NDArray) -> dict[str, NDArray]:
+        """Points as columns that one of `laws` can predict from, shaped to be broadcast together.
 
         What all points share has one element: a law's terms in it are then computed once.
         """
@@ -107,21 +109,29 @@ class Forecast:
         shared = {"n_params": request.n_params, "ptpp": request.ptpp}
         if request.base_loss is not None:
             shared["base_loss"] = request.base_loss
+        domain = _domain_of(name)
+        if domain in request.zero_shot_losses:
+            shared["zero_shot_loss"] = request.zero_shot_losses[domain]
         one = (1,) * np.broadcast(replay, log_atpp).ndim
         columns = {name: np.full(one, float(value)) for name, value in shared.items()}
         return columns | {"replay": replay, "atpp": atpp, "adapt_tokens": atpp * request.n_params}
 
     def value(self, name: str, replay: NDArray, log_atpp: NDArray) -> NDArray:
         """One of `values`; where not finite, an error of a point fit, infinitely bad of a draw."""
-        fitted, draws = self.laws[name], self.draws[name]
+        fitted, draws, domain = self.laws[name], self.draws[name], _domain_of(name)
         if "base_loss" in fitted.law.inputs and self.request.base_loss is None:
             raise InputError(
                 f"plan.base_loss: law {fitted.record.law} reads the checkpoint's base loss before "
                 "adaptation; accepted is a number of nats"
             )
+        if "zero_shot_loss" in fitted.law.inputs and domain not in self.request.zero_shot_losses:
+            raise InputError(
+                f"plan.zero_shot_losses.{domain}: law {fitted.record.law} reads the checkpoint's "
+                "loss of that domain before adaptation; accepted is a number of nats"
+            )
         if fitted.misfit is not None:
             return self._kriged(name, replay, log_atpp)
-        rows = self._rows(replay, log_atpp)
+        rows = self._rows(name, replay, log_atpp)
         values = broadcast_values(fitted, draws, rows)
         if len(draws) == 1:
             every = {k: np.broadcast_to(v, values.shape).ravel() for k, v in rows.items()}
@@ -130,50 +140,57 @@ class Forecast:
 
     def _kriged(self, name: str, replay: NDArray, log_atpp: NDArray) -> NDArray:
         """Kriged values (m, ...): from the forecast itself at few points, by a spline at many."""
-        fitted, deviates = self.laws[name], self.draws[name]
+        deviates = self.draws[name]
         replay, log_atpp = np.broadcast_arrays(replay, log_atpp)
         if replay.size <= _FEW_POINTS:
-            log_loss, spread = self._krige(fitted, replay.ravel(), log_atpp.ravel())
+            log_loss, spread = self._krige(name, replay.ravel(), log_atpp.ravel())
             log_loss, spread = log_loss.reshape(replay.shape), spread.reshape(replay.shape)
         else:
             splines, place = self._surface(name), _stretch(replay)
             log_loss, spread = (one.ev(place, log_atpp) for one in splines)
         deviates = deviates.reshape(-1, *(1,) * (replay.ndim - 1))
         values = np.exp(log_loss + deviates * spread)
-        return values - self._offset(fitted)
+        return values - self._offset(name)
 
     def _surface(self, name: str) -> tuple[RectBivariateSpline, RectBivariateSpline]:
         """Splines of the log loss and its spread over the request's range."""
         request = self.request
         bottom, top = np.log(request.least_atpp), np.log(request.atpp_limit)
-        key = name, request.min_replay, request.max_replay, bottom, top
+        key = name, request.least_replay, request.max_replay, bottom, top
         if key not in self._surfaces:
-            places = np.linspace(*_stretch(np.array([request.min_replay, request.max_replay])), 41)
+            places = np.linspace(
+                *_stretch(np.array([request.least_replay, request.max_replay])), 41
+            )
             steps = np.linspace(bottom, top, 33)
             replay, log_atpp = (a.ravel() for a in np.meshgrid(_unstretch(places), steps))
-            values = self._krige(self.laws[name], replay, log_atpp)
+            values = self._krige(name, replay, log_atpp)
             self._surfaces[key] = tuple(
                 RectBivariateSpline(places, steps, each.reshape(33, 41).T) for each in values
             )
         return self._surfaces[key]
 
-    def _krige(
-        self, fitted: FittedLaw, replay: NDArray, log_atpp: NDArray
-    ) -> tuple[NDArray, NDArray]:
+    def _krige(self, name: str, replay: NDArray, log_atpp: NDArray) -> tuple[NDArray, NDArray]:
         """Log loss (n,) and its spread (n,) at points (n,): of the mean over many runs."""
-        rows = self._rows(replay, log_atpp)
+        rows = self._rows(name, replay, log_atpp)
         frame = {key: np.broadcast_to(each, replay.shape) for key, each in rows.items()}
-        loss, spread = fitted.forecast(frame, noise=False)
+        loss, spread = self.laws[name].forecast(frame, noise=False)
         return np.log(loss), spread
 
-    def _offset(self, fitted: FittedLaw) -> float:
+    def _offset(self, name: str) -> float:
         """What is taken from a loss to give the law's value, nats."""
-        return 0.0
+        if self.laws[name].law.offset is None:
+            return 0.0
+        return self.request.zero_shot_losses[_domain_of(name)]
 
     def law_value(self, name: str, replay: NDArray, log_atpp: NDArray) -> NDArray:
         """The value (1, ...) by the law alone."""
         fitted = self.laws[name]
-        return broadcast_values(fitted, fitted.params, self._rows(replay, log_atpp))
+        return broadcast_values(fitted, fitted.params, self._rows(name, replay, log_atpp))
+
+
+def _domain_of(name: str) -> str:
+    """The base domain that a limit in nats speaks of."""
+    return name.removeprefix("forgetting_")
 
 
 def point_draws(fits: Sequence[FittedLaw]) -> list[NDArray]:
@@ -266,9 +283,14 @@ def group_by_target(fits: Sequence[FittedLaw]) -> list[tuple[FittedLaw, dict[str
 
 
 def forgetting_fits(fits: Sequence[FittedLaw], protocol: str) -> dict[str, FittedLaw]:
-    """The forgetting fits of one protocol by base domain; `fits` may hold target fits too."""
+    """The forgetting fits of one protocol by base domain; `fits` may hold others too.
+
+    Those without replay are left out: plans leave replay 0 out where forgetting is limited.
+    """
     return {
-        one.record.domain: one for one in fits if one.law.offset and one.record.protocol == protocol
+        one.record.domain: one
+        for one in fits
+        if one.law.offset and one.law.rows != "without_replay" and one.record.protocol == protocol
     }
 
 

@@ -20,7 +20,7 @@ from ptpp.planning.break_even import (
 from ptpp.planning.front import pareto_front
 from ptpp.planning.measurement import candidate_cells, next_measurements
 from ptpp.planning.plans import LawPlans, plan_law, plan_table
-from ptpp.planning.request import PlanRequest, find_base_loss
+from ptpp.planning.request import PlanRequest, complete_request, losses_before
 from ptpp.table.kinds import is_sweep
 
 
@@ -122,10 +122,9 @@ def make_plans(
 def _plan_one(
     one: LawFit, forgetting: Mapping[str, FittedLaw], request: PlanRequest, options: PlanOptions
 ) -> PlanOfLaw:
-    target, base_losses = one.fitted, None
-    if "base_loss" in target.law.inputs:
-        base_losses = BaseLosses.of(one.table, target.record.domain)
-        request = find_base_loss(request, [target], base_losses)
+    target, fits = one.fitted, [one.fitted, *forgetting.values()]
+    base_losses = BaseLosses.of(one.table, target.record.domain)
+    request = complete_request(request, fits, base_losses)
     if options.goal == "pareto":
         return PlanOfLaw(one, request, front=pareto_front(request, target, forgetting))
     plans = plan_law(request, target, forgetting, options.goal)
@@ -134,7 +133,8 @@ def _plan_one(
     if options.measurements:
         sweep = one.table[is_sweep(one.table)]
         stages = sorted({request.ptpp, *target.rows["ptpp"], *sweep["ptpp"]})
-        candidates = candidate_cells(target.rows, row, stages, base_losses)
+        before = losses_before(fits, base_losses)
+        candidates = candidate_cells(target.rows, row, stages, before)
         cells = next_measurements(row, target, forgetting, candidates).head(options.measurements)
     comparisons: list[BreakEven | str] = []
     settings, record = one.options.settings, target.record

@@ -31,7 +31,7 @@ def pareto_front(
     """
     grid = np.meshgrid(
         np.linspace(np.log(request.least_atpp), np.log(request.atpp_limit), atpps),
-        np.linspace(request.min_replay, request.max_replay, replays),
+        np.linspace(request.least_replay, request.max_replay, replays),
         indexing="ij",
     )
     log_atpp, replay = (axis.reshape(1, -1) for axis in grid)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ptpp.errors import InputError
 from ptpp.laws.base_loss import BaseLosses
 from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
+from ptpp.laws.law import ROWS
 from ptpp.planning.forecast import broadcast_values
 from ptpp.planning.request import FLOPS_PER_PARAMETER_AND_TOKEN
 
@@ -34,7 +35,7 @@ def candidate_cells(
     rows: pd.DataFrame,
     plan: Mapping,
     stages: Sequence[float],
-    base_losses: BaseLosses | None = None,
+    before: Mapping[str, BaseLosses] | None = None,
 ) -> pd.DataFrame:
     """Cells that could be measured next, one row each, with what they cost.
 
@@ -42,7 +43,7 @@ def candidate_cells(
     a step beyond: models `LARGER` than the largest, twice the largest ATPP and the replay ratio of
     `plan`, a row of `plan_table`. Cells among the rows are left out: a repeat averages noise alone.
     `flops_adapt`: 6 N^2 ATPP; `flops_pretrain`: 6 N^2 PTPP where no row has the checkpoint, else 0.
-    `base_losses` adds the column base_loss, for laws that read it.
+    `before`, by `losses_before`: adds columns of losses before adaptation, for laws that read them.
     """
     largest, most = float(rows["n_params"].max()), float(rows["atpp"].max())
     axes = (
@@ -55,11 +56,11 @@ def candidate_cells(
     table = table[~_among(table, rows, ["n_params", "ptpp", "replay", "atpp"])]
     table = table.reset_index(drop=True)
     table["adapt_tokens"] = table["atpp"] * table["n_params"]
-    if base_losses is not None:
-        keys = ["n_params", "ptpp"]
-        checkpoints = table[keys].drop_duplicates()
-        losses = [base_losses.find(n, p)[0] for n, p in checkpoints.itertuples(index=False)]
-        table = table.merge(checkpoints.assign(base_loss=losses), on=keys, how="left")
+    keys = ["n_params", "ptpp"]
+    checkpoints = table[keys].drop_duplicates()
+    for name, losses in (before or {}).items():
+        values = [losses.find(n, p)[0] for n, p in checkpoints.itertuples(index=False)]
+        table = table.merge(checkpoints.assign(**{name: values}), on=keys, how="left")
     square = FLOPS_PER_PARAMETER_AND_TOKEN * table["n_params"] ** 2
     there = _among(table, rows, ["n_params", "ptpp"])
     table["flops_adapt"] = square * table["atpp"]
@@ -84,9 +85,11 @@ def next_measurements(
     for name, one in promises.items():
         if one.draws is None:
             raise InputError(f"next measurement: the fit of {one.record.law} has no draws")
-        promised = _values_by_draw(one, pd.DataFrame([plan]))
-        measured = _values_by_draw(one, candidates)
-        cut, variance = variance_cut(promised[:, 0], measured, noise_variance(one))
+        promised = _values_by_draw(name, one, pd.DataFrame([plan]))
+        spoken = ROWS[one.law.rows](candidates["replay"].to_numpy())
+        measured = _values_by_draw(name, one, candidates[spoken])
+        cut = np.zeros(len(candidates))  # a cell of which the law does not speak tells it nothing
+        cut[spoken], variance = variance_cut(promised[:, 0], measured, noise_variance(one))
         table[f"cut_{name}"] = cut
         total += variance
         cuts.append(cut)
@@ -115,10 +118,11 @@ def _clip_to_interval(values: NDArray) -> NDArray:
     return np.clip(values, *np.quantile(values, ends_of(LEVEL), axis=0))
 
 
-def _values_by_draw(fitted: FittedLaw, table: pd.DataFrame) -> NDArray:
+def _values_by_draw(promise: str, fitted: FittedLaw, table: pd.DataFrame) -> NDArray:
     """Values (m, r) of the rows of `table` by every draw, nats."""
-    names = [name for name in fitted.law.columns if name != fitted.law.offset]
-    rows = {name: table[name].to_numpy(float)[None] for name in names if name in table}
+    before = promise.replace("forgetting_", "zero_shot_")  # of the domain promised
+    names = {name: before if name == "zero_shot_loss" else name for name in fitted.law.columns}
+    rows = {name: table[key].to_numpy(float)[None] for name, key in names.items() if key in table}
     values = broadcast_values(fitted, fitted.draws.params, rows)
     return np.nan_to_num(values, nan=1e6, posinf=1e6, neginf=-1e6)
 

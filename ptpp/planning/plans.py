@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
+from ptpp.laws.base_loss import SOURCES
 from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
 from ptpp.planning.forecast import Forecast
 from ptpp.planning.request import PlanRequest
@@ -46,7 +47,9 @@ class Plan:
 
     `binding`, of a point plan: the limits met with equality (feasible), or those that cannot be met
     together (infeasible). Of a robust plan: those that some draw misses here and the bounds of the
-    search that it lies on. `base_loss` [nats] and its source: for a target law that reads it.
+    search that it lies on. `base_loss` [nats] and its source: for a target law that reads it;
+    `zero_shot_losses` and their sources by limited base domain: for forgetting laws that read them.
+    `replay_reason`: why replay ratios near 0 were not considered, if they were not.
 
     From draws (None or empty without them): `met`, the share of draws that meet all limits in nats
     at this point, paired by `pair_draws`; `met_at_least`, a share that holds however target and
@@ -78,6 +81,9 @@ class Plan:
     feasible_draws: float | None = None
     base_loss: float | None = None
     base_loss_source: str | None = None
+    zero_shot_losses: Mapping[str, float] = field(default_factory=dict)
+    zero_shot_sources: Mapping[str, str] = field(default_factory=dict)
+    replay_reason: str | None = None
     missed: Mapping[str, float] = field(default_factory=dict)
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -260,10 +266,10 @@ def surface(
     """Predictions over the searched range, even in log ATPP: replay, atpp, target_loss and
     forgetting_<domain> (nats) of every forgetting fit, limited or not.
     """
-    replays = np.linspace(request.min_replay, request.max_replay, resolution)
+    every = replace(request, forgetting_limits=dict.fromkeys(forgetting, 0.0))
+    replays = np.linspace(every.least_replay, request.max_replay, resolution)
     atpps = np.geomspace(request.least_atpp, request.atpp_limit, resolution)
     replay, atpp = (grid.ravel() for grid in np.meshgrid(replays, atpps))
-    every = replace(request, forgetting_limits=dict.fromkeys(forgetting, 0.0))
     values = Forecast.of(every, target, forgetting).values(replay[None], np.log(atpp)[None])
     return pd.DataFrame({"replay": replay, "atpp": atpp, **{n: v[0] for n, v in values.items()}})
 
@@ -281,6 +287,9 @@ def plan_table(plans: Sequence[Plan]) -> pd.DataFrame:
                 for domain, change in value.items():
                     row[f"forgetting_{domain}"] = change
                     row[f"forgetting_{domain}_limit"] = plan.forgetting_limits[domain]
+            elif name in ("zero_shot_losses", "zero_shot_sources"):
+                end = "_source" if name == "zero_shot_sources" else ""
+                row |= {f"zero_shot_{domain}{end}": each for domain, each in value.items()}
             elif name == "missed":
                 row |= {f"missed_{limit}": share for limit, share in value.items()}
             elif name == "intervals":
@@ -300,7 +309,7 @@ def _check_falling(forecast: Forecast) -> None:
     The laws of the zoo fall by their form, except `exponent_gate`; a declared law may do anything.
     """
     request, law = forecast.request, forecast.target.record.law
-    replays = np.linspace(request.min_replay, request.max_replay, 20)
+    replays = np.linspace(request.least_replay, request.max_replay, 20)
     steps = np.linspace(np.log(request.least_atpp), np.log(request.atpp_limit), 25)
     loss = forecast.law_value("target_loss", replays[None, :, None], steps[None, None, :])
     if (np.diff(loss, axis=-1) > TOLERANCE).any():
@@ -357,6 +366,9 @@ def _plan(
     if feasible and goal == "least_compute" and log_atpp <= np.log(request.least_atpp) + EDGE:
         binding.append("min_atpp")  # everything is met already where the search begins
     reads = "base_loss" in point.target.law.inputs
+    limited = [d for d in request.forgetting_limits if d in request.zero_shot_losses]
+    if replay <= request.least_replay + EDGE and request.least_replay > request.min_replay:
+        binding.append("least_replay")
     return Plan(
         law=record.law,
         protocol=record.protocol,
@@ -377,6 +389,11 @@ def _plan(
         goal=goal,
         base_loss=request.base_loss if reads else None,
         base_loss_source=request.base_loss_source if reads else None,
+        zero_shot_losses={domain: request.zero_shot_losses[domain] for domain in limited},
+        zero_shot_sources={
+            domain: request.zero_shot_sources.get(domain, SOURCES[0]) for domain in limited
+        },
+        replay_reason=request.replay_reason or None if request.forgetting_limits else None,
     )
 
 

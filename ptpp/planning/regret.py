@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from ptpp.errors import InputError
 from ptpp.laws.experiment import Experiment
 from ptpp.laws.fitted import FittedLaw
+from ptpp.laws.law import ROWS
 from ptpp.laws.rows import cells_of, law_rows
 from ptpp.planning.forecast import drawn_values, group_by_target, point_draws, robust_draws
 from ptpp.planning.search import TOLERANCE, quantile
 from ptpp.table.anchors import is_anchor
-from ptpp.table.kinds import forgetting_rows, is_stage, is_sweep, target_rows
+from ptpp.table.kinds import cell_means, forgetting_rows, is_stage, is_sweep, target_rows
 
 FORGETTING_QUANTILES = (0.25, 0.5, 0.75, 1.0)
 TARGET_QUANTILES = (0.1, 0.25, 0.5, 0.75)
@@ -111,34 +112,44 @@ def true_cells(
 ) -> pd.DataFrame:
     """The sweep cells of a stage that have every domain's loss, seeds averaged.
 
-    Columns size, n_params, ptpp, replay, atpp, target_loss and forgetting_<domain>, nats.
+    Columns size, n_params, ptpp, replay, atpp, target_loss, and forgetting_<domain> and
+    zero_shot_<domain>, the checkpoint's loss before adaptation, nats.
     """
     rows = target_rows(observations, target)
     table = rows[is_stage(rows, stage)].rename(columns={"loss": "target_loss"})
     table = table[[*CELL, "ptpp", "target_loss"]]
     for domain in domains:
         rows = forgetting_rows(observations, domain)
-        rows = rows[is_stage(rows, stage) & is_sweep(rows)]
-        rows = rows.rename(columns={"forgetting": f"forgetting_{domain}"})
-        table = table.merge(rows[[*CELL, f"forgetting_{domain}"]], on=CELL)
+        rows = cell_means(rows[is_stage(rows, stage) & is_sweep(rows)])
+        ours = {"forgetting": f"forgetting_{domain}", "zero_shot_loss": f"zero_shot_{domain}"}
+        rows = rows.rename(columns=ours)
+        table = table.merge(rows[[*CELL, *ours.values()]], on=CELL)
     return table.sort_values(CELL).reset_index(drop=True)
 
 
 def _forecasts(
     target: FittedLaw, others: Mapping, observations: pd.DataFrame, truth: pd.DataFrame
 ) -> Iterator[tuple[tuple[str, str, str], NDArray]]:
-    """(law, protocol, kind) and the forecasts (limits, draws, cells) of the cells of `truth`."""
-    every = [target, *(others[domain] for domain in sorted(others))]
-    tables = []
-    for one in every:
-        rows = cells_of(law_rows(observations, one.law, one.record.domain))
-        tables.append(truth[[*CELL, "ptpp"]].merge(rows, on=[*CELL, "ptpp"]))
+    """(law, protocol, kind) and the forecasts (limits, draws, cells) of the cells of `truth`.
+
+    Cells of which a forgetting law does not speak are infinitely bad.
+    """
+    keys = [*CELL, "ptpp"]
+    rows = cells_of(law_rows(observations, target.law, target.record.domain))
+    every, tables = [target], [truth[keys].merge(rows, on=keys)]
+    for domain in sorted(others):
+        every.append(others[domain])
+        tables.append(truth[keys].assign(zero_shot_loss=truth[f"zero_shot_{domain}"]))
     label = (target.record.law, target.record.protocol)
     for kind in ("point", "robust"):
         draws = point_draws(every) if kind == "point" else robust_draws(every)
-        if draws is not None:
-            parts = [drawn_values(*each) for each in zip(every, draws, tables, strict=True)]
-            yield (*label, kind), np.nan_to_num(np.array(parts), nan=np.inf)
+        if draws is None:
+            continue
+        values = np.full((len(every), len(draws[0]), len(truth)), np.inf)
+        for part, one, drawn, table in zip(values, every, draws, tables, strict=True):
+            spoken = ROWS[one.law.rows](table["replay"].to_numpy())
+            part[:, spoken] = drawn_values(one, drawn, table[spoken])
+        yield (*label, kind), np.nan_to_num(values, nan=np.inf)
 
 
 def _cases(truth: pd.DataFrame, names: Sequence[str], size: str) -> Iterator[Case]:

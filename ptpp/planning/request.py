@@ -1,16 +1,20 @@
 """What a plan is asked for: the checkpoint, the limits and the range that is searched."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 
 from ptpp.errors import InputError
 from ptpp.laws.base_loss import SOURCES, BaseLosses
 from ptpp.laws.fitted import FittedLaw
+from ptpp.table.kinds import is_stage
+from ptpp.table.noise import seed_noise
 
 FLOPS_PER_PARAMETER_AND_TOKEN = 6
 ATPP_RANGE = 1e3  # the least ATPP searched is max_atpp over this
+NOISY = 0.05  # relative seed noise without replay beyond which no law of it is of use [ours]
 _POSITIVE = ("n_params", "ptpp", "min_atpp", "max_atpp", "max_flops", "target_loss", "base_loss")
 
 
@@ -23,8 +27,10 @@ class PlanRequest:
     under the other limits (of a robust plan: in each draw above that draw's own). `max_atpp`,
     `min_atpp`: tokens per parameter; min_atpp None is a thousandth of the greatest. `max_flops`:
     FLOPs. `base_loss`: the checkpoint's own before adaptation, nats, for laws that read it, and its
-    source (`laws.base_loss.SOURCES`). `confidence`: the share of draws in which a robust plan meets
-    all limits.
+    source (`laws.base_loss.SOURCES`). `zero_shot_losses`, with their sources: the same of each base
+    domain, for forgetting laws. `replay_floor`: the least replay ratio that the forgetting laws
+    speak of, where a limit needs them, and `replay_reason`: why, in words. `confidence`: the share
+    of draws in which a robust plan meets all limits.
 
     6 FLOPs per parameter and token is the usual count of a dense transformer's forward and backward
     pass, without attention.
@@ -42,19 +48,22 @@ class PlanRequest:
     min_atpp: float | None = None
     base_loss: float | None = None
     base_loss_source: str = SOURCES[0]
+    zero_shot_losses: Mapping[str, float] = field(default_factory=dict)
+    zero_shot_sources: Mapping[str, str] = field(default_factory=dict)
+    replay_floor: float = 0.0
+    replay_reason: str = ""
     confidence: float = 0.9
-
-    @classmethod
-    def of(cls, section: Mapping) -> "PlanRequest":
-        """The request that a configuration's `plan` section states."""
-        section = dict(section)
-        return cls(forgetting_limits=section.pop("forgetting"), **section)
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise InputError(f"plan: {name} is {value}; accepted is a number above 0")
+        for domain, loss in self.zero_shot_losses.items():
+            if not (np.isfinite(loss) and loss > 0):
+                raise InputError(
+                    f"plan: zero_shot_losses.{domain} is {loss}; accepted is a number above 0"
+                )
         for domain, limit in self.forgetting_limits.items():
             if not np.isfinite(limit):
                 raise InputError(
@@ -73,6 +82,9 @@ class PlanRequest:
         elif not 0 <= self.min_replay <= self.max_replay < 1:
             problem = f"replay from {self.min_replay} to {self.max_replay}; accepted are limits "
             problem += "with 0 <= min_replay <= max_replay < 1"
+        elif self.least_replay > self.max_replay:
+            problem = f"max_replay is {self.max_replay:g}, but forgetting laws speak of replay "
+            problem += f"from {self.replay_floor:g}"
         if problem:
             raise InputError(f"plan: {problem}")
 
@@ -93,18 +105,103 @@ class PlanRequest:
         return "max_flops" if self.atpp_limit < self.max_atpp else "max_atpp"
 
     @property
+    def least_replay(self) -> float:
+        """The least replay ratio that is considered: without forgetting limits, any."""
+        return max(self.min_replay, self.replay_floor if self.forgetting_limits else 0.0)
+
+    @property
     def least_atpp(self) -> float:
         """The least ATPP that is considered."""
         return self.min_atpp or self.atpp_limit / ATPP_RANGE
 
 
-def find_base_loss(
+def make_requests(wishes: Mapping, observations: pd.DataFrame) -> list[PlanRequest]:
+    """What a configuration's `plan` section asks for: a request per model, `n_params` first and
+    then those `beyond`.
+
+    `n_params` None is the largest model that `observations` measured at that PTPP, or at any. A
+    stated `base_loss` is that of the first model.
+    """
+    wishes = dict(wishes)
+    beyond, limits = wishes.pop("beyond", ()), wishes.pop("forgetting")
+    if wishes["n_params"] is None:
+        at_stage = observations[is_stage(observations, wishes["ptpp"])]
+        rows = observations if at_stage.empty else at_stage
+        wishes["n_params"] = float(rows["n_params"].max())
+    first = PlanRequest(forgetting_limits=limits, **wishes)
+    return [
+        first,
+        *(replace(first, n_params=n, base_loss=None, zero_shot_losses={}) for n in beyond),
+    ]
+
+
+def complete_request(
     request: PlanRequest, fits: Sequence[FittedLaw], base_losses: BaseLosses
 ) -> PlanRequest:
-    """The request with the checkpoint's base loss, where one of `fits` reads it: what the request
-    states, else measured, else a forecast. Raises InputError where none is possible.
+    """The request with what `fits` need to know beside it.
+
+    The checkpoint's losses before adaptation that they read: what the request states, else
+    measured, else a forecast. And the least replay ratio that the forgetting laws among them speak
+    of, with the reason. Raises InputError where no forecast is possible.
     """
-    if request.base_loss is not None or not any("base_loss" in one.law.inputs for one in fits):
+    found = {}
+    for name, losses in losses_before(fits, base_losses).items():
+        if _stated(request, name) is None:
+            found[name] = losses.find(request.n_params, request.ptpp)
+    if "base_loss" in found:
+        value, source = found.pop("base_loss")
+        request = replace(request, base_loss=value, base_loss_source=source)
+    values, sources = dict(request.zero_shot_losses), dict(request.zero_shot_sources)
+    sources = {domain: SOURCES[0] for domain in values} | sources
+    for name, (value, source) in found.items():
+        domain = name.removeprefix("zero_shot_")
+        values[domain], sources[domain] = value, source
+    request = replace(request, zero_shot_losses=values, zero_shot_sources=sources)
+    return _leave_replay_out(request, fits, base_losses.observations)
+
+
+def losses_before(fits: Sequence[FittedLaw], base_losses: BaseLosses) -> dict[str, BaseLosses]:
+    """The losses before adaptation that `fits` read: base_loss, and zero_shot_<domain>."""
+    reads = {"base_loss": base_losses} if any("base_loss" in f.law.inputs for f in fits) else {}
+    domains = [one.record.domain for one in fits if "zero_shot_loss" in one.law.inputs]
+    of_domain = {d: BaseLosses.of_domain(base_losses.observations, d) for d in set(domains)}
+    return reads | {f"zero_shot_{domain}": of_domain[domain] for domain in sorted(of_domain)}
+
+
+def _stated(request: PlanRequest, name: str) -> float | None:
+    if name == "base_loss":
+        return request.base_loss
+    return request.zero_shot_losses.get(name.removeprefix("zero_shot_"))
+
+
+def _leave_replay_out(
+    request: PlanRequest, fits: Sequence[FittedLaw], observations: pd.DataFrame
+) -> PlanRequest:
+    """The request with the replay ratios left out of which no forgetting law speaks.
+
+    That is replay 0, where seeds differ too much or another law holds, and what lies between it and
+    the least that was measured.
+    """
+    least = {
+        one.record.domain: float(one.record.ranges["replay"][0])
+        for one in fits
+        if one.law.rows == "with_replay" and "replay" in one.record.ranges
+    }
+    least = {d: r for d, r in least.items() if d in request.forgetting_limits} or least
+    if not least:
         return request
-    value, source = base_losses.find(request.n_params, request.ptpp)
-    return replace(request, base_loss=value, base_loss_source=source)
+    floor, reasons, others = max(least.values()), [], []
+    for domain in sorted(least):
+        rows = observations[observations["domain"] == domain]
+        noise = seed_noise(rows[(rows["replay"] == 0) & (rows["atpp"] > 0)])
+        if noise > NOISY:
+            reasons.append(
+                f"without replay runs of {domain} differ by {100 * noise:.2g} % (seed noise)"
+            )
+        else:
+            others.append(domain)
+    if not reasons:
+        reasons = [f"the forgetting law of {', '.join(others)} speaks of replay above 0"]
+    words = ", ".join(reasons)
+    reason = f"replay from {floor:g}: {words}, and nothing is measured between 0 and {floor:g}"
+    return replace(request, replay_floor=floor, replay_reason=reason)

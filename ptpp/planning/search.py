@@ -95,7 +95,7 @@ def quantile(values: NDArray, confidence: float) -> NDArray:
 def search(cost: Cost, request: PlanRequest, mesh: Mesh) -> Optimum:
     """The point of least cost within the request's range of replay ratios and ATPP."""
     bottom, top = np.log(request.least_atpp), np.log(request.atpp_limit)
-    low, high = np.array([request.min_replay]), np.array([request.max_replay])
+    low, high = np.array([request.least_replay]), np.array([request.max_replay])
     replay, log_atpp, value = low, np.array([bottom]), np.array([np.inf])
     for points in (mesh.points, *[mesh.zoom] * mesh.rounds):
         grid = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, points)
@@ -107,7 +107,7 @@ def search(cost: Cost, request: PlanRequest, mesh: Mesh) -> Optimum:
         replay = np.where(better, grid[rows, best], replay)
         log_atpp = np.where(better, atpps[rows, best], log_atpp)
         value = np.where(better, values[rows, best], value)
-        low = np.maximum(grid[rows, np.maximum(best - 1, 0)], request.min_replay)
+        low = np.maximum(grid[rows, np.maximum(best - 1, 0)], request.least_replay)
         high = np.minimum(grid[rows, np.minimum(best + 1, points - 1)], request.max_replay)
     return Optimum(replay, log_atpp, value)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import pandas as pd
 
@@ -13,30 +14,33 @@ from ptpp.planning.forecast import group_by_target
 from ptpp.planning.front import pareto_front
 from ptpp.planning.measurement import candidate_cells, next_measurements
 from ptpp.planning.plans import least_losses, plan_law, plan_table
-from ptpp.planning.request import PlanRequest
+from ptpp.planning.request import PlanRequest, losses_before
 
-RELAXATION_COLUMNS = ("law", "protocol", "kind", "limit", "asked", "needed")
+RELAXATION_COLUMNS = ("law", "n_params", "kind", "limit", "asked", "needed")
 
 
 def plan_tables(
-    request: PlanRequest, fits: Sequence[FittedLaw], regret: pd.DataFrame | None = None
+    requests: Sequence[PlanRequest],
+    fits: Sequence[FittedLaw],
+    regret: pd.DataFrame | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Tables by name, from target and forgetting fits with their draws, in any order.
 
-    `plan`: every law's point plan of least compute; `robust`: its robust plan; `least_loss`: both
-    kinds for the least target loss; `relaxations`: one row per limit of every infeasible plan of
-    least compute. `regret`, a table by `regret_table`, adds the column `met_measured`: the share of
-    plans of the same law, protocol and kind that kept their limits where the held-out stage was
-    measured. Raises InputError where a fit lacks draws or a limited domain its fit.
+    `plan`: every law's point plan of least compute, for every request; `robust`: its robust plan;
+    `least_loss`: both kinds for the least target loss; `relaxations`: one row per limit of every
+    infeasible plan of least compute. `regret`, a table by `regret_table`, adds the column
+    `met_measured`: the share of plans of the same law and kind that kept their limits where the
+    held-out stage was measured, by the fits that had seen most of it. Raises InputError where a fit
+    lacks draws or a limited domain its fit.
     """
     cheapest, best, relaxed = [], [], []
-    for target, others in group_by_target(fits):
+    for request, (target, others) in product(requests, group_by_target(fits)):
         lowest = least_losses(request, target, others)
         plans = plan_law(request, target, others, lowest=lowest)
         cheapest.append(plans)
         best.append(plan_law(request, target, others, "least_loss", lowest))
         for kind, changes in plans.relaxations().items():
-            labels = {"law": plans.point.law, "protocol": plans.point.protocol, "kind": kind}
+            labels = {"law": plans.point.law, "n_params": request.n_params, "kind": kind}
             relaxed += [{**labels, **vars(one)} for one in changes]
     least = plan_table([plan for each in best for plan in (each.point, each.robust)])
     least.insert(min(2, least.shape[1]), "kind", ["point", "robust"] * len(best))
@@ -65,16 +69,18 @@ class Supplement:
 def supplements(
     request: PlanRequest, plans: pd.DataFrame, fits: Sequence[FittedLaw], wanted: Supplement
 ) -> dict[str, pd.DataFrame]:
-    """Tables beside the point plans of `plan_tables`: `front`, every law's Pareto front;
-    `break_even`; `next_measurement`, the best cells to measure next for every plan.
+    """Tables beside the point plans of `plan_tables`: for the request, `front`, every law's Pareto
+    front, and `next_measurement`, the best cells to measure next; `break_even` for every plan.
     """
     fronts, measurements, transfer = [], [], {}
-    for plan, (target, others) in zip(plans.to_dict("records"), group_by_target(fits), strict=True):
+    own = plans[plans["n_params"] == request.n_params]
+    for plan, (target, others) in zip(own.to_dict("records"), group_by_target(fits), strict=True):
         limited = {domain: others[domain] for domain in request.forgetting_limits}
         fronts.append(pareto_front(request, target, limited))
         stages = [*wanted.stages, request.ptpp]
-        base_losses = wanted.base_losses if "base_loss" in target.law.inputs else None
-        cells = candidate_cells(target.rows, plan, stages, base_losses)
+        reads = [target, *limited.values()]
+        before = losses_before(reads, wanted.base_losses) if wanted.base_losses else {}
+        cells = candidate_cells(target.rows, plan, stages, before)
         measurements.append(next_measurements(plan, target, limited, cells).head(wanted.best))
         protocol = plan["protocol"]
         if protocol not in transfer:
@@ -91,6 +97,5 @@ def _add_regret(table: pd.DataFrame, kind: str, regret: pd.DataFrame | None) -> 
     if regret is None or table.empty:
         return table
     same = regret[(regret["goal"] == "least_compute") & (regret["kind"] == kind)]
-    met = same.set_index(["law", "protocol"])["met"]
-    keys = pd.MultiIndex.from_frame(table[["law", "protocol"]])
-    return table.assign(met_measured=met.reindex(keys).to_numpy())
+    met = same.groupby("law")["met"].last()  # protocols stand in the order of what they see
+    return table.assign(met_measured=met.reindex(table["law"]).to_numpy())

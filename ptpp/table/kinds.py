@@ -70,11 +70,13 @@ def zero_shot_rows(frame: pd.DataFrame, domains: Sequence[str]) -> pd.DataFrame:
 
 
 def forgetting_rows(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
-    """Cell means of a base domain's sweep and control rows: what forgetting laws are fitted on.
+    """A base domain's sweep and control rows, seeds apart: what forgetting laws are fitted on.
 
-    Adds `zero_shot_loss`, the loss of the same checkpoint (size, PTPP, seed) before adaptation, if
-    the table has no such column, and `forgetting` = loss - zero_shot_loss, nats per token. Raises
-    InputError when there are no such rows or a checkpoint was not measured before adaptation.
+    Seeds differ in the loss of their checkpoints, which these laws read. Adds `zero_shot_loss`, the
+    loss of the same checkpoint (size, PTPP, seed) before adaptation, if the table has no such
+    column, `forgetting` = loss - zero_shot_loss, nats per token, and `n_seeds` = 1; `cell_means`
+    averages all of them. Raises InputError when there are no such rows or a checkpoint was not
+    measured before adaptation.
     """
     rows = frame[frame["domain"] == domain]
     adapted = rows[~is_zero_shot(rows)]
@@ -90,7 +92,9 @@ def forgetting_rows(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
             f"domain {domain!r}: no zero-shot row (atpp = 0) for size {row['size']!r}, "
             f"ptpp {row['ptpp']:g}, seed {row['seed']}; forgetting is measured against it"
         )
-    return cell_means(adapted.assign(forgetting=adapted["loss"] - adapted["zero_shot_loss"]))
+    change = adapted["loss"] - adapted["zero_shot_loss"]
+    order = [*CELL, *(("seed",) if "seed" in adapted else ())]
+    return adapted.assign(forgetting=change, n_seeds=1).sort_values(order, ignore_index=True)
 
 
 def has_base_losses(frame: pd.DataFrame, target: str) -> bool:

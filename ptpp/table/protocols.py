@@ -16,6 +16,7 @@ from ptpp.table.anchors import Cell, is_anchor, select
 from ptpp.table.kinds import is_stage
 
 PROTOCOLS = ("early_to_late", "with_anchors")
+ALL_ROWS = "all_rows"  # of the fits that plans are made by: nothing is held out
 CROSS_VALIDATIONS = ("leave_one_stage_out", "leave_largest_size_out")
 
 

@@ -34,16 +34,26 @@ def anchor_grid():
     return {"sizes": EXPERIMENT.anchor_sizes()} | axes
 
 
-def fits(suffix="json"):
-    """Files of every fit."""
-    return [path for law in LAWS for path in law_fits(law, suffix)]
+def fits(suffix="json", protocols=None):
+    """Files of every fit, or of those under some protocols."""
+    return [path for law in LAWS for path in law_fits(law, suffix, protocols=protocols)]
 
 
-def law_fits(law, suffix="json", domains=None):
+def judged_fits(suffix="json"):
+    """Files of the fits that are scored on the held-out stage."""
+    return fits(suffix, PROTOCOLS)
+
+
+def planning_fits(suffix="json"):
+    """Files of the fits that plans are made by, to all rows."""
+    return fits(suffix, [ALL_ROWS])
+
+
+def law_fits(law, suffix="json", domains=None, protocols=None):
     """Files of the fits of one law, by protocol and domain."""
     return [
         f"{RESULTS}/fits/{law}.{protocol}.{domain}.{suffix}"
-        for protocol in PROTOCOLS
+        for protocol in protocols or FIT_PROTOCOLS
         for domain in domains or LAWS[law]
     ]
 
@@ -58,11 +68,14 @@ def fit_files(law, domains):
 def fit_params(law, domains):
     """The parameters of a job that fits one law, in the order of `fit_files`."""
     modules = ("ptpp.laws.experiment", "ptpp.laws.uncertainty", "ptpp.laws.identifiability")
+    modules += ("ptpp.laws.misfit",)
     return {
         "law": law,
         "domains": domains,
-        "protocols": PROTOCOLS,
+        "protocols": FIT_PROTOCOLS,
         "held_out": HELD_OUT,
+        "asked": config["plan"]["ptpp"],
+        "krige": config["laws"]["krige"],
         "settings": fit_settings(),
         "resampling": {"draws": config["laws"]["bootstrap"], "seed": config["laws"]["seed"]},
         "code": code_digest(*modules),
@@ -75,20 +88,14 @@ def fit_settings():
     return {new: config["laws"][old] for old, new in keys.items()}
 
 
-def plan_headline():
-    """The law and protocol whose plan is drawn."""
-    return {key: config["plan"][key] for key in ("law", "protocol")}
-
-
-def plan_request():
-    """The plan's model and limits, as `ptpp.planning.PlanRequest`."""
-    elsewhere = ("law", "protocol", "from_scratch")
+def plan_wishes():
+    """The plan's models and limits, as `ptpp.planning.make_requests` reads them."""
+    elsewhere = ("law", "from_scratch")
     return {key: value for key, value in config["plan"].items() if key not in elsewhere}
 
 
 def plan_fits(wildcards):
     """The headline's target fit, then a forgetting fit for every base domain."""
-    protocol = config["plan"]["protocol"]
     pairs = [(config["plan"]["law"], TARGET)]
     pairs += [(law, domain) for law in EXPERIMENT.laws.base for domain in LAWS.get(law, [])]
-    return [f"{RESULTS}/fits/{law}.{protocol}.{domain}.json" for law, domain in pairs]
+    return [f"{RESULTS}/fits/{law}.{ALL_ROWS}.{domain}.json" for law, domain in pairs]

@@ -118,6 +118,8 @@ CHECKPOINTS = [
     for ptpp in EXPERIMENT.stages(EXPERIMENT.size(size))
 ]
 PROTOCOLS = EXPERIMENT.laws.protocols
+ALL_ROWS = "all_rows"  # ptpp.table.protocols.ALL_ROWS, without its imports
+FIT_PROTOCOLS = [*PROTOCOLS, ALL_ROWS]  # those that judge laws, and the one that plans
 DECLARED = EXPERIMENT.declared_laws  # name -> path
 LAW_SOURCES = [DECLARED.get(law, law) for law in TARGET_LAWS]  # by name, or where declared by file
 # The domains each law is fitted to.

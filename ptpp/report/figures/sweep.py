@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ptpp.errors import InputError
 from ptpp.report.figures import canvas
-from ptpp.table.kinds import forgetting_rows, is_control, is_zero_shot
+from ptpp.table.kinds import cell_means, forgetting_rows, is_control, is_zero_shot
 
 # Forgetting spans hundredths of a nat with replay and several nats without: the axis is linear
 # below this many nats and logarithmic above (inverse hyperbolic sine).
@@ -72,7 +72,9 @@ def forgetting(observations: pd.DataFrame, base_domains: Sequence[str]) -> Figur
         )
     size = canvas.size_names(adapted)[-1]
     largest = observations[observations["size"] == size]
-    tables = [forgetting_rows(largest, domain).assign(base=domain) for domain in base_domains]
+    tables = [
+        cell_means(forgetting_rows(largest, domain)).assign(base=domain) for domain in base_domains
+    ]
     rows = pd.concat(tables)
     stages, budgets = sorted(rows["ptpp"].unique()), sorted(rows["atpp"].unique())
     colours = canvas.colour_ramp(budgets, "magma", 0.1, 0.85)
