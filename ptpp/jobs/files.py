@@ -164,7 +164,7 @@ def read_json(path: str | os.PathLike) -> object:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, too deep, too many digits
-        raise InputError(f"{path}: not valid JSON ({str(error):.200})") from None
+        raise InputError(f"{path}: not valid JSON ({error!s:.200})") from None
 
 
 def sha256(path: str | os.PathLike) -> str:
