@@ -87,6 +87,7 @@ def predict(path: str, as_json: bool, **point: float | None) -> Result:
         "loss": row["loss"],
         "low": row.get("low"),
         "high": row.get("high"),
+        "law_loss": row.get("law_loss", row["loss"]),
         "band": band,
         "extrapolated": row["extrapolated"].split(", ") if row["extrapolated"] else [],
         "warnings": one.warnings,

@@ -6,6 +6,7 @@ data-driven half of the start is what makes a handful of starts enough.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
@@ -19,11 +20,14 @@ import ptpp
 from ptpp.errors import InputError
 from ptpp.laws.declared import find_law
 from ptpp.laws.fitted import FittedLaw
+from ptpp.laws.large import is_large, polish, thin
 from ptpp.laws.law import Law, Parameter
 from ptpp.laws.problem import Problem, law_inputs, observed_loss, offset_of, stage_labels
 from ptpp.laws.record import Fit
 from ptpp.laws.solver import Solution, huber, minimise
 from ptpp.table.kinds import is_stage, list_stages
+
+log = logging.getLogger("ptpp")
 
 _AT_BOUND = 1e-4  # of the width of the bounds
 _DRAWS_WITHOUT_AMPLITUDES = 16  # per start: a law none of whose parameters can be solved for
@@ -75,7 +79,7 @@ def fit(
     try:
         law = find_law(law)
         problem = pose_problem(law, frame, settings.delta, asked)
-        solution = _solve(problem, draw_starts(problem, settings), settings)
+        solution = _solve_starts(problem, settings)
         if settings.robust_scale:
             least = problem.residuals(solution.x[int(np.argmin(solution.objective))])[0]
             sigma = _MAD_TO_SIGMA * float(np.median(np.abs(least)))
@@ -293,6 +297,18 @@ def _with_amplitudes(problem: Problem, theta: NDArray, columns: list[int]) -> ND
     solution = lsq_linear(basis / size, wanted, bounds=(low * size, high * size)).x / size
     theta[columns] = to_solver(np.clip(solution, low, high))
     return theta
+
+
+def _solve_starts(problem: Problem, settings: FitSettings) -> Solution:
+    """All starts solved: on all rows, or where there are many, on some and the best then on all."""
+    if not is_large(problem):
+        return _solve(problem, draw_starts(problem, settings), settings)
+    few = thin(problem, settings.seed)
+    rows, name = len(problem.loss), problem.law.name
+    log.info("%s: %d starts on %d of %d rows", name, settings.starts, len(few.loss), rows)
+    first = _solve(few, draw_starts(few, settings), settings)
+    log.info("%s: the best on all %d rows", name, rows)
+    return polish(first, lambda starts: _solve(problem, starts, settings))
 
 
 def _solve(problem: Problem, starts: NDArray, settings: FitSettings) -> Solution:

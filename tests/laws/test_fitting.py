@@ -524,7 +524,7 @@ def test_one_budget_leaves_the_exponent_of_tokens_out_and_keeps_the_shared_ampli
 
 
 def test_forgetting_without_replay_variation_keeps_its_other_terms():
-    rows = forgetting_rows(observations(noise=0.003), "en")
+    rows = law_rows(observations(noise=0.003), "forgetting", "en")
     rows = rows[rows["replay"] == 0.05].reset_index(drop=True)
     fitted = fit("forgetting", rows)
     assert "replay does not vary (0.05 in all rows): K, nu are left out" in fitted.record.warnings
