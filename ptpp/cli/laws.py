@@ -103,6 +103,7 @@ def score(path: str, source: Source, as_json: bool) -> Result:
     from ptpp.cli.text import describe_scores
     from ptpp.laws.from_table import only_domain
     from ptpp.laws.rows import law_rows
+    from ptpp.table.kinds import list_stages
 
     one = ptpp.load(path)
     law = one.fitted.law
@@ -116,7 +117,7 @@ def score(path: str, source: Source, as_json: bool) -> Result:
         "law": law.name,
         "domain": domain,
         "n_rows": len(rows),
-        "stages": sorted(rows["ptpp"].unique()) if "ptpp" in rows else [],
+        "stages": list_stages(rows) if "ptpp" in rows else [],
         "scores": scores.to_dict("index"),
     }
     return Result(describe_scores(one.fitted, scores, rows), values, as_json)

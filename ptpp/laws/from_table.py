@@ -15,7 +15,7 @@ from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.identifiability import describe_band
 from ptpp.laws.law import Law
-from ptpp.laws.rows import law_rows
+from ptpp.laws.rows import anchors_of, law_rows
 from ptpp.laws.uncertainty import bootstrap, coverage
 from ptpp.table.anchors import choose_anchors, grid_of, measured_cells
 from ptpp.table.kinds import CELL
@@ -114,12 +114,14 @@ class LawFit:
     @property
     def parameters(self) -> pd.DataFrame:
         """By name: `value`, `low` and `high` (90 % of the draws), natural units, and `note`: fixed,
-        or not identified by the rows.
+        held by a prior, or not identified by the rows.
         """
         record, draws = self.fitted.record, self.fitted.draws
         table = pd.DataFrame({"value": pd.Series(record.params)}).rename_axis("parameter")
         drawn = draws.drawn if draws is not None else ()
         notes = dict.fromkeys(drawn, "not identified") | dict.fromkeys(record.fixed, "fixed")
+        priors = [p.name for p in self.fitted.law.parameters if p.prior is not None]
+        notes |= {name: "held by a prior" for name in priors if name in record.fixed}
         table["note"] = [notes.get(name, "") for name in table.index]
         if draws is not None:
             ends = np.quantile(draws.params, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
@@ -164,14 +166,15 @@ def fit_law(
     law, options = find_law(law), options or FitOptions()
     domain, source = target or only_domain(table), name_of(table)
     try:
-        parts = _split_rows(law_rows(table, law, domain), table, options)
+        parts = _split_rows(law, law_rows(table, law, domain), table, options)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    fitted = fit(law, parts.fit, options.settings, parts.protocol, domain, source)
+    labels = parts.protocol, domain, source
+    fitted = fit(law, parts.fit, options.settings, *labels, asked=options.held_out)
     return LawFit(bootstrap(fitted, options.draws, options.seed), parts.held_out, table, options)
 
 
-def _split_rows(rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) -> Split:
+def _split_rows(law: Law, rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) -> Split:
     """The rows before the held-out stage, with its anchors if any; without such a stage, all."""
     if options.held_out is None:
         if options.anchors:
@@ -185,7 +188,7 @@ def _split_rows(rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) ->
     grid, cells = grid_of(table, options.held_out), measured_cells(table, options.held_out)
     axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
     anchors = choose_anchors(*axes, options.anchors, options.seed, cells)
-    return with_anchors(rows, options.held_out, anchors)
+    return with_anchors(rows, options.held_out, anchors_of(law, anchors))
 
 
 def name_of(table: pd.DataFrame) -> str:

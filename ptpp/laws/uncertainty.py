@@ -21,8 +21,9 @@ from ptpp.laws.law import Law, Parameter
 from ptpp.laws.problem import Problem
 from ptpp.laws.record import Draws
 from ptpp.laws.solver import minimise
+from ptpp.table.kinds import with_stages
 
-RUN = ("size", "n_params", "ptpp", "replay")  # what the rows of one run have in common
+RUN = ("size", "n_params", "stage", "replay")  # what the rows of one run have in common
 BAND_POINTS = 12
 _LEVELS_KEPT = 4  # of each input, in every resample, where the rows have as many
 _MOST_REDRAWS = 1000
@@ -84,13 +85,14 @@ def resample_counts(
     """
     if draws < 1:
         raise InputError(f"bootstrap: {draws} draws; accepted is 1 or more")
+    frame = with_stages(frame) if "ptpp" in frame else frame
     runs = run_numbers(frame)
     of_run = np.unique(runs, return_index=True)[1]  # a row of each run
-    stages = frame["ptpp"].to_numpy()[of_run] if "ptpp" in frame else np.zeros(len(of_run))
+    stages = frame["stage"].to_numpy()[of_run] if "stage" in frame else np.zeros(len(of_run))
     strata = [np.flatnonzero(stages == stage) for stage in np.unique(stages)]
     levels = [
         np.unique(frame[column].to_numpy(float).round(12), return_inverse=True)[1]
-        for column in ("n_params", "ptpp", "replay", "atpp")
+        for column in ("n_params", "stage", "replay", "atpp")
         if column in frame
     ]
     needed = [min(_LEVELS_KEPT, level.max() + 1) for level in levels]
@@ -117,6 +119,7 @@ def resample_counts(
 
 def run_numbers(frame: pd.DataFrame) -> NDArray:
     """The number (n,) of the run each row belongs to: equal `RUN` columns are one run."""
+    frame = with_stages(frame) if "ptpp" in frame else frame
     columns = [column for column in RUN if column in frame]
     if not columns:
         return np.arange(len(frame))
