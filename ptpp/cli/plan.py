@@ -29,7 +29,11 @@ GOALS = click.Choice(["least_compute", "least_loss", "pareto"])
 @click.command()
 @table_options
 @add_options(
-    click.option("--law", multiple=True, default=["gated_floor"], help="A law; may be repeated."),
+    click.option(
+        "--law",
+        multiple=True,
+        help="A law; may be repeated (state, where the table has base losses, else gated_floor).",
+    ),
     click.option("--n-params", type=POSITIVE, required=True, help="Parameters, such as 7B."),
     click.option("--ptpp", type=POSITIVE, required=True, help="Pre-training tokens per parameter."),
     fit_options,
@@ -70,7 +74,7 @@ def plan(source: Source, limit: tuple, out: str | None, as_json: bool, **wishes:
 
     if wishes["target_loss"] is not None and wishes["target_within"] is not None:
         raise click.UsageError("--target-within is not allowed with --target-loss")
-    wishes = {name: value for name, value in wishes.items() if value is not None}
+    wishes = {name: value for name, value in wishes.items() if value not in (None, ())}
     table = source.read(held_out=wishes.get("held_out"))
     plans = ptpp.plan(table, target=source.target, limits=dict(limit), **wishes)
     lines = describe_plans(plans)

@@ -21,7 +21,7 @@ from ptpp.laws.rows import anchors_of, cells_of, law_rows
 from ptpp.laws.scoring import score
 from ptpp.laws.uncertainty import bootstrap, coverage
 from ptpp.table.anchors import choose_anchors, grid_of, measured_cells
-from ptpp.table.kinds import CELL
+from ptpp.table.kinds import CELL, has_base_losses
 from ptpp.table.noise import noise_floor
 from ptpp.table.protocols import ALL_ROWS, Split, early_to_late, with_anchors
 from ptpp.table.units import parse_number
@@ -36,6 +36,7 @@ class FitOptions:
     `held_out`: fit the stages before this PTPP alone; None fits all rows. `anchors`: and so many
     small-scale cells of that stage. `starts`: of the solver. `draws`: bootstrap refits. `seed`: of
     starts, draws and anchors. `krige`: correct the law by its misfit.
+    `asked`: the PTPP that a fit to all rows is to forecast.
     """
 
     held_out: float | None = None
@@ -44,6 +45,7 @@ class FitOptions:
     draws: int = 200
     seed: int = 0
     krige: bool = True
+    asked: float | None = None
 
     @property
     def settings(self) -> FitSettings:
@@ -170,28 +172,37 @@ class LawFit:
 
 def fit_law(
     table: pd.DataFrame,
-    law: Law | str = "gated_floor",
+    law: Law | str | None = None,
     target: str | None = None,
     options: FitOptions | None = None,
 ) -> LawFit:
     """Fit `law`, with bootstrap draws and its misfit, to one domain of `table`, which
     `read_observations` read.
 
-    `law`: a law of the zoo by name, a declared law's file (.yaml), or a law. `target`: the domain,
-    where there are several. Raises InputError, one line that names the table.
+    `law`: a law of the zoo by name, a declared law's file (.yaml), or a law; None: `default_law`.
+    `target`: the domain, where there are several. Raises InputError, one line that names the table.
     """
-    law, options = find_law(law), options or FitOptions()
     domain, source = target or only_domain(table), name_of(table)
+    law, options = find_law(law or default_law(table, domain)), options or FitOptions()
     try:
         parts = _split_rows(law, law_rows(table, law, domain), table, options)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     labels = parts.protocol, domain, source
-    fitted = fit(law, parts.fit, options.settings, *labels, asked=options.held_out)
+    asked = options.held_out or options.asked
+    fitted = fit(law, parts.fit, options.settings, *labels, asked=asked)
     fitted, problem = bootstrap(fitted, options.draws, options.seed), ""
     if options.krige:
         fitted, problem = krige_where_possible(fitted, options.held_out, options.settings)
     return LawFit(fitted, cells_of(parts.held_out), table, options, problem)
+
+
+def default_law(table: pd.DataFrame, target: str) -> str:
+    """The law to take: `state`, where the table has base losses, else `gated_floor`."""
+    if "base_loss" in table:
+        return "state"
+    known = set(CELL) <= set(table.columns) and has_base_losses(table, target)
+    return "state" if known else "gated_floor"
 
 
 def _split_rows(law: Law, rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) -> Split:
