@@ -12,6 +12,7 @@ from ptpp.cli.options import (
     LIMIT,
     POSITIVE,
     SHARE,
+    TOKENS,
     Result,
     Source,
     add_options,
@@ -30,7 +31,7 @@ GOALS = click.Choice(["least_compute", "least_loss", "pareto"])
 @table_options
 @add_options(
     click.option("--law", multiple=True, default=["gated_floor"], help="A law; may be repeated."),
-    click.option("--n-params", type=POSITIVE, required=True, help="Parameters, such as 7B."),
+    click.option("--n-params", type=TOKENS, required=True, help="Parameters, such as 7B."),
     click.option("--ptpp", type=POSITIVE, required=True, help="Pre-training tokens per parameter."),
     fit_options,
     click.option("--goal", type=GOALS, help="What is wanted (least_compute)."),
@@ -46,7 +47,7 @@ GOALS = click.Choice(["least_compute", "least_loss", "pareto"])
     click.option("--max-atpp", type=POSITIVE, help="Most tokens per parameter (the table's most)."),
     click.option("--min-atpp", type=POSITIVE, help="Least of them (the table's least)."),
     click.option("--max-replay", type=SHARE, help="Most replay (0.95)."),
-    click.option("--max-flops", type=POSITIVE, help="Most compute of the adaptation."),
+    click.option("--max-flops", type=TOKENS, help="Most compute of the adaptation."),
     click.option(
         "--confidence", type=SHARE, help="Share of draws that a robust plan holds in (0.9)."
     ),

@@ -10,6 +10,7 @@ from ptpp.laws.from_table import CURE, LawFit
 from ptpp.planning.break_even import BreakEven
 from ptpp.planning.from_table import PlanOfLaw, Plans
 from ptpp.planning.plans import Plan, Relaxation
+from ptpp.table.kinds import list_stages
 
 _UNITS = {"max_atpp": "tokens per parameter", "max_flops": "FLOPs"}
 
@@ -49,7 +50,7 @@ def describe_prediction(one: LawFit, answer: Mapping) -> list[str]:
 
 def describe_scores(fitted: FittedLaw, scores: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
     """Every score with its interval, coverage and the noise floor."""
-    stages = ", ".join(f"{s:g}" for s in sorted(rows["ptpp"].unique())) if "ptpp" in rows else ""
+    stages = ", ".join(f"{s:g}" for s in list_stages(rows)) if "ptpp" in rows else ""
     domain = rows["domain"].iloc[0] if "domain" in rows else fitted.record.domain
     where = f", PTPP {stages}" if stages else ""
     lines = [f"{fitted.record.law} on {len(rows)} rows of {domain}{where}:"]

@@ -15,7 +15,15 @@ from ptpp.errors import InputError
 from ptpp.laws.declared import law_of
 from ptpp.laws.kriging import Cells, Misfit, from_arrays, to_arrays
 from ptpp.laws.law import Law
-from ptpp.laws.problem import Columns, Problem, law_inputs, law_values, observed_loss, offset_of
+from ptpp.laws.problem import (
+    Columns,
+    Problem,
+    law_inputs,
+    law_values,
+    observed_loss,
+    offset_of,
+    stage_labels,
+)
 from ptpp.laws.record import Draws, Fit, draws_path
 from ptpp.laws.scoring import score
 
@@ -105,6 +113,7 @@ class FittedLaw:
             free=np.array([name not in record.fixed for name in self.law.names]),
             theta=self.theta,
             delta=record.settings["delta"],
+            stages=stage_labels(rows),
         )
 
     def value(self, frame: Columns) -> NDArray:

@@ -15,7 +15,8 @@ from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.identifiability import describe_band
 from ptpp.laws.law import Law
-from ptpp.laws.rows import law_rows
+from ptpp.laws.record import check_places
+from ptpp.laws.rows import anchors_of, law_rows
 from ptpp.laws.uncertainty import bootstrap, coverage
 from ptpp.table.anchors import choose_anchors, grid_of, measured_cells
 from ptpp.table.kinds import CELL
@@ -23,6 +24,11 @@ from ptpp.table.noise import noise_floor
 from ptpp.table.protocols import ALL_ROWS, Split, early_to_late, with_anchors
 from ptpp.table.units import parse_number
 
+MOST_STARTS, MOST_DRAWS, MOST_SEED = 10_000, 100_000, 2**32 - 1
+_UNITS = {  # of a bootstrap that could not resample runs, and what that means
+    "row": "rows were resampled, not runs, whose rows share noise: intervals may be too narrow",
+    "residual": "residuals were resampled, not runs: intervals hold for this law and these rows",
+}
 CURE = "anchors at the stage to be forecast, or a third stage, would narrow it"
 
 
@@ -32,7 +38,7 @@ class FitOptions:
 
     `held_out`: fit the stages before this PTPP alone; None fits all rows. `anchors`: and so many
     small-scale cells of that stage. `starts`: of the solver. `draws`: bootstrap refits. `seed`: of
-    starts, draws and anchors.
+    starts, draws and anchors. Raises InputError for a number that is none of these.
     """
 
     held_out: float | None = None
@@ -40,6 +46,16 @@ class FitOptions:
     starts: int = 16
     draws: int = 200
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        ends = {"anchors": (0, MOST_DRAWS), "starts": (1, MOST_STARTS)}
+        ends |= {"draws": (1, MOST_DRAWS), "seed": (0, MOST_SEED)}
+        for name, (low, high) in ends.items():
+            value = getattr(self, name)
+            if not is_whole(value) or not low <= value <= high:
+                raise InputError(
+                    f"{name}: {value!r:.80}; accepted is a whole number from {low} to {high}"
+                )
 
     @property
     def settings(self) -> FitSettings:
@@ -114,12 +130,14 @@ class LawFit:
     @property
     def parameters(self) -> pd.DataFrame:
         """By name: `value`, `low` and `high` (90 % of the draws), natural units, and `note`: fixed,
-        or not identified by the rows.
+        held by a prior, or not identified by the rows.
         """
         record, draws = self.fitted.record, self.fitted.draws
         table = pd.DataFrame({"value": pd.Series(record.params)}).rename_axis("parameter")
         drawn = draws.drawn if draws is not None else ()
         notes = dict.fromkeys(drawn, "not identified") | dict.fromkeys(record.fixed, "fixed")
+        priors = [p.name for p in self.fitted.law.parameters if p.prior is not None]
+        notes |= {name: "held by a prior" for name in priors if name in record.fixed}
         table["note"] = [notes.get(name, "") for name in table.index]
         if draws is not None:
             ends = np.quantile(draws.params, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
@@ -135,12 +153,17 @@ class LawFit:
         lines = [f"{hit} is at its bound" for hit in record.at_bounds]
         # The band says more of its parameter than the fit's own warning.
         lines += [w for w in record.warnings if not (banded and w.startswith(f"{banded} "))]
+        if draws is not None and draws.unit in _UNITS:
+            lines.append(f"runs allow too few different resamples; {_UNITS[draws.unit]}")
         if banded and rows is not None:
             lines.append(f"{describe_band(self.fitted)}; {CURE}")
         return tuple(lines)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the fit (.json) and its draws beside it (.npz)."""
+        """Write the fit and its draws beside it: x.json and x.npz. Raises InputError where other
+        things than these stand there.
+        """
+        check_places(path)
         self.fitted.save(path)
 
     def _repr_html_(self) -> str:
@@ -164,14 +187,15 @@ def fit_law(
     law, options = find_law(law), options or FitOptions()
     domain, source = target or only_domain(table), name_of(table)
     try:
-        parts = _split_rows(law_rows(table, law, domain), table, options)
+        parts = _split_rows(law, law_rows(table, law, domain), table, options)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    fitted = fit(law, parts.fit, options.settings, parts.protocol, domain, source)
+    labels = parts.protocol, domain, source
+    fitted = fit(law, parts.fit, options.settings, *labels, asked=options.held_out)
     return LawFit(bootstrap(fitted, options.draws, options.seed), parts.held_out, table, options)
 
 
-def _split_rows(rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) -> Split:
+def _split_rows(law: Law, rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) -> Split:
     """The rows before the held-out stage, with its anchors if any; without such a stage, all."""
     if options.held_out is None:
         if options.anchors:
@@ -185,7 +209,12 @@ def _split_rows(rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) ->
     grid, cells = grid_of(table, options.held_out), measured_cells(table, options.held_out)
     axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
     anchors = choose_anchors(*axes, options.anchors, options.seed, cells)
-    return with_anchors(rows, options.held_out, anchors)
+    return with_anchors(rows, options.held_out, anchors_of(law, anchors))
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is an integer, of Python or numpy."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def name_of(table: pd.DataFrame) -> str:

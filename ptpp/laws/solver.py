@@ -62,8 +62,9 @@ def minimise(
     """Minimise from each row of `start` (k, p), within the bounds `low`, `high`: (p,) or (k, p).
 
     `residuals(x)` for x (m, p) gives r (m, n) and its slopes (m, p, n). `weights` (k, n) are not
-    negative; None is 1. `shifts` (k, n) are added to the residuals. Converged: the model foresees a relative decrease below `tolerance` from a
-    step that is hardly damped, or the residuals are rounding errors.
+    negative; None is 1. `shifts` (k, n) are added to the residuals. Converged: the model foresees a
+    relative decrease below `tolerance` from a step that is hardly damped, or the residuals are
+    rounding errors.
     """
     extras = weights, shifts
     x = np.clip(np.asarray(start, dtype=float), low, high)

@@ -1,10 +1,10 @@
 """How sure a fit is: bootstrap by run, prediction intervals and their measured coverage.
 
 The rows of one run (one size, stage and replay ratio; its measurements along ATPP) share the noise
-of one training, so runs are resampled, not rows, unless there are too few. Each draw refits the law from the full fit.
-Parameters that the design of the rows cannot identify are drawn at random from their band: a refit
-that left them where they are would call them certain. The bootstrap is Efron's; the choice of
-strata, the bands and the use of residuals are ours.
+of one training, so runs are resampled, not rows, unless they are too few. Each draw refits the law
+from the full fit. Parameters that the design of the rows cannot identify are drawn at random from
+their band: a refit that left them where they are would call them certain. The bootstrap is Efron's;
+the choice of strata and units, the bands and the use of residuals are ours.
 """
 
 import hashlib
@@ -22,8 +22,9 @@ from ptpp.laws.law import Law, Parameter
 from ptpp.laws.problem import Problem
 from ptpp.laws.record import Draws
 from ptpp.laws.solver import minimise
+from ptpp.table.kinds import with_stages
 
-RUN = ("size", "n_params", "ptpp", "replay")  # what the rows of one run have in common
+RUN = ("size", "n_params", "stage", "replay")  # what the rows of one run have in common
 BAND_POINTS = 12
 _LEVELS_KEPT = 4  # of each input, in every resample, where the rows have as many
 _MOST_REDRAWS = 1000
@@ -211,13 +212,14 @@ def _draw_units(
     """How often each unit counts (draws, units), see `resample_counts`; None where draws keep
     failing. `numbers` (n,): the unit of each row. `strata`: units are drawn within each stage.
     """
+    frame = with_stages(frame) if "ptpp" in frame else frame
     of_unit = np.unique(numbers, return_index=True)[1]  # a row of each unit
-    by_stage = strata and "ptpp" in frame
-    stages = frame["ptpp"].to_numpy()[of_unit] if by_stage else np.zeros(len(of_unit))
+    by_stage = strata and "stage" in frame
+    stages = frame["stage"].to_numpy()[of_unit] if by_stage else np.zeros(len(of_unit))
     groups = [np.flatnonzero(stages == stage) for stage in np.unique(stages)]
     evens = [np.full(len(group), 1 / len(group)) for group in groups]
     levels = []  # which units hold which levels of each input, and how many must be kept
-    for column in ("n_params", "ptpp", "replay", "atpp"):
+    for column in ("n_params", "stage", "replay", "atpp"):
         if column in frame and keep_levels:
             values = frame[column].to_numpy(float).round(12)
             level = np.unique(values, return_inverse=True)[1]
@@ -269,14 +271,16 @@ def _check_draws(frame: pd.DataFrame, draws: int) -> None:
 
 def _cell_numbers(frame: pd.DataFrame) -> NDArray:
     """The number (n,) of the cell each row belongs to; rows without ATPP and tokens stand alone."""
-    columns = [column for column in (*RUN, "atpp", "adapt_tokens") if column in frame]
-    if not {"atpp", "adapt_tokens"} & set(columns):
+    tokens = [column for column in ("atpp", "adapt_tokens") if column in frame]
+    if not tokens:
         return np.arange(len(frame))
-    return frame.groupby(columns, sort=True).ngroup().to_numpy()
+    keys = pd.DataFrame({"run": run_numbers(frame), "tokens": frame[tokens[0]].to_numpy()})
+    return keys.groupby(["run", "tokens"], sort=True).ngroup().to_numpy()
 
 
 def run_numbers(frame: pd.DataFrame) -> NDArray:
     """The number (n,) of the run each row belongs to: equal `RUN` columns are one run."""
+    frame = with_stages(frame) if "ptpp" in frame else frame
     columns = [column for column in RUN if column in frame]
     if not columns:
         return np.arange(len(frame))

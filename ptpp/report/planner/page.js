@@ -91,13 +91,15 @@ function probe() {
 // What follows: law values, plans and shares
 
 function predictor(fit, params, model) {
-  return FORMULAS[fit.law](params, fit.reference, model);
+  const known = { ...model, zero_shot_loss: model[`zero_shot_${fit.domain}`] };
+  return FORMULAS[fit.law](params, fit.reference, known);
 }
 
-// The checkpoint's base loss {value, source} by Python's rule (ptpp/planning/request.py): stated for
-// this checkpoint, measured, or forecast. A value that was stated is all there is without a table.
-function baseLossOf({ n_params, ptpp }) {
-  const { given, measured, forecast, near } = data.base_loss;
+// The checkpoint's loss before adaptation {value, source} by its name (base_loss, zero_shot_<domain>)
+// and by Python's rule (ptpp/planning/request.py): stated for this checkpoint, measured, or forecast.
+// A value that was stated is all there is without a table.
+function lossBefore(name, { n_params, ptpp }) {
+  const { given, measured, forecast, near } = data.losses[name];
   const away = ([n, p]) => Math.max(Math.abs(Math.log(n / n_params)), Math.abs(Math.log(p / ptpp)));
   const stated = given === null ? null : { value: given, source: "given" };
   if (stated && (forecast === null || away([asked.n_params, asked.ptpp]) <= near)) return stated;
@@ -108,8 +110,10 @@ function baseLossOf({ n_params, ptpp }) {
   return { value: tokens(0, ptpp), source: "forecast" }; // of ptpp tokens per parameter
 }
 
+// What the laws know of the checkpoint: of a forgetting law, its domain's loss before adaptation.
 function modelOf({ n_params, ptpp }) {
-  return { n_params, ptpp, base_loss: data.base_loss && baseLossOf({ n_params, ptpp }).value };
+  const values = Object.keys(data.losses).map((name) => [name, lossBefore(name, { n_params, ptpp }).value]);
+  return { n_params, ptpp, ...Object.fromEntries(values) };
 }
 
 // The search space at one set of parameters: pick(fit) is the fit's own or one of its draws.
@@ -122,7 +126,7 @@ function spaceOf(pick) {
     low: Math.log(asked.min_atpp ?? most / ATPP_RANGE),
     high: Math.log(most),
     budget: most < state.max_atpp ? "max_flops" : "max_atpp",
-    leastReplay: asked.min_replay,
+    leastReplay: limited.length ? Math.max(asked.min_replay, asked.replay_floor) : asked.min_replay,
     mostReplay: asked.max_replay,
     target: predictor(targetFit(), pick(targetFit()), model),
     forgetting: limited.map((fit) => ({
@@ -225,11 +229,11 @@ function beyond(point) {
     inputs.atpp = point.atpp;
     inputs.adapt_tokens = point.atpp * state.n_params;
   }
-  const names = { n_params: "N", ptpp: "PTPP", replay: "replay", share: "replay", atpp: "ATPP", adapt_tokens: "tokens", base_loss: "base loss" };
+  const names = { n_params: "N", ptpp: "PTPP", replay: "replay", share: "replay", atpp: "ATPP", adapt_tokens: "tokens", base_loss: "base loss", zero_shot_loss: "loss before adaptation" };
   const words = new Map();
   for (const fit of [targetFit(), ...forgettingFits()])
     for (const [name, [low, high]] of Object.entries(fit.ranges)) {
-      const value = inputs[name];
+      const value = name === "zero_shot_loss" ? inputs[`zero_shot_${fit.domain}`] : inputs[name];
       const slack = 1e-9 * Math.max(Math.abs(low), Math.abs(high));
       if (value === undefined || value === null || (value >= low - slack && value <= high + slack)) continue;
       const [from, to, at] = name === "share" ? [1 - high, 1 - low, 1 - value] : [low, high, value];
@@ -333,9 +337,14 @@ function showControls() {
   if (fit.drawn.length) notes.push(`The measured rows do not identify ${fit.drawn.join(", ")}: every draw takes a value at random.`);
   if (fit.at_bounds.length) notes.push(`At a bound of the fit: ${fit.at_bounds.join(", ")}.`);
   if (fit.ranges.base_loss) {
-    const { value, source } = baseLossOf(state);
+    const { value, source } = lossBefore("base_loss", state);
     notes.push(`Base loss before adaptation: ${plain(value)} nats/token (${source}).`);
   }
+  for (const each of forgettingFits().filter((one) => one.ranges.zero_shot_loss)) {
+    const { value, source } = lossBefore(`zero_shot_${each.domain}`, state);
+    notes.push(`Loss of ${each.domain} before adaptation: ${plain(value)} nats/token (${source}).`);
+  }
+  if (asked.replay_reason && found.space.forgetting.length) notes.push(`Searched: ${asked.replay_reason}.`);
   byId("law-note").textContent = [`${fit.title}, ${fit.draws.length} draws.`, ...notes].join(" ");
   byId("equations").replaceChildren(
     ...[fit, ...forgettingFits().slice(0, 1)].map((each) =>

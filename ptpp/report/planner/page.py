@@ -17,7 +17,7 @@ from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.forms import get_law
 from ptpp.planning import FLOPS_PER_PARAMETER_AND_TOKEN, PlanRequest, forgetting_fits, search
 from ptpp.planning.forecast import pair_rows
-from ptpp.planning.request import ATPP_RANGE
+from ptpp.planning.request import ATPP_RANGE, complete_request, losses_before, stated_loss
 from ptpp.report.planner.formula import javascript
 
 PARTS = Path(__file__).parent
@@ -37,7 +37,7 @@ CONSTANTS = {
 # What the page's scripts know of a request, and where its fields have longer names.
 _REQUEST_KEYS = (
     *("n_params", "ptpp", "target", "within", "forgetting", "min_atpp", "max_atpp", "max_flops"),
-    *("min_replay", "max_replay", "level"),
+    *("min_replay", "max_replay", "replay_floor", "replay_reason", "level"),
 )
 _REQUEST = {"target": "target_loss", "within": "target_within", "level": "confidence"}
 _REQUEST |= {"forgetting": "forgetting_limits"}
@@ -52,10 +52,12 @@ def planner_page(
     """The page's HTML: the configured request, and every law one may choose in it.
 
     `fits`: target fits and forgetting fits, of any protocols, each with its draws. `headline`: the
-    law and protocol shown first. `base_losses`: for laws that read the checkpoint's, where the
-    request does not state it. Raises InputError where the headline is not among the fits, a fit has
-    no draws, or a base loss is missing.
+    law and protocol shown first. `base_losses`: for laws that read losses before adaptation, where
+    the request does not state them. Laws of forgetting without replay are not shown, since plans
+    leave replay 0 out. Raises InputError where the headline is not among the fits, a fit has no
+    draws, or a loss before adaptation is missing.
     """
+    fits = [one for one in fits if one.law.rows != "without_replay"]
     for one in fits:
         _check(one, request, base_losses)
     targets = [(one.record.law, one.record.protocol) for one in fits if not one.law.offset]
@@ -64,15 +66,18 @@ def planner_page(
         raise InputError(
             f"plan: no fit of the law {headline[0]!r} under {headline[1]!r}; there are {names}"
         )
-    reads_base_loss = any("base_loss" in one.law.inputs for one in fits)
+    full = request if base_losses is None else complete_request(request, fits, base_losses)
+    losses = {name: None for one in fits for name in _losses_read(one)}
+    if base_losses is not None:
+        losses = losses_before(fits, base_losses)
     data = {
-        "request": {key: getattr(request, _REQUEST.get(key, key)) for key in _REQUEST_KEYS},
-        "base_loss": _embed_base_losses(request, base_losses) if reads_base_loss else None,
+        "request": {key: getattr(full, _REQUEST.get(key, key)) for key in _REQUEST_KEYS},
+        "losses": {name: _embed_losses(request, name, each) for name, each in losses.items()},
         "headline": ".".join(headline),
         "fits": [_embed(one) | {"pairs": _pairs(one, fits)} for one in fits],
     }
     laws = {one.law.name: one.law for one in fits}
-    if reads_base_loss:
+    if losses:
         laws["tied"] = get_law("tied")
     formulas = ",\n".join(f"{json.dumps(name)}: {javascript(law)}" for name, law in laws.items())
     constants = [f"const {name} = {json.dumps(value)};" for name, value in CONSTANTS.items()]
@@ -105,15 +110,23 @@ def _embed(fitted: FittedLaw) -> dict:
     }
 
 
-def _embed_base_losses(request: PlanRequest, base_losses: BaseLosses | None) -> dict:
-    """What the page needs to know a checkpoint's base loss, wherever its sliders stand."""
-    embedded = {"given": request.base_loss, "measured": [], "forecast": None, "near": NEAR}
-    if base_losses is None:
+def _losses_read(fitted: FittedLaw) -> list[str]:
+    """The losses before adaptation that a fit reads, by the names of `losses_before`."""
+    inputs, domain = fitted.law.inputs, fitted.record.domain
+    names = {"base_loss": "base_loss", "zero_shot_loss": f"zero_shot_{domain}"}
+    return [name for column, name in names.items() if column in inputs]
+
+
+def _embed_losses(request: PlanRequest, name: str, losses: BaseLosses | None) -> dict:
+    """What the page needs to know a loss before adaptation, wherever its sliders stand."""
+    given = stated_loss(request, name)
+    embedded = {"given": given, "measured": [], "forecast": None, "near": NEAR}
+    if losses is None:
         return embedded
-    columns, forecast = ["n_params", "ptpp", "base_loss"], base_losses.forecast
+    columns, forecast = ["n_params", "ptpp", "base_loss"], losses.forecast
     params, reference = forecast.params[0].tolist(), forecast.record.reference
     return embedded | {
-        "measured": base_losses.measured[columns].to_numpy().tolist(),
+        "measured": losses.measured[columns].to_numpy().tolist(),
         "forecast": {"law": forecast.law.name, "params": params, "reference": reference},
     }
 
@@ -122,11 +135,13 @@ def _check(fitted: FittedLaw, request: PlanRequest, base_losses: BaseLosses | No
     where = ", ".join(["law " + fitted.record.law, *list(fitted.label.values())[1:]])
     if fitted.draws is None or not len(fitted.draws.params):
         raise InputError(f"{where}: no draws; accepted is 1 or more")
-    if "base_loss" in fitted.law.inputs and request.base_loss is None and base_losses is None:
-        raise InputError(
-            f"{where}: plan.base_loss: the law reads the checkpoint's base loss; accepted is a "
-            "number of nats"
-        )
+    for name in _losses_read(fitted) if base_losses is None else ():
+        if stated_loss(request, name) is None:
+            key = name.replace("zero_shot_", "zero_shot_losses.")
+            raise InputError(
+                f"{where}: plan.{key}: the law reads the checkpoint's loss before adaptation; "
+                "accepted is a number of nats"
+            )
 
 
 def _pairs(fitted: FittedLaw, fits: Sequence[FittedLaw]) -> dict[str, list[int]]:
