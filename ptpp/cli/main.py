@@ -93,6 +93,5 @@ def _fail(message: str) -> int:
 
 
 def _printable(text: str) -> str:
-    """`text` without what a terminal would act on or cannot show, such as a file's name in bytes."""
-    text = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """`text` without what a terminal would act on or cannot show, such as a name in odd bytes."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)

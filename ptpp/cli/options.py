@@ -111,10 +111,8 @@ class Source:
 
     def read(self, law: "Law | None" = None, held_out: float | None = None) -> "pd.DataFrame":
         """The table; with `law`, the columns that this law needs."""
-        from ptpp.jobs.files import require_file
         from ptpp.table.observations import read_observations
 
-        require_file(self.path)
         needs = None if law is None else law.columns
         return read_observations(self.path, held_out, self.target, self.rename, self.where, needs)
 
