@@ -120,6 +120,8 @@ def fit_base_loss(measured: pd.DataFrame) -> FittedLaw:
 
     `measured` needs n_params, ptpp and base_loss. Raises InputError as `fit` does.
     """
+    if measured["n_params"].nunique() < 2:
+        raise InputError("checkpoints of 1 size cannot determine how base loss falls with size")
     table = measured[["n_params"]].assign(loss=measured["base_loss"])
     return fit("chinchilla", table.assign(adapt_tokens=measured["ptpp"] * measured["n_params"]))
 

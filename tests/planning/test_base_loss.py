@@ -58,7 +58,9 @@ def test_a_column_of_the_table_counts_as_measured():
 def test_what_cannot_be_forecast_names_a_key_that_exists():
     one_size = TABLE[ZERO_SHOT & (TABLE["size"] == "xs")]
     losses = BaseLosses.of(one_size, "fr")
-    with pytest.raises(InputError, match=r"^plan\.base_loss: not stated, .* rows cannot determine"):
+    with pytest.raises(
+        InputError, match=r"^plan\.base_loss: not stated, .* 1 size cannot determine"
+    ):
         losses.find(8e9, 279)
     with pytest.raises(InputError, match=r"^plan\.base_loss: law checkpoint_informed reads"):
         make_plan(request(), INFORMED, {"en": FORGETTING})
