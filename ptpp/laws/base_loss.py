@@ -18,7 +18,8 @@ from ptpp.laws.fitting import fit
 from ptpp.table.kinds import STAGE_WIDTH, is_zero_shot, with_stages, zero_shot_rows
 
 SOURCES = ("given", "measured", "forecast")  # of a checkpoint's base loss
-NEAR = 0.01  # relative: a measured checkpoint whose N is that close, at the stage, is the one meant
+# In log N and log PTPP: a measured checkpoint that close is the one meant.
+NEAR = (0.01, float(np.log(STAGE_WIDTH)))
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,8 @@ class BaseLosses:
         Raises InputError for neither.
         """
         points = np.log(self.measured[["n_params", "ptpp"]].to_numpy(float))
-        widths = NEAR, np.log(STAGE_WIDTH)
-        far = (np.abs(points - np.log([n_params, ptpp])) / widths).max(axis=1)
-        if len(far) and far.min() <= 1 + 1e-9:
+        far = (np.abs(points - np.log([n_params, ptpp])) / NEAR).max(axis=1)
+        if len(far) and far.min() <= 1:
             return float(self.measured["base_loss"].iloc[int(far.argmin())]), "measured"
         return float(forecast_base_loss(self.forecast, n_params, ptpp)), "forecast"
 
