@@ -13,7 +13,14 @@ import pandas as pd
 from ptpp.laws.base_loss import BaseLosses, forecast_base_loss
 from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.law import Law
-from ptpp.table.kinds import is_stage, is_sweep, target_rows
+from ptpp.table.kinds import (
+    is_before,
+    is_stage,
+    is_sweep,
+    list_stages,
+    target_rows,
+    with_stages,
+)
 
 INFORMATION = ("early", "zero_shot", "anchors")
 FORECASTS = ("law", "kriged")
@@ -77,10 +84,9 @@ def last_stage_losses(
     """The target loss of every one of `cells` at the last stage before `held_out`, unchanged: what
     a law has to beat. NaN where that stage has no such cell.
     """
-    sweep = observations[is_sweep(observations) & ~is_stage(observations, held_out)]
-    early = sweep["ptpp"][sweep["ptpp"] < held_out]
-    if early.empty:
+    stages = list_stages(observations[is_sweep(observations) & is_before(observations, held_out)])
+    if not stages:
         return pd.Series(float("nan"), index=cells.index)
-    rows = target_rows(observations, target)
-    before = rows[is_stage(rows, float(early.max()))].set_index(CELL)["loss"]
+    rows = target_rows(with_stages(observations), target)
+    before = rows[is_stage(rows, stages[-1])].set_index(CELL)["loss"]
     return cells[CELL].join(before, on=CELL)["loss"]

@@ -1,11 +1,14 @@
 """Which rows of an observation table a law is fitted to."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from ptpp.errors import InputError
 from ptpp.laws.base_loss import with_base_loss
 from ptpp.laws.declared import find_law
 from ptpp.laws.law import ROWS, Law
+from ptpp.table.anchors import Cell
 from ptpp.table.kinds import (
     CELL,
     cell_means,
@@ -60,6 +63,11 @@ def _rows_of_kind(observations: pd.DataFrame, law: Law, domain: str) -> pd.DataF
         return rows
     runs = observations[(observations["domain"] == domain) & is_sweep(observations)]
     return runs.sort_values([*CELL, "seed"]).reset_index(drop=True).assign(n_seeds=1)
+
+
+def anchors_of(law: Law, anchors: Sequence[Cell]) -> list[Cell]:
+    """Those of the anchors whose replay ratio a law speaks of."""
+    return [cell for cell in anchors if ROWS[law.rows](cell.replay)]
 
 
 def cells_of(rows: pd.DataFrame) -> pd.DataFrame:

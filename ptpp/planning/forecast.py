@@ -103,32 +103,30 @@ class Forecast:
     def _rows(self, name: str, replay: NDArray, log_atpp: NDArray) -> dict[str, NDArray]:
         """Points as columns that one of `laws` can predict from, shaped to be broadcast together.
 
-        What all points share has one element: a law's terms in it are then computed once.
+        What all points share has one element: a law's terms in it are then computed once. Raises
+        InputError where a loss before adaptation that the law reads is not known.
         """
+        law, domain = self.laws[name].law, _domain_of(name)
         request, atpp = self.request, np.exp(log_atpp)
         shared = {"n_params": request.n_params, "ptpp": request.ptpp}
         if request.base_loss is not None:
             shared["base_loss"] = request.base_loss
-        domain = _domain_of(name)
         if domain in request.zero_shot_losses:
             shared["zero_shot_loss"] = request.zero_shot_losses[domain]
+        keys = {"base_loss": "base_loss", "zero_shot_loss": f"zero_shot_losses.{domain}"}
+        for column, key in keys.items():
+            if column in law.inputs and column not in shared:
+                raise InputError(
+                    f"plan.{key}: law {law.name} reads the checkpoint's loss before adaptation; "
+                    "accepted is a number of nats"
+                )
         one = (1,) * np.broadcast(replay, log_atpp).ndim
         columns = {name: np.full(one, float(value)) for name, value in shared.items()}
         return columns | {"replay": replay, "atpp": atpp, "adapt_tokens": atpp * request.n_params}
 
     def value(self, name: str, replay: NDArray, log_atpp: NDArray) -> NDArray:
         """One of `values`; where not finite, an error of a point fit, infinitely bad of a draw."""
-        fitted, draws, domain = self.laws[name], self.draws[name], _domain_of(name)
-        if "base_loss" in fitted.law.inputs and self.request.base_loss is None:
-            raise InputError(
-                f"plan.base_loss: law {fitted.record.law} reads the checkpoint's base loss before "
-                "adaptation; accepted is a number of nats"
-            )
-        if "zero_shot_loss" in fitted.law.inputs and domain not in self.request.zero_shot_losses:
-            raise InputError(
-                f"plan.zero_shot_losses.{domain}: law {fitted.record.law} reads the checkpoint's "
-                "loss of that domain before adaptation; accepted is a number of nats"
-            )
+        fitted, draws = self.laws[name], self.draws[name]
         if fitted.misfit is not None:
             return self._kriged(name, replay, log_atpp)
         rows = self._rows(name, replay, log_atpp)

@@ -146,7 +146,7 @@ def complete_request(
     """
     found = {}
     for name, losses in losses_before(fits, base_losses).items():
-        if _stated(request, name) is None:
+        if stated_loss(request, name) is None:
             found[name] = losses.find(request.n_params, request.ptpp)
     if "base_loss" in found:
         value, source = found.pop("base_loss")
@@ -168,7 +168,8 @@ def losses_before(fits: Sequence[FittedLaw], base_losses: BaseLosses) -> dict[st
     return reads | {f"zero_shot_{domain}": of_domain[domain] for domain in sorted(of_domain)}
 
 
-def _stated(request: PlanRequest, name: str) -> float | None:
+def stated_loss(request: PlanRequest, name: str) -> float | None:
+    """What a request says of a loss before adaptation, by a name of `losses_before`."""
     if name == "base_loss":
         return request.base_loss
     return request.zero_shot_losses.get(name.removeprefix("zero_shot_"))

@@ -16,6 +16,7 @@ from laws_grid import (
     REFERENCE,
     REPLAYS,
     TARGET_PARAMS,
+    WITHOUT_REPLAY_PARAMS,
     observations,
     target_truth,
 )
@@ -38,7 +39,7 @@ from ptpp.laws.problem import law_inputs
 from ptpp.laws.rows import law_rows
 from ptpp.laws.solver import huber
 from ptpp.table.anchors import choose_anchors
-from ptpp.table.kinds import forgetting_rows, is_zero_shot, target_rows
+from ptpp.table.kinds import is_zero_shot, target_rows
 
 TABLES = Path(__file__).parents[3] / "shared" / "tables"
 published = pytest.mark.skipif(not TABLES.is_dir(), reason="the published tables are not here")
@@ -106,7 +107,7 @@ def test_five_small_models_predict_overtrained_and_large_ones_as_well_as_publish
 @pytest.mark.parametrize("law", TARGET_LAWS + FURTHER_LAWS)
 def test_without_noise_a_law_finds_itself(law):
     rows = rows_of(law)
-    fitted = fit(law, rows)
+    fitted = fit(law, rows, asked=HELD_OUT)
     assert fitted.record.objective < 1e-12
     assert fitted.record.converged
     np.testing.assert_allclose(fitted.value(rows), rows["loss"], rtol=1e-6)
@@ -116,20 +117,39 @@ def test_without_noise_a_law_finds_itself(law):
             assert fitted.record.params[name] == pytest.approx(TARGET_PARAMS[name], rel=1e-3)
 
 
-def test_without_noise_the_forgetting_law_finds_itself():
-    rows = forgetting_rows(observations(), "en")
-    fitted = fit("forgetting", rows)
-    assert fitted.record.objective < 1e-12
+@pytest.mark.parametrize(
+    ("law", "params"),
+    [("forgetting", FORGETTING_PARAMS), ("forgetting_without_replay", WITHOUT_REPLAY_PARAMS)],
+)
+def test_without_noise_a_forgetting_law_finds_itself(law, params):
+    rows = law_rows(observations(), law, "en")
+    fitted = fit(law, rows)
+    assert fitted.record.objective < 1e-12 and fitted.record.converged
     np.testing.assert_allclose(fitted.value(rows), rows["forgetting"], rtol=1e-5, atol=1e-7)
-    for name in ("d", "q", "K", "nu", "mu", "W", "chi"):  # F and V belong to the reference point
-        assert fitted.record.params[name] == pytest.approx(FORGETTING_PARAMS[name], rel=1e-3)
+    # W, F and S belong to the reference point.
+    for name in {"w", "V", "gamma", "b", "d", "q", "m"} & set(params):
+        assert fitted.record.params[name] == pytest.approx(params[name], rel=1e-3)
+
+
+def test_forgetting_laws_share_the_rows_by_their_replay_and_keep_seeds_apart():
+    table = observations()
+    replayed, none = (
+        law_rows(table, law, "en") for law in ("forgetting", "forgetting_without_replay")
+    )
+    assert set(replayed["replay"]) == {0.05, 0.25, 0.5, 1.0} and set(none["replay"]) == {0.0}
+    adapted = table[(table["domain"] == "en") & (table["atpp"] > 0)]
+    assert len(replayed) + len(none) == len(adapted)
+    assert set(replayed["n_seeds"]) == {1} and replayed["seed"].nunique() == 3
+    some = table[(table["replay"] > 0) | (table["atpp"] == 0)]
+    with pytest.raises(InputError, match="no adapted rows of the domain 'en' without replay"):
+        law_rows(some, "forgetting_without_replay", "en")
 
 
 @pytest.mark.parametrize("law", TARGET_LAWS)
 def test_anchors_let_a_law_recover_its_own_forecast_from_noisy_rows(law):
     noise = 0.004
     parts = with_anchors(rows_of(law, noise), HELD_OUT, anchors())
-    fitted = fit(law, parts.fit)
+    fitted = fit(law, parts.fit, asked=HELD_OUT)
     forecast = fitted.value(parts.held_out)
     error = np.abs(forecast / target_truth(law).value(parts.held_out) - 1)
     assert error.mean() < 1.5 * noise
@@ -142,8 +162,12 @@ def anchors():
 
 def test_forgetting_is_recovered_from_noisy_rows():
     table, truth = observations(noise=0.004), observations()
-    parts = with_anchors(forgetting_rows(table, "en"), HELD_OUT, anchors())
-    clean = with_anchors(forgetting_rows(truth, "en"), HELD_OUT, anchors()).held_out
+    anchored = [one for one in anchors() if one.replay > 0]
+    parts, clean = (
+        with_anchors(law_rows(each, "forgetting", "en"), HELD_OUT, anchored)
+        for each in (table, truth)
+    )
+    clean = clean.held_out
     forecast = fit("forgetting", parts.fit).value(parts.held_out)
     assert np.abs(forecast - clean["forgetting"]).mean() < 0.03
     assert np.abs(forecast - clean["forgetting"]).mean() < 0.1 * clean["forgetting"].std()
@@ -153,7 +177,7 @@ def test_a_law_blind_to_ptpp_forecasts_worse_than_one_that_sees_it():
     parts = with_anchors(rows_of("gated_floor", noise=0.004), HELD_OUT, anchors())
     errors = {}
     for law in ("dcpt", "gated_floor"):
-        forecast = fit(law, parts.fit).value(parts.held_out)
+        forecast = fit(law, parts.fit, asked=HELD_OUT).value(parts.held_out)
         errors[law] = score(parts.held_out["loss"], forecast)["mae_rel"]
     assert errors["gated_floor"] < errors["dcpt"] / 4
 
@@ -162,19 +186,30 @@ def test_two_stages_do_not_identify_kappa_and_the_fit_says_so():
     parts = early_to_late(rows_of("gated_floor"), HELD_OUT)
     fitted = fit("gated_floor", parts.fit)
     (warning,) = fitted.record.warnings
-    assert warning.startswith("kappa is not identified: 2 values of ptpp among the fit rows")
-    assert "bounds" in warning and "\n" not in warning
+    assert warning.startswith("kappa is held at 0.4, a prior: 2 PTPP stages, none known to be the")
+    assert warning.endswith("intervals take it as anything from 0.05 to 1.5")
+    assert "\n" not in warning
+    assert "kappa" in fitted.record.fixed and fitted.record.params["kappa"] == 0.4
     assert not fit("dcpt", parts.fit).record.warnings
-    with_third = with_anchors(rows_of("gated_floor"), HELD_OUT, anchors()).fit
-    assert not fit("gated_floor", with_third).record.warnings
+    assert fit("gated_floor", parts.fit, asked=HELD_OUT).record == fitted.record
 
 
-def test_where_kappa_is_free_to_roam_the_centred_start_decides():
-    # Any kappa fits two stages equally well: the choice must not hang on rounding errors.
-    rows = early_to_late(rows_of("gated_floor"), HELD_OUT).fit
-    shuffled = rows.sample(frac=1, random_state=3)
-    kappas = [fit("gated_floor", table).record.params["kappa"] for table in (rows, shuffled)]
-    assert kappas[0] == pytest.approx(kappas[1], rel=1e-3)
+def test_kappa_is_fitted_where_rows_are_at_the_stage_asked_for_or_of_four_stages():
+    anchored = with_anchors(rows_of("gated_floor"), HELD_OUT, anchors()).fit
+    told = fit("gated_floor", anchored, asked=0.96 * HELD_OUT).record
+    assert not told.warnings and "kappa" not in told.fixed
+    assert told.params["kappa"] == pytest.approx(TARGET_PARAMS["kappa"], rel=1e-3)
+    for asked in (None, 1000.0):
+        (warning,) = fit("gated_floor", anchored, asked=asked).record.warnings
+        assert "3 PTPP stages, none known" in warning
+    rows = rows_of("gated_floor")
+    fourth = rows[rows["ptpp"] == 31].assign(ptpp=62.0)
+    four = pd.concat([rows, fourth.assign(loss=target_truth().value(fourth))], ignore_index=True)
+    record = fit("gated_floor", four).record
+    assert not record.warnings and "kappa" not in record.fixed
+    # Values of PTPP that differ within a stage are no further stages.
+    jittered = rows.assign(ptpp=rows["ptpp"] * np.where(rows["size"] == "xs", 1.03, 1.0))
+    assert "kappa" in fit("gated_floor", jittered).record.fixed
 
 
 def test_a_parameter_at_its_bound_is_flagged():
@@ -219,7 +254,7 @@ def test_the_optimum_is_a_minimum_in_every_free_direction():
 
 
 def test_residuals_of_forgetting_are_those_of_the_loss():
-    rows = forgetting_rows(observations(noise=0.01), "en")
+    rows = law_rows(observations(noise=0.01), "forgetting", "en")
     fitted = fit("forgetting", rows)
     loss = fitted.loss(rows)
     np.testing.assert_allclose(loss, rows["zero_shot_loss"] + fitted.value(rows))
@@ -228,9 +263,9 @@ def test_residuals_of_forgetting_are_those_of_the_loss():
 
 
 def test_forgetting_is_predicted_without_any_loss():
-    rows = forgetting_rows(observations(), "en")
+    rows = law_rows(observations(), "forgetting", "en")
     fitted = fit("forgetting", rows)
-    bare = rows[["n_params", "ptpp", "replay", "atpp"]]
+    bare = rows[["n_params", "ptpp", "replay", "atpp", "zero_shot_loss"]]
     np.testing.assert_array_equal(fitted.value(bare), fitted.value(rows))
 
 
@@ -400,7 +435,7 @@ def test_convergence_is_not_claimed_when_the_solver_was_stopped():
 @pytest.mark.parametrize(
     ("law", "change", "message"),
     [
-        ("dcpt", lambda t: t.head(7), "law dcpt: 7 rows cannot determine 8 free parameters"),
+        ("dcpt", lambda t: t[::26], "law dcpt: 7 rows cannot determine 8 free parameters"),
         (
             "gated",
             lambda t: t[t["ptpp"] == 15],
@@ -413,12 +448,24 @@ def test_convergence_is_not_claimed_when_the_solver_was_stopped():
             lambda t: t.assign(replay=1.0),
             "law dcpt: share is 0 in 180 of 180 rows; accepted",
         ),
-        ("forgetting", lambda t: t, "law forgetting: the table has no column 'zero_shot_loss'"),
+        (
+            "forgetting",
+            lambda t: t.assign(zero_shot_loss=3.0),
+            "law forgetting: replay is 0 in 45 of 180 rows; accepted are values above 0",
+        ),
+        (
+            "forgetting",
+            lambda t: t[t["replay"] > 0],
+            "law forgetting: the table has no column 'zero_shot_loss'",
+        ),
         ("dcpt", lambda t: t.assign(loss=np.nan), "law dcpt: loss is nan in 180 of 180 rows; acc"),
         ("dcpt", lambda t: t.assign(n_params=np.inf), "law dcpt: n_params is inf in 180 of 180 r"),
         ("dcpt", lambda t: t.assign(replay=-0.5), "law dcpt: share is 1.5 in 180 of 180 rows; ac"),
-        ("dcpt", lambda t: t.assign(replay=0.5), "law dcpt: column replay: all 180 rows hold 0.5"),
-        ("dcpt", lambda t: t.assign(n_params=1e4), "law dcpt: column n_params: all 180 rows hold"),
+        (
+            "checkpoint_informed",
+            lambda t: t.assign(base_loss=3.0),
+            "law checkpoint_informed: column base_loss: all 180 rows hold 3",
+        ),
         ("dcpt", lambda t: t.head(0), "law dcpt: no rows to fit"),
         ("gate", lambda t: t, "law: 'gate' is not known; accepted are chinchilla, dcpt"),
     ],
@@ -429,6 +476,67 @@ def test_rows_a_law_cannot_use_are_refused(law, change, message):
     assert str(raised.value).startswith(message)
     with pytest.raises(InputError, match=r"^mine\.csv: law"):
         fit(law, change(rows_of("dcpt")), source="mine.csv")
+
+
+REPLAY_LINE = "replay does not vary ({} in all rows): eta, S, gamma, eps are left out"
+SIZE_LINE = "n_params does not vary ({} in all rows): A, alpha are left out"
+
+
+@pytest.mark.parametrize("law", ["dcpt", "floor", "gated", "gated_floor", "exponent_gate"])
+def test_without_replay_variation_the_share_terms_are_left_out(law):
+    table = rows_of(law, noise=0.003)
+    rows = table[table["replay"] == 0.05].reset_index(drop=True)
+    fitted = fit(law, rows, asked=HELD_OUT)
+    assert fitted.record.warnings == (REPLAY_LINE.format(0.05),)
+    assert {"eta", "S", "gamma", "eps"} <= set(fitted.record.fixed)
+    assert np.abs(fitted.value(rows) / rows["loss"] - 1).mean() < 0.01
+    # What was left out has no say elsewhere either.
+    other = fitted.value(rows.assign(replay=0.5))
+    np.testing.assert_allclose(other, fitted.value(rows), rtol=1e-5)
+    assert fitted.extrapolated(rows.assign(replay=0.5)) == ("replay",)
+    low, high = bootstrap(fitted, 3).interval(rows)
+    assert (low < high).all()
+
+
+@pytest.mark.parametrize("law", [*TARGET_LAWS, *FURTHER_LAWS, "chinchilla"])
+def test_one_size_is_fitted_without_its_term(law):
+    blind = law == "chinchilla"  # to replay
+    table = rows_of("dcpt" if blind else law, noise=0.003)
+    table = table[(table["replay"] == 0) | (not blind)]
+    rows = table[table["size"] == "xs"].reset_index(drop=True)
+    fitted = fit(law, rows, asked=HELD_OUT)
+    assert SIZE_LINE.format(16832) in fitted.record.warnings
+    assert {"A", "alpha"} <= set(fitted.record.fixed)
+    assert fitted.record.params["A"] == pytest.approx(1e-6)
+    assert np.abs(fitted.value(rows) / rows["loss"] - 1).mean() < 0.02
+
+
+def test_one_budget_leaves_the_exponent_of_tokens_out_and_keeps_the_shared_amplitude():
+    rows = rows_of("dcpt")
+    rows = rows.assign(adapt_tokens=1e5)
+    record = fit("dcpt", rows).record
+    assert "beta" in record.fixed and "B" not in record.fixed
+    record = fit("chinchilla", rows).record
+    assert {"B", "beta"} <= set(record.fixed)
+    assert (
+        "adapt_tokens does not vary (100000 in all rows): B, beta are left out" in record.warnings
+    )
+
+
+def test_forgetting_without_replay_variation_keeps_its_other_terms():
+    rows = law_rows(observations(noise=0.003), "forgetting", "en")
+    rows = rows[rows["replay"] == 0.05].reset_index(drop=True)
+    fitted = fit("forgetting", rows)
+    assert "replay does not vary (0.05 in all rows): K, nu are left out" in fitted.record.warnings
+    assert np.abs(fitted.loss(rows) / rows["loss"] - 1).mean() < 0.01
+
+
+def test_rows_must_determine_what_is_left_of_a_law():
+    rows = rows_of("dcpt")
+    alike = rows[(rows["size"] == "xs") & (rows["replay"] == 0)].reset_index(drop=True)
+    assert fit("dcpt", alike[:3]).record.n_rows == 3
+    with pytest.raises(InputError, match="2 rows cannot determine 3 free parameters"):
+        fit("dcpt", alike[:2])
 
 
 def test_a_law_of_n_and_d_needs_no_ptpp_and_no_replay():

@@ -1,5 +1,7 @@
 """The plan: known optima, limits, infeasibility, and independence of the grid."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws_grid import FORGETTING_PARAMS
 from plan_fits import (
+    FLOOR,
     FORGETTING,
+    L0,
     LINEAR,
     SIMPLE,
     SIMPLE_PARAMS,
@@ -48,15 +52,16 @@ def test_the_known_optimum_of_a_solvable_law_is_found():
     assert plan.adapt_tokens == pytest.approx(N * atpp, rel=1e-4)
 
 
-def test_without_a_binding_forgetting_limit_no_replay_is_cheapest():
-    plan = make_plan(
-        request(forgetting_limits={"en": 100.0}, target_loss=float(simple_loss(0, 2.0))),
-        SIMPLE,
-        {"en": LINEAR},
-    )
-    assert plan.replay == 0
+def test_without_a_binding_forgetting_limit_the_least_replay_is_cheapest():
+    reason = "replay from 0.05: nobody measured less"
+    limited = request(forgetting_limits={"en": 100.0}, target_loss=float(simple_loss(FLOOR, 2.0)))
+    plan = make_plan(replace(limited, replay_reason=reason), SIMPLE, {"en": LINEAR})
+    assert (plan.replay, plan.replay_reason) == (FLOOR, reason)
     assert plan.atpp == pytest.approx(2.0, rel=1e-4)
-    assert plan.binding == ("target_loss",)
+    assert plan.binding == ("target_loss", "least_replay")
+    free = request(forgetting_limits={}, target_loss=float(simple_loss(0, 2.0)))
+    plan = make_plan(replace(free, replay_reason=reason), SIMPLE, {})
+    assert (plan.replay, plan.replay_reason, plan.binding) == (0, None, ("target_loss",))
 
 
 @settings(max_examples=3, deadline=None)
@@ -158,9 +163,11 @@ def test_the_surface_shows_what_the_laws_predict_over_the_searched_range():
     grid = surface(wanted, TARGET, {"en": FORGETTING}, resolution=5)
     assert len(grid) == 25
     assert (grid.atpp.min(), grid.atpp.max()) == pytest.approx((1.0, 16.0))
-    point = pd.DataFrame([{"n_params": N, "ptpp": 279.0, "adapt_tokens": N, **grid.iloc[0]}])
+    point = {"n_params": N, "ptpp": 279.0, "adapt_tokens": N, "zero_shot_loss": L0}
+    point = pd.DataFrame([{**point, **grid.iloc[0]}])
+    assert grid.replay.min() == FLOOR
     assert grid.target_loss[0] == TARGET.value(point)[0]
-    assert grid.forgetting_en[0] == FORGETTING.value(point)[0]
+    assert grid.forgetting_en[0] == pytest.approx(FORGETTING.value(point)[0], rel=1e-12)
 
 
 def test_extrapolation_is_listed():
@@ -189,6 +196,11 @@ def test_plans_stand_in_one_table():
         ({"confidence": 0}, "plan: confidence is 0; accepted is a share above 0, such as 0.9"),
         ({"forgetting_limits": {"en": np.nan}}, "plan: the forgetting limit of 'en' is nan"),
         ({"max_replay": 1.0}, "plan: replay from 0.0 to 1.0; accepted are limits with"),
+        (
+            {"max_replay": 0.01},
+            "plan: max_replay is 0.01, but forgetting laws speak of replay from",
+        ),
+        ({"zero_shot_losses": {"en": 0.0}}, "plan: zero_shot_losses.en is 0.0; accepted is a"),
     ],
 )
 def test_a_senseless_request_is_refused(change, message):

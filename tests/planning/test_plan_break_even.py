@@ -14,7 +14,7 @@ from ptpp.laws.base_loss import BaseLosses
 from ptpp.planning import (
     Supplement,
     candidate_cells,
-    find_base_loss,
+    complete_request,
     fit_scratch,
     fit_transfer,
     make_plan,
@@ -167,13 +167,14 @@ def test_measuring_the_best_cell_does_narrow_the_forecast(seen):
 
 
 def test_every_table_of_a_plan_is_made(seen):
-    forgetting = with_draws(FORGETTING, {"F": np.linspace(-0.05, 0.05, 60)})
+    forgetting = with_draws(FORGETTING, {"S": np.linspace(-0.05, 0.05, 60)})
     forgetting = with_record(forgetting, protocol="early_to_late", domain="en")
     forgetting = replace(forgetting, rows=seen.rows.head(2))
     wanted = request(forgetting_limits={"en": 0.5})
     fits = [seen, forgetting]
     tables = plan_tables(wanted, fits)
-    supplement = Supplement([15, 31, HELD_OUT], FitSettings(starts=2), best=3)
+    base_losses = BaseLosses.of(EXPERIMENT.observations, "fr")
+    supplement = Supplement([15, 31, HELD_OUT], FitSettings(starts=2), base_losses, best=3)
     tables |= supplements(wanted, tables["plan"], fits, supplement)
     assert set(tables) == {
         *("plan", "robust", "least_loss", "relaxations"),
@@ -192,7 +193,7 @@ def test_every_table_is_made_for_a_law_that_reads_the_base_loss():
     fits.append(EXPERIMENT.fit("forgetting", "early_to_late", "en", few))
     fits = [bootstrap(one, 12) for one in fits]
     base_losses = BaseLosses.of(EXPERIMENT.observations, "fr")
-    wanted = find_base_loss(request(forgetting_limits={"en": 0.5}), fits, base_losses)
+    wanted = complete_request(request(forgetting_limits={"en": 0.5}), fits, base_losses)
     assert wanted.base_loss_source == "measured"
     tables = plan_tables(wanted, fits)
     supplement = Supplement([15, 31, HELD_OUT], few, base_losses)
@@ -200,6 +201,9 @@ def test_every_table_is_made_for_a_law_that_reads_the_base_loss():
     for name in ("plan", "robust", "least_loss"):
         assert set(tables[name].base_loss) == {wanted.base_loss}
         assert set(tables[name].base_loss_source) == {"measured"}
+    for name in ("plan", "robust", "least_loss"):
+        assert set(tables[name].zero_shot_en) == {wanted.zero_shot_losses["en"]}
     cells = tables["next_measurement"]
+    assert cells.zero_shot_en.nunique() > 1
     assert len(cells) == 10 and cells.base_loss.nunique() > 1
     assert len(tables["front"])

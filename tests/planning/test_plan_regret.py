@@ -13,7 +13,8 @@ from ptpp.table.anchors import Cell
 from ptpp.table.kinds import is_stage
 
 TABLE = observations()
-EXPERIMENT = Experiment(TABLE, HELD_OUT)
+REPLAYED = TABLE[(TABLE["replay"] > 0) | (TABLE["atpp"] == 0)]
+EXPERIMENT = Experiment(REPLAYED, HELD_OUT)
 TRUE = fit_by("gated_floor", TARGET_PARAMS, "fr")
 FORGETTING = [fit_by("forgetting", FORGETTING_PARAMS, domain) for domain in ("en", "ar")]
 
@@ -90,8 +91,8 @@ def test_the_best_cell_meets_all_limits(cases):
 
 
 def test_anchors_are_no_candidates():
-    anchors = [Cell("xs", replay, atpp) for replay in (0.0, 0.05) for atpp in (1.0, 2.0, 4.0)]
-    cases = regret_cases([TRUE, *FORGETTING], Experiment(TABLE, HELD_OUT, tuple(anchors)))
+    anchors = [Cell("xs", replay, atpp) for replay in (0.05, 0.25) for atpp in (1.0, 2.0, 4.0)]
+    cases = regret_cases([TRUE, *FORGETTING], Experiment(REPLAYED, HELD_OUT, tuple(anchors)))
     small = cases[cases["size"] == "xs"]
     chosen = {Cell("xs", *pair) for pair in zip(small.replay, small.atpp, strict=True)}
     assert chosen and not chosen & set(anchors)
@@ -104,7 +105,7 @@ def test_robust_choices_break_fewer_limits_than_point_choices_of_an_uncertain_la
     target = with_draws(TRUE, {"E": shift})
     hopeful = dict(target.record.params, E=target.record.params["E"] - 0.1)
     target = with_record(target, params=hopeful)
-    others = [with_draws(one, {"F": np.zeros(41)}, "b") for one in FORGETTING]
+    others = [with_draws(one, {"S": np.zeros(41)}, "b") for one in FORGETTING]
     cases = regret_cases([target, *others], EXPERIMENT)
     point = summary(cases, "least_compute", "gated_floor")
     robust = summary(cases, "least_compute", "gated_floor", "robust")
@@ -116,6 +117,13 @@ def test_a_table_of_target_losses_alone_is_checked_too():
     cases = regret_cases([TRUE], Experiment(TABLE[TABLE.domain == "fr"], HELD_OUT))
     assert cases.met[cases.law == "gated_floor"].all()
     assert set(cases.goal) == {"least_compute", "least_loss"}
+
+
+def test_cells_without_replay_are_not_chosen_where_forgetting_is_limited():
+    cases = regret_cases([TRUE, *FORGETTING], Experiment(TABLE, HELD_OUT))
+    true = cases[cases.law == "gated_floor"]
+    assert (true.replay > 0).all() and true.met.all()
+    assert (true.best_replay == 0).any()  # what it costs is told
 
 
 def test_without_an_earlier_stage_only_laws_are_asked():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_fits import (
+    FLOOR,
     FORGETTING,
     LINEAR,
     SIMPLE,
@@ -39,7 +40,7 @@ def noisy(seed, count=40):
     generator = np.random.default_rng(seed)
     target = with_draws(SIMPLE, {"E": generator.normal(0, 0.05, count)})
     forgetting = with_draws(
-        with_record(LINEAR, domain="en"), {"F": generator.normal(0, 0.05, count)}, "b"
+        with_record(LINEAR, domain="en"), {"S": generator.normal(0, 0.05, count)}, "b"
     )
     return target, {"en": forgetting}
 
@@ -59,7 +60,7 @@ def test_a_robust_plan_buys_the_tokens_that_the_worst_of_nine_tenths_of_the_draw
 
 
 def test_certain_draws_give_the_point_plan():
-    target, forgetting = with_draws(TARGET, {"E": NONE}), with_draws(FORGETTING, {"F": NONE})
+    target, forgetting = with_draws(TARGET, {"E": NONE}), with_draws(FORGETTING, {"S": NONE})
     wanted = request(forgetting_limits={"en": 0.2})
     point = make_plan(wanted, TARGET, {"en": FORGETTING})
     robust = make_robust_plan(wanted, target, {"en": forgetting})
@@ -169,11 +170,13 @@ def test_each_relaxation_alone_makes_the_plan_feasible_and_nothing_less_does(rob
 
 def test_a_limit_that_cannot_help_is_said_not_to():
     # Without a forgetting limit, more tokens than allowed are what is missing, or a lower target.
-    wanted = request(forgetting_limits={"en": 100.0}, target_loss=float(simple_loss(0, 17.0)))
+    # The least replay is that from which forgetting laws speak.
+    limit = float(simple_loss(FLOOR, 17.0))
+    wanted = request(forgetting_limits={"en": 100.0}, target_loss=limit)
     found = {one.limit: one for one in relaxations(wanted, SIMPLE, {"en": LINEAR})}
     assert np.isnan(found["forgetting_en"].needed)
     assert found["max_atpp"].needed == pytest.approx(17.0, rel=1e-4)
-    assert found["target_loss"].needed == pytest.approx(simple_loss(0, 16.0), abs=1e-6)
+    assert found["target_loss"].needed == pytest.approx(simple_loss(FLOOR, 16.0), abs=1e-6)
 
 
 def test_a_compute_limit_is_relaxed_in_flops():
@@ -186,7 +189,7 @@ def test_a_compute_limit_is_relaxed_in_flops():
 def test_draws_of_the_same_resamples_stay_together_and_others_are_shuffled():
     numbers = np.arange(50.0)
     target = with_draws(SIMPLE, {"E": numbers}, "target").draws
-    en, ar = (with_draws(LINEAR, {"F": numbers}, "bases").draws for _ in range(2))
+    en, ar = (with_draws(LINEAR, {"S": numbers}, "bases").draws for _ in range(2))
     first, second, third = pair_draws([target, en, ar])
     np.testing.assert_array_equal(first, target.params)
     np.testing.assert_array_equal(second, third)

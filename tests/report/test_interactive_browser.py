@@ -16,7 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from ptpp.laws.base_loss import BaseLosses
-from ptpp.planning import find_base_loss, make_plan, make_robust_plan
+from ptpp.planning import complete_request, make_plan, make_robust_plan
 from ptpp.planning.forecast import pair_rows
 from ptpp.report.planner import planner_page
 
@@ -143,7 +143,7 @@ def test_a_base_loss_is_found_as_by_python_and_its_source_is_named(
 ):
     laws = (TARGETS["checkpoint_informed"], *FORGETTING.values())
     unstated = replace(REQUEST, base_loss=None, n_params=n_params, ptpp=ptpp)
-    request = find_base_loss(unstated, laws, BASE_LOSSES)
+    request = complete_request(unstated, laws, BASE_LOSSES)
     assert request.base_loss_source == source
     path = tmp_path / "planner.html"
     headline = ("checkpoint_informed", "with_anchors")

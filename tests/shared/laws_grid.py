@@ -20,6 +20,7 @@ REFERENCE = {
     "adapt_tokens": 1.6e5,
     "atpp": 4.0,
     "base_loss": 3.5,
+    "zero_shot_loss": 3.3,
 }
 TARGET_PARAMS = {
     "E": 2.0,
@@ -41,17 +42,20 @@ TARGET_PARAMS = {
     "lam": 0.5,
 }
 FORGETTING_PARAMS = {
-    "F": 0.5,
-    "d": 0.1,
-    "q": 0.3,
-    "K": 50.0,
-    "nu": 0.7,
-    "mu": -0.3,
     "W": 0.05,
+    "w": 0.1,
     "V": 0.4,
-    "chi": 0.3,
+    "S": 0.1,
+    "gamma": 0.3,
+    "b": -0.2,
+    "d": 0.2,
+    "q": 0.5,
 }
-FORGETTING = Truth("forgetting", FORGETTING_PARAMS, REFERENCE)
+WITHOUT_REPLAY_PARAMS = {"W": 0.05, "F": 1.0, "d": 0.1, "q": 0.5, "m": 0.3}
+FORGETTING = (
+    Truth("forgetting", FORGETTING_PARAMS, REFERENCE),
+    Truth("forgetting_without_replay", WITHOUT_REPLAY_PARAMS, REFERENCE),
+)
 BASE_LOSSES = Truth(
     "chinchilla",
     {"E": 1.5, "A": 1.0, "alpha": 0.3, "B": 0.8, "beta": 0.25},

@@ -14,15 +14,18 @@ REQUEST = PlanRequest(
     min_atpp=0.5,
     target_within=0.2,
     base_loss=3.4,
+    zero_shot_losses={"en": 3.2, "ar": 3.0},
+    replay_floor=0.05,
 )
 RANGES = {
     "n_params": (16832.0, 87360.0),
     "ptpp": (15.0, 279.0),
     "share": (0.5, 1.0),
-    "replay": (0.0, 1.0),
+    "replay": (0.05, 1.0),
     "atpp": (1.0, 16.0),
     "adapt_tokens": (16832.0, 1397760.0),
     "base_loss": (3.0, 4.0),
+    "zero_shot_loss": (2.5, 4.0),
 }
 DECLARED = {
     "name": "mine",
@@ -87,4 +90,4 @@ def every_law():
     zoo = [law for law in LAWS.values() if not law.offset]
     targets = [fit_by(law, TARGET_PARAMS, "fr", seed=i) for i, law in enumerate(zoo)]
     mine = fit_by(declared_law(DECLARED, "mine"), DECLARED_PARAMS, "fr", seed=50)
-    return [*targets, mine, forgetting("en", 60), forgetting("ar", 61, F=0.3, mu=0.6)]
+    return [*targets, mine, forgetting("en", 60), forgetting("ar", 61, S=0.07, gamma=0.6)]

@@ -9,13 +9,16 @@ from ptpp.laws import Draws, Fit, FittedLaw, get_law
 from ptpp.planning import PlanRequest
 
 N = 87360.0
+FLOOR = 0.05  # the least replay that the forgetting laws speak of
+L0 = 3.1  # the checkpoint's loss before adaptation, nats
 RANGES = {
     "n_params": (1e3, 1e6),
     "ptpp": (15, 279),
     "adapt_tokens": (1e3, 1e8),
     "share": (0.5, 1.0),
-    "replay": (0.0, 1.0),
+    "replay": (FLOOR, 1.0),
     "atpp": (1.0, 16.0),
+    "zero_shot_loss": (2.0, 5.0),
 }
 
 
@@ -74,8 +77,9 @@ def with_draws(fit, shifts, resamples="a", residuals=(0.01, -0.01)):
 
 TARGET = fit_by("gated_floor", TARGET_PARAMS)
 FORGETTING = fit_by("forgetting", FORGETTING_PARAMS)
-# Damage k A/A0 (1 - r), and nothing else: no protection by K, no re-warming, no gain.
-LINEAR = fit_by("forgetting", {**FORGETTING_PARAMS, "mu": -1, "W": 0, "K": 1e-12, "V": 1e-12})
+# Damage k A/A0 (1 - r), and nothing else: no re-warming, no gain.
+LINEAR_PARAMS = {**FORGETTING_PARAMS, "S": 1.0, "gamma": -1, "b": -1, "W": 0, "w": 0, "V": 0}
+LINEAR = fit_by("forgetting", LINEAR_PARAMS)
 # Loss E + A' + B (s/s0)^eta (D/D0)^-beta.
 SIMPLE_PARAMS = {**TARGET_PARAMS, "S": 1e-12, "eta": -0.1}
 SIMPLE = fit_by("dcpt", SIMPLE_PARAMS)
@@ -83,6 +87,7 @@ SIMPLE = fit_by("dcpt", SIMPLE_PARAMS)
 
 def request(**changes):
     defaults = {"n_params": N, "ptpp": 279.0, "forgetting_limits": {"en": 0.1}, "max_atpp": 16.0}
+    defaults |= {"zero_shot_losses": {"en": L0, "ar": L0}, "replay_floor": FLOOR}
     return PlanRequest(**{**defaults, "target_within": 0.05, **changes})
 
 
@@ -94,6 +99,7 @@ def simple_loss(replay, atpp):
 
 
 def simple_forgetting(replay, atpp):
-    p, ref = FORGETTING_PARAMS, REFERENCE
-    scale = p["F"] * (N / ref["n_params"]) ** -p["d"] * (279.0 / ref["ptpp"]) ** p["q"]
+    p, ref = LINEAR_PARAMS, REFERENCE
+    scale = p["S"] * (N / ref["n_params"]) ** -p["d"]
+    scale = scale * np.exp(-p["q"] * (L0 - ref["zero_shot_loss"]))
     return scale * (1 - replay) * atpp / ref["atpp"]

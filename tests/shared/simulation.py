@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ptpp.laws.forms import get_law
+from ptpp.laws.law import ROWS
 from ptpp.laws.problem import law_inputs
 from ptpp.table.checks import check_observations
 
@@ -40,15 +41,16 @@ class Design:
 def simulate(
     design: Design,
     target: tuple[str, Truth],
-    bases: Mapping[str, Truth],
+    bases: Mapping[str, Sequence[Truth]],
     base_losses: Truth,
     noise: float,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Observations on the full grid, with zero-shot rows.
 
-    `target` is (domain, target law); `bases` are the forgetting laws of the base domains, whose
-    losses before adaptation follow `base_losses`, a Chinchilla law in N and pre-training tokens.
+    `target` is (domain, target law); `bases` are the forgetting laws of the base domains, each for
+    the rows that it speaks of. Losses before adaptation follow `base_losses`, a Chinchilla law in N
+    and pre-training tokens.
     Each loss is multiplied by exp(noise * standard normal), so `noise` is relative. Rows with
     replay 1 are simulated for base domains only: no target law speaks of share 0.
     """
@@ -67,10 +69,15 @@ def simulate(
     pretrained = grid.assign(adapt_tokens=grid["ptpp"] * grid["n_params"])
     before = base_losses.value(pretrained)
     parts = []
+    grid["zero_shot_loss"] = before
     for name, forgetting in bases.items():
         after = before.copy()
-        after[adapted] += forgetting.value(grid[adapted])
+        for one in forgetting:
+            spoken = adapted & ROWS[get_law(one.law).rows](grid["replay"])
+            after[spoken] += one.value(grid[spoken])
         parts.append(grid.assign(domain=name, loss=after))
+    grid = grid.drop(columns="zero_shot_loss")
+    parts = [part.drop(columns="zero_shot_loss") for part in parts]
     swept = grid[adapted & (grid["replay"] < 1)]
     parts.append(swept.assign(domain=domain, loss=truth.value(swept)))
     table = pd.concat(parts, ignore_index=True)

@@ -287,10 +287,14 @@ def test_target_rows_are_cell_means_of_sweep_rows():
 def test_forgetting_is_measured_against_the_same_checkpoint():
     table = check_observations(full())
     rows = forgetting_rows(table, "en")
-    assert len(rows) == 4  # three sweep cells and the control
+    assert len(rows) == 8  # three sweep cells and the control, of two seeds each
     np.testing.assert_allclose(rows["forgetting"], rows["loss"] - rows["zero_shot_loss"])
     english = table[table["domain"] == "en"]
-    assert rows["zero_shot_loss"].iloc[0] == english[english["atpp"] == 0]["loss"].mean()
+    before = english[english["atpp"] == 0].set_index("seed")["loss"]
+    assert rows["zero_shot_loss"].tolist() == before[rows["seed"]].tolist()
+    means = cell_means(rows)
+    assert len(means) == 4 and set(means["n_seeds"]) == {2}
+    assert means["zero_shot_loss"].iloc[0] == before.mean()
 
 
 def test_forgetting_needs_the_checkpoint_of_each_seed():
