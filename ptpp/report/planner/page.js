@@ -113,11 +113,12 @@ function probe() {
 // A value that was stated is all there is without a table.
 function lossBefore(name, { n_params, ptpp }) {
   const { given, measured, forecast, near } = data.losses[name];
-  const away = ([n, p]) => Math.max(Math.abs(Math.log(n / n_params)), Math.abs(Math.log(p / ptpp)));
+  const far = (one, other, width) => Math.abs(Math.log(one / other)) / width;
+  const away = ([n, p]) => Math.max(far(n, n_params, near[0]), far(p, ptpp, near[1]));
   const stated = given === null ? null : { value: given, source: "given" };
-  if (stated && (forecast === null || away([asked.n_params, asked.ptpp]) <= near)) return stated;
+  if (stated && (forecast === null || away([asked.n_params, asked.ptpp]) <= 1)) return stated;
   const [nearest] = [...measured].sort((a, b) => away(a) - away(b));
-  if (nearest && away(nearest) <= near) return { value: nearest[2], source: "measured" };
+  if (nearest && away(nearest) <= 1) return { value: nearest[2], source: "measured" };
   if (forecast === null) return { value: NaN, source: "unknown" };
   const tokens = FORMULAS[forecast.law](forecast.params, forecast.reference, { n_params });
   return { value: tokens(0, ptpp), source: "forecast" }; // of ptpp tokens per parameter
@@ -198,7 +199,7 @@ function spaceOf(stretched = 1) {
   const floor = Math.max(asked.min_replay, asked.replay_floor);
   const leastReplay = limited.length ? floor : asked.min_replay;
   const drawn = [targetFit(), ...fits].filter((fit) => !fit.misfit);
-  const draws = drawn.length ? Object.values(targetFit().pairs)[0].length : Number(Object.keys(data.deviates)[0]);
+  const draws = drawn.length ? Object.values(targetFit().pairs)[0].length : data.draws;
   const space = { low, high, budget: most < state.max_atpp ? "max_flops" : "max_atpp", leastReplay, mostReplay: asked.max_replay, minReplay: asked.min_replay, draws };
   if (!(low < high)) return { ...space, empty: true, laws: [], shown: [] };
   const ordered = [targetFit(), ...limited, ...fits.filter((fit) => !limited.includes(fit))];
@@ -621,6 +622,7 @@ window.planner = {
     const chosen = data.fits[fit];
     return predictor(chosen, draw === null ? chosen.params : chosen.draws[draw], model)(replay, atpp);
   },
+  values: (replay, atpp) => valuesAt(replay, Math.log(atpp)),
   forecast(fit, model, replay, atpp) {
     const { logLoss, spread } = forecastOf(data.fits[fit], model);
     return [logLoss(replay, Math.log(atpp)), spread(replay, Math.log(atpp))];
