@@ -13,7 +13,7 @@ import pandas as pd
 from ptpp.laws.base_loss import BaseLosses, forecast_base_loss
 from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.law import Law
-from ptpp.table.kinds import is_stage, is_sweep, target_rows
+from ptpp.table.kinds import cell_means, forgetting_rows, is_stage, target_rows
 
 INFORMATION = ("early", "zero_shot", "anchors")
 FORECASTS = ("law", "kriged")
@@ -72,15 +72,22 @@ def _law_and_kriged(
 
 
 def last_stage_losses(
-    observations: pd.DataFrame, cells: pd.DataFrame, held_out: float, target: str
+    observations: pd.DataFrame, cells: pd.DataFrame, held_out: float, law: Law, domain: str
 ) -> pd.Series:
-    """The target loss of every one of `cells` at the last stage before `held_out`, unchanged: what
-    a law has to beat. NaN where that stage has no such cell.
+    """The loss of every one of `cells` (n,) by the last stage before `held_out`, unchanged: what a
+    law has to beat. For a forgetting law the change of that stage is added to the cell's own loss
+    before adaptation. NaN where that stage has no such cell.
     """
-    sweep = observations[is_sweep(observations) & ~is_stage(observations, held_out)]
-    early = sweep["ptpp"][sweep["ptpp"] < held_out]
-    if early.empty:
+    domains = observations[observations["domain"] == domain]
+    early = domains[(domains["atpp"] > 0) & ~is_stage(domains, held_out)]
+    stages = early["ptpp"][early["ptpp"] < held_out]
+    if stages.empty:
         return pd.Series(float("nan"), index=cells.index)
-    rows = target_rows(observations, target)
-    before = rows[is_stage(rows, float(early.max()))].set_index(CELL)["loss"]
-    return cells[CELL].join(before, on=CELL)["loss"]
+    if law.offset:
+        rows = cell_means(forgetting_rows(observations, domain))
+    else:
+        rows = target_rows(observations, domain)
+    rows = rows[is_stage(rows, float(stages.max()))]
+    before = rows.set_index(CELL)["forgetting" if law.offset else "loss"].rename("before")
+    known = cells[CELL].join(before, on=CELL)["before"]
+    return known + cells[law.offset] if law.offset else known

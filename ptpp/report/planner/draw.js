@@ -58,11 +58,14 @@ function tokenTicks() {
 
 const tokensScale = () => d3.scaleLog().domain([found.space.low, found.space.high].map(Math.exp));
 
-// Values over the map, rows of ATPP (low first), as d3.contours reads them.
+// Values over the map, rows of ATPP (low first), as d3.contours reads them; where a law has none, as
+// a forgetting law without replay, the greatest one.
 function surface(value, size = GRID) {
   const atpps = spaced(found.space.low, found.space.high, size).map(Math.exp);
   const columns = spaced(found.space.leastReplay, found.space.mostReplay, size);
-  return atpps.flatMap((atpp) => columns.map((replay) => value(replay, atpp)));
+  const values = atpps.flatMap((atpp) => columns.map((replay) => value(replay, atpp)));
+  const most = d3.max(values.filter(Number.isFinite));
+  return values.map((each) => (Number.isFinite(each) ? each : most));
 }
 
 // Where a surface is above each level, in the plot's pixels. d3.contours puts a value in the middle
@@ -299,6 +302,11 @@ function drawSlice(id, curves, title, replay, atpp) {
       const all = draws.map((draw) => draw(replay, at));
       return { at, value: curve.value(replay, at), low: quantile(all, BAND[0]), high: quantile(all, BAND[1]) };
     });
+  }
+  curves = curves.filter((curve) => curve.points.every((p) => Number.isFinite(p.value)));
+  if (!curves.length) {
+    byId(id).textContent = `No law speaks of replay ${ratio(replay)}.`;
+    return;
   }
   const heights = curves.flatMap((curve) => curve.points.flatMap((p) => [p.low, p.high, p.value]));
   const limits = curves.map((curve) => curve.limit).filter((limit) => !Number.isNaN(limit));

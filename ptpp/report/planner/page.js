@@ -128,6 +128,7 @@ function spaceOf(pick) {
     budget: most < state.max_atpp ? "max_flops" : "max_atpp",
     leastReplay: limited.length ? Math.max(asked.min_replay, asked.replay_floor) : asked.min_replay,
     mostReplay: asked.max_replay,
+    floored: limited.length > 0 && asked.replay_floor > asked.min_replay,
     target: predictor(targetFit(), pick(targetFit()), model),
     forgetting: limited.map((fit) => ({
       domain: fit.domain,
@@ -272,7 +273,7 @@ function describe(point) {
   );
 }
 
-const WORDS = { target_loss: "target loss", max_atpp: "ATPP at most", max_flops: "compute", max_replay: "greatest replay", min_atpp: "least ATPP" };
+const WORDS = { target_loss: "target loss", max_atpp: "ATPP at most", max_flops: "compute", max_replay: "greatest replay", least_replay: "least replay of forgetting laws", min_atpp: "least ATPP" };
 
 function describeBinding(point) {
   return point.binding.map((name) => WORDS[name] ?? name.replace("forgetting_", "forgetting of ")).join(", ");

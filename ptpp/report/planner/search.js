@@ -2,7 +2,8 @@
 
 // Plans, from law values alone, by the definitions of Python's planner, which hands over its
 // constants (TOLERANCE, BINDING, EDGE, BROKEN, meshes: ptpp/planning/search.py).
-// A space is {low, high: log ATPP; leastReplay, mostReplay; target: f; forgetting: [{limit, value: f}],
+// A space is {low, high: log ATPP; leastReplay, mostReplay; floored: forgetting laws speak of no less
+// replay; target: f; forgetting: [{limit, value: f}],
 // budget: name of the limit that ends ATPP},
 // where f(replay, atpp) is a law's value in nats per token. Points are [replay, log ATPP].
 
@@ -93,6 +94,7 @@ function pointPlan(space, request) {
   const edge = feasible ? 0 : Math.max(...over);
   const names = ["target_loss", ...space.forgetting.map((f) => `forgetting_${f.domain}`)];
   const binding = names.filter((_, i) => over[i] >= edge - BINDING);
+  if (space.floored && replay <= space.leastReplay + EDGE) binding.push("least_replay");
   if (logAtpp >= space.high - EDGE) binding.push(space.budget);
   if (replay >= space.mostReplay - EDGE) binding.push("max_replay");
   if (feasible && logAtpp <= space.low + EDGE) binding.push("min_atpp");
