@@ -18,7 +18,7 @@ with run_job(snakemake.log[0]):
         supplements,
     )
     from ptpp.report.tables import write_table
-    from ptpp.table.kinds import is_sweep
+    from ptpp.table.kinds import is_sweep, list_stages
 
     source, params = snakemake.input, snakemake.params
     settings = FitSettings(**params.settings)
@@ -33,7 +33,7 @@ with run_job(snakemake.log[0]):
     tables = plan_tables(requests, fits, pd.read_csv(source.regret))
     path = source.from_scratch
     wanted = Supplement(
-        stages=sorted(observations[is_sweep(observations)]["ptpp"].unique()),
+        stages=list_stages(observations[is_sweep(observations)]),
         settings=settings,
         base_losses=base_losses,
         scratch=fit_scratch(path, params.target, settings) if path else None,

@@ -87,6 +87,7 @@ def predict(path: str, as_json: bool, **point: float | None) -> Result:
         "loss": row["loss"],
         "low": row.get("low"),
         "high": row.get("high"),
+        "law_loss": row.get("law_loss", row["loss"]),
         "band": band,
         "extrapolated": row["extrapolated"].split(", ") if row["extrapolated"] else [],
         "warnings": one.warnings,
@@ -103,6 +104,7 @@ def score(path: str, source: Source, as_json: bool) -> Result:
     from ptpp.cli.text import describe_scores
     from ptpp.laws.from_table import only_domain
     from ptpp.laws.rows import law_rows
+    from ptpp.table.kinds import list_stages
 
     one = ptpp.load(path)
     law = one.fitted.law
@@ -116,7 +118,7 @@ def score(path: str, source: Source, as_json: bool) -> Result:
         "law": law.name,
         "domain": domain,
         "n_rows": len(rows),
-        "stages": sorted(rows["ptpp"].unique()) if "ptpp" in rows else [],
+        "stages": list_stages(rows) if "ptpp" in rows else [],
         "scores": scores.to_dict("index"),
     }
     return Result(describe_scores(one.fitted, scores, rows), values, as_json)

@@ -132,6 +132,12 @@ fit_options = add_options(
     click.option(
         "--bootstrap", "draws", type=COUNT, default=200, show_default=True, help="Refits."
     ),
+    click.option(
+        "--krige/--no-krige",
+        default=True,
+        show_default=True,
+        help="Correct the law by its misfit.",
+    ),
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

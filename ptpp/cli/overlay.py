@@ -12,7 +12,7 @@ import yaml
 from ptpp.errors import InputError
 from ptpp.laws.from_table import name_of
 from ptpp.table.anchors import grid_of, measured_cells
-from ptpp.table.kinds import cell_means, forgetting_rows, is_stage, is_sweep
+from ptpp.table.kinds import cell_means, forgetting_rows, is_stage, is_sweep, list_stages
 
 _MOST_ANCHORS = 20
 _MOST_ANCHORED = 0.25  # of the cells that anchors may come from, so that most are left to score
@@ -31,7 +31,7 @@ def make_overlay(table: pd.DataFrame, target: str, name: str, defaults: Mapping)
     Raises InputError where the target has fewer than two stages.
     """
     sweep = table[is_sweep(table) & (table["domain"] == target)]
-    stages = sorted(sweep["ptpp"].unique().tolist())
+    stages = list_stages(sweep)
     if len(stages) < 2:
         names = ", ".join(f"{stage:g}" for stage in stages) or "none"
         raise InputError(

@@ -10,6 +10,7 @@ from ptpp.laws.from_table import CURE, LawFit
 from ptpp.planning.break_even import BreakEven
 from ptpp.planning.from_table import PlanOfLaw, Plans
 from ptpp.planning.plans import Plan, Relaxation
+from ptpp.table.kinds import list_stages
 
 _UNITS = {"max_atpp": "tokens per parameter", "max_flops": "FLOPs"}
 
@@ -31,7 +32,8 @@ def describe_fit(one: LawFit) -> list[str]:
 
 def describe_prediction(one: LawFit, answer: Mapping) -> list[str]:
     """The loss of one run; a band instead of one number where the rows cannot tell them apart."""
-    lines = [f"loss: {answer['loss']:.6g} nats/token"]
+    alone = f" (the law alone: {answer['law_loss']:.6g})" if one.fitted.misfit else ""
+    lines = [f"loss: {answer['loss']:.6g} nats/token{alone}"]
     if answer["band"]:
         name, low, high = answer["band"].values()
         values = one.fitted.draws.band
@@ -49,7 +51,7 @@ def describe_prediction(one: LawFit, answer: Mapping) -> list[str]:
 
 def describe_scores(fitted: FittedLaw, scores: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
     """Every score with its interval, coverage and the noise floor."""
-    stages = ", ".join(f"{s:g}" for s in sorted(rows["ptpp"].unique())) if "ptpp" in rows else ""
+    stages = ", ".join(f"{s:g}" for s in list_stages(rows)) if "ptpp" in rows else ""
     domain = rows["domain"].iloc[0] if "domain" in rows else fitted.record.domain
     where = f", PTPP {stages}" if stages else ""
     lines = [f"{fitted.record.law} on {len(rows)} rows of {domain}{where}:"]
@@ -58,6 +60,7 @@ def describe_scores(fitted: FittedLaw, scores: pd.DataFrame, rows: pd.DataFrame)
             lines.append(f"  coverage of {LEVEL:.0%} intervals = {row['value']:.1%}")
         elif name != "noise_floor":
             ends = f" ({_interval(row['low'], row['high'])})" if "low" in row else ""
+            ends += f"; the law alone {row['law']:.4g}" if "law" in row else ""
             lines.append(f"  {name} = {row['value']:.4g}{ends}")
         elif np.isfinite(row["value"]):
             lines.append(f"  noise floor = {row['value']:.4g} (relative seed noise of one run)")

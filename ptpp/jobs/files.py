@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,6 +97,57 @@ def link(source: str | os.PathLike, target: str | os.PathLike) -> None:
         shutil.copyfile(source, target)
 
 
+def require_file(path: str | os.PathLike) -> None:
+    """Raise InputError unless `path` is a regular file, or a link to one.
+
+    Whoever opens a FIFO may wait for ever, and a device may never end.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(path)[:200]!r}: cannot be read ({_reason(error)})") from None
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path}: {_kind_of(mode)}; accepted is a file")
+
+
+def check_output(
+    path: str | os.PathLike,
+    inputs: Iterable[str | os.PathLike] = (),
+    is_ours: Callable[[Path], bool] = lambda path: True,
+    kind: str = "",
+) -> None:
+    """Raise InputError unless a file may be written to `path`, or take the place of what is there.
+
+    Refused are a directory, a device or a FIFO, one of the `inputs`, and a file with anything in it
+    that is not `is_ours`, which errors call `kind`.
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(path)[:200]!r}: cannot be written ({_reason(error)})") from None
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path}: {_kind_of(mode)}; accepted is the name of a file to write")
+    for each in inputs:
+        if os.path.exists(each) and os.path.samefile(each, path):
+            raise InputError(f"{path}: is read by this command; accepted is another name")
+    if path.stat().st_size and not is_ours(path):
+        raise InputError(f"{path}: exists and is not {kind}; accepted is another name")
+
+
+def _kind_of(mode: int) -> str:
+    names = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+    return names.get(stat.S_IFMT(mode), "a device")
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -107,13 +159,12 @@ def write_json(path: str | os.PathLike, value: object) -> None:
 
 
 def read_json(path: str | os.PathLike) -> object:
-    """Read JSON; raises InputError naming the file when it is absent or damaged."""
+    """Read JSON; raises InputError naming the file when it is absent, no file or damaged."""
+    require_file(path)
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, too deep, too many digits
+        raise InputError(f"{path}: not valid JSON ({error!s:.200})") from None
 
 
 def sha256(path: str | os.PathLike) -> str:

@@ -87,12 +87,12 @@ def anchor_sweep(
                 f"{held_out:g}; keep a size out of held_out.anchors.sizes"
             )
         early = early_to_late(table, held_out).fit
-        without = _score_fit(law, early, scored, request.settings)
+        without = _score_fit(law, early, scored, request.settings, held_out)
         for (choice, repeat, cells), count in product(of_law, counts):
             scores = without
             if count:
                 part = with_anchors(table, held_out, cells[:count]).fit
-                scores = _score_fit(law, part, scored, request.settings)
+                scores = _score_fit(law, part, scored, request.settings, held_out)
             labels = {"law": law.name, "domain": domain, "choice": choice}
             results.append({**labels, "count": count, "repeat": repeat, **scores})
     return pd.DataFrame(results, columns=list(SWEEP_COLUMNS))
@@ -137,13 +137,14 @@ def v_optimal_cells(
     InputError where `targets` lack an input of the law.
     """
     problem = fitted.problem
-    gained = _log_slopes(fitted, candidates)[:, problem.free]
-    wanted = _log_slopes(fitted, targets)[:, problem.free]
-    slopes = problem.jacobian(problem.theta)[:, problem.free]
+    open_ = problem.free | problem.by_prior
+    gained = _log_slopes(fitted, candidates)[:, open_]
+    wanted = _log_slopes(fitted, targets)[:, open_]
+    slopes = problem.jacobian(problem.theta)[:, open_]
     residuals = problem.log_residuals(problem.theta)
     noise = max(float(np.sqrt(np.mean(residuals**2))), _LEAST_NOISE)
     low, high = problem.law.bounds()
-    prior = 12 / (high - low)[problem.free] ** 2  # of a uniform distribution between the bounds
+    prior = 12 / (high - low)[open_] ** 2  # of a uniform distribution between the bounds
     covariance = np.linalg.inv(slopes.T @ slopes / noise**2 + np.diag(prior))
     chosen: list[int] = []
     for _ in range(min(count, len(candidates))):
@@ -185,16 +186,19 @@ def _choose_cells(
                 choices.append((choice, i, random_cells(grid, most, seed + i, measured)))
         elif all(column in request.targets for column in law.columns):
             candidates = table[is_anchor(table, _cells(grid, measured), held_out)]
-            fitted = fit(law, early_to_late(table, held_out).fit, request.settings)
+            early = early_to_late(table, held_out).fit
+            fitted = fit(law, early, request.settings, asked=held_out)
             choices.append((choice, 0, v_optimal_cells(fitted, candidates, request.targets, most)))
     return choices
 
 
-def _score_fit(law: Law, part: pd.DataFrame, scored: pd.DataFrame, settings: FitSettings) -> dict:
+def _score_fit(
+    law: Law, part: pd.DataFrame, scored: pd.DataFrame, settings: FitSettings, asked: float
+) -> dict:
     """Scores of one fit, or why there are none."""
     counts = {"n_fit": len(part), "n_held_out": len(scored)}
     try:
-        fitted = fit(law, part, settings)
+        fitted = fit(law, part, settings, asked=asked)
         scores = fitted.score(scored)
     except InputError as error:
         return {**counts, "converged": False, "note": str(error)}

@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from ptpp.errors import InputError
 from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.fitting import fit
-from ptpp.table.kinds import is_zero_shot, zero_shot_rows
+from ptpp.table.kinds import STAGE_WIDTH, is_zero_shot, with_stages, zero_shot_rows
 
 SOURCES = ("given", "measured", "forecast")  # of a checkpoint's base loss
-NEAR = 0.01  # relative: a measured checkpoint whose N and PTPP are that close is the one meant
+NEAR = 0.01  # relative: a measured checkpoint whose N is that close, at the stage, is the one meant
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,26 @@ class BaseLosses:
 
     @cached_property
     def measured(self) -> pd.DataFrame:
-        """One row per checkpoint: n_params, ptpp, base_loss [nats per token].
+        """One row per checkpoint, at least: n_params, ptpp, base_loss [nats per token].
 
         From the column base_loss, or else from zero-shot rows. Raises InputError for neither.
         """
         if "base_loss" in self.observations:
             rows = self.observations.dropna(subset="base_loss")
-            return rows.groupby(["n_params", "ptpp"])["base_loss"].mean().reset_index()
+            rows = with_stages(rows).groupby(["n_params", "stage"])
+            return rows[["ptpp", "base_loss"]].mean().reset_index()
         return base_losses(self.observations, measured_domains(self.observations, self.target))
 
     def find(self, n_params: float, ptpp: float) -> tuple[float, str]:
         """The base loss of a checkpoint [nats per token], and its source: see `SOURCES`.
 
-        Measured where the table holds N and PTPP within 1 %, else forecast. Raises InputError for
-        neither.
+        Measured where the table holds N within 1 % at that stage (PTPP within 10 %), else forecast.
+        Raises InputError for neither.
         """
         points = np.log(self.measured[["n_params", "ptpp"]].to_numpy(float))
-        far = np.abs(points - np.log([n_params, ptpp])).max(axis=1)
-        if len(far) and far.min() <= NEAR:
+        widths = NEAR, np.log(STAGE_WIDTH)
+        far = (np.abs(points - np.log([n_params, ptpp])) / widths).max(axis=1)
+        if len(far) and far.min() <= 1 + 1e-9:
             return float(self.measured["base_loss"].iloc[int(far.argmin())]), "measured"
         return float(forecast_base_loss(self.forecast, n_params, ptpp)), "forecast"
 
@@ -90,18 +92,19 @@ def measured_domains(observations: pd.DataFrame, target: str) -> list[str]:
 def base_losses(
     observations: pd.DataFrame, domains: Sequence[str], by_seed: bool = False
 ) -> pd.DataFrame:
-    """Mean loss before adaptation over base `domains`, by checkpoint: size, n_params, ptpp,
+    """Mean loss before adaptation over base `domains`, by checkpoint: size, n_params, stage, ptpp,
     base_loss (nats per token), every domain with the same weight. Seeds are averaged, or,
     `by_seed`, apart in the column seed.
 
     Raises InputError where a domain has no zero-shot rows or a checkpoint lacks one of them.
     """
-    checkpoint = ["size", "n_params", "ptpp", *(["seed"] if by_seed else [])]
+    checkpoint = ["size", "n_params", "stage", *(["seed"] if by_seed else [])]
+    observations = with_stages(observations)
     rows = zero_shot_rows(observations, domains)
     if by_seed:
         among = observations["domain"].isin(list(domains)) & is_zero_shot(observations)
         rows = observations[among]
-    grouped = rows.groupby(checkpoint, sort=True)["loss"]
+    grouped = rows.groupby(checkpoint, sort=True)
     short = grouped.size() < len(domains)
     if short.any():
         size, _, ptpp = short.index[short.to_numpy()][0][:3]
@@ -109,7 +112,8 @@ def base_losses(
             f"checkpoint of size {size!r}, ptpp {ptpp:g}: zero-shot rows (atpp = 0) of only "
             f"{grouped.size()[short].iloc[0]} of the base domains {', '.join(domains)}"
         )
-    return grouped.mean().rename("base_loss").reset_index()
+    means = grouped.agg(ptpp=("ptpp", "mean"), base_loss=("loss", "mean"))
+    return means.reset_index()
 
 
 def with_base_loss(rows: pd.DataFrame, observations: pd.DataFrame, target: str) -> pd.DataFrame:
@@ -119,10 +123,10 @@ def with_base_loss(rows: pd.DataFrame, observations: pd.DataFrame, target: str) 
     InputError for a checkpoint that was not measured.
     """
     by_seed = "seed" in rows
-    keys, domains = ["size", "ptpp"], measured_domains(observations, target)
+    keys, domains = ["size", "stage"], measured_domains(observations, target)
     keys += ["seed"] if by_seed else []
     measured = base_losses(observations, domains, by_seed).set_index(keys)["base_loss"]
-    values = measured.reindex(pd.MultiIndex.from_frame(rows[keys])).to_numpy()
+    values = measured.reindex(pd.MultiIndex.from_frame(with_stages(rows)[keys])).to_numpy()
     if np.isnan(values).any():
         row = rows.iloc[int(np.argmax(np.isnan(values)))]
         seed = f", seed {row['seed']}" if by_seed else ""

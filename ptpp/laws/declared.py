@@ -8,11 +8,14 @@
       ...
 
 The expression is read as a syntax tree, in which only numbers, parameters, inputs, + - * / ** (or
-^), unary minus, parentheses, exp, log and sqrt may stand; nothing is ever executed. It is evaluated
-on numbers that carry their derivatives (`ptpp.laws.dual`), so its Jacobian is exact.
+^), unary minus, parentheses, exp, log, sqrt, min(a, b), max(a, b) and where(condition, a, b) may
+stand, and one of < <= > >= in the condition; nothing is ever executed. It is evaluated on numbers
+that carry their derivatives (`ptpp.laws.dual`), so its Jacobian is exact. Any other name is a
+column of the table's own.
 """
 
 import ast
+import difflib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +39,11 @@ _RELATIVE = {"n": "n_params", "d": "adapt_tokens", "p": "ptpp", "s": "share"}
 INPUT_NAMES = {name: (name, False) for name in _PLAIN}
 INPUT_NAMES |= {"tokens": ("adapt_tokens", False)}
 INPUT_NAMES |= {name: (column, True) for name, column in _RELATIVE.items()}
-FUNCTIONS = {"exp": dual.exp, "log": dual.log, "sqrt": dual.sqrt}
+FUNCTIONS: Mapping[str, Callable[..., Operand]] = {
+    **{"exp": dual.exp, "log": dual.log, "sqrt": dual.sqrt},
+    **{"min": dual.minimum, "max": dual.maximum, "where": dual.where},
+}
+_ARGUMENTS = {"exp": 1, "log": 1, "sqrt": 1, "min": 2, "max": 2, "where": 3}
 
 _OPERATORS: Mapping[type, Callable[[Operand, Operand], Operand]] = {
     ast.Add: lambda a, b: a + b,
@@ -45,6 +52,13 @@ _OPERATORS: Mapping[type, Callable[[Operand, Operand], Operand]] = {
     ast.Div: lambda a, b: a / b,
     ast.Pow: dual.power,
 }
+_COMPARISONS: Mapping[type, Callable] = {
+    ast.Lt: np.less,
+    ast.LtE: np.less_equal,
+    ast.Gt: np.greater,
+    ast.GtE: np.greater_equal,
+}
+_NEAR = 0.75  # a name that resembles a known one so much is a slip
 _KEYS = ("name", "expression", "parameters", "inputs", "title", "source")
 _NEEDED = ("name", "expression", "parameters")
 _PARAMETER_KEYS = ("low", "high", "scale", "unit", "meaning")
@@ -94,7 +108,8 @@ def load_law(path: str | os.PathLike) -> Law:
 
 def declared_law(value: object, source: str) -> Law:
     """The law that a declaration states: `name`, `expression`, `parameters`, and optionally
-    `inputs` (the names of inputs that the expression uses), `title` and `source`.
+    `inputs` (the names of inputs that the expression uses, columns of the table's own among them),
+    `title` and `source`.
 
     `parameters` maps each name to {low, high} and optionally `scale` ("linear" or "log"), `unit`
     and `meaning`. `source` begins every error. Raises InputError, one line.
@@ -113,13 +128,14 @@ def declared_law(value: object, source: str) -> Law:
             f"{source}: parameters: none are given; accepted is {{name: {{low, high}}}}"
         )
     names = list(map(str, value["parameters"]))
-    _check(tree, [*sorted(names), *INPUT_NAMES], f"{source}: expression")
+    stated = _read_inputs(value.get("inputs"), names, source)
+    _check(tree, [*sorted(names), *INPUT_NAMES, *stated], f"{source}: expression")
     amplitudes = _amplitudes(tree, names)
     parameters = tuple(
         _parameter(name, bounds, amplitudes, source) for name, bounds in value["parameters"].items()
     )
-    used = [name for name in dict.fromkeys(names_in(tree)) if name in INPUT_NAMES]
-    _check_inputs(value.get("inputs"), used, source)
+    used = [name for name in dict.fromkeys(names_in(tree)) if name not in names]
+    _check_inputs(stated, used, source)
     for name in names:
         if name not in names_in(tree):
             raise InputError(f"{source}: parameter {name!r} does not occur in the expression")
@@ -128,12 +144,17 @@ def declared_law(value: object, source: str) -> Law:
         title=value.get("title", value["name"]),
         equation="L = " + " ".join(value["expression"].split()),
         source=value.get("source", "declared by the user"),
-        inputs=tuple(dict.fromkeys(INPUT_NAMES[name][0] for name in used)),
-        centred=tuple(dict.fromkeys(INPUT_NAMES[n][0] for n in used if INPUT_NAMES[n][1])),
+        inputs=tuple(dict.fromkeys(_input(name)[0] for name in used)),
+        centred=tuple(dict.fromkeys(_input(name)[0] for name in used if _input(name)[1])),
         parameters=parameters,
         formula=lambda p, x: _evaluate(tree, p, x),
         declaration=_plain(value),
     )
+
+
+def _input(name: str) -> tuple[str, bool]:
+    """The input behind a name, and whether it is divided by its reference."""
+    return INPUT_NAMES.get(name, (name, False))
 
 
 def _mapping(value: object, source: str, accepted: tuple, needed: tuple) -> Mapping:
@@ -185,36 +206,69 @@ def _check(node: ast.expr, known: Sequence[str], source: str) -> None:
             _check(right, known, source)
         case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
             _check(operand, known, source)
-        case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
-            _check(argument, known, source)
+        case ast.Call(func=ast.Name(id="where"), args=[condition, first, second], keywords=[]):
+            match condition:
+                case ast.Compare(left=left, ops=[op], comparators=[right]) if (
+                    type(op) in _COMPARISONS
+                ):
+                    for part in (left, right, first, second):
+                        _check(part, known, source)
+                case _:
+                    raise InputError(
+                        f"{source}: {quote(condition)[:80]} is no condition; accepted is one of "
+                        "< <= > >= between two expressions, such as where(ptpp < 100, a, b)"
+                    )
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if (
+            name in FUNCTIONS and len(arguments) == _ARGUMENTS[name] and name != "where"
+        ):
+            for argument in arguments:
+                _check(argument, known, source)
         case ast.Call(func=ast.Name(id=name)) if name not in FUNCTIONS:
             raise InputError(f"{source}: function {unknown_name(name, FUNCTIONS)}")
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             if not abs(number) < 1e300:
                 raise InputError(f"{source}: a number is not finite")
         case ast.Name(id=name):
-            if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
+            if name not in known and near:
+                raise InputError(
+                    f"{source}: {name!r} is not known; did you mean {near[0]!r}? a column of the "
+                    "table's own with that name has to stand under inputs"
+                )
+            if name not in known and not _NAME.fullmatch(name):
                 raise InputError(f"{source}: {unknown_name(name, known)}")
         case _:
             raise InputError(
                 f"{source}: {quote(node)[:80]} is not allowed; accepted are numbers, "
-                "parameters, inputs, + - * / **, parentheses, exp(x), log(x) and sqrt(x)"
+                "parameters, inputs, + - * / **, parentheses, exp(x), log(x), sqrt(x), min(x, y), "
+                "max(x, y) and where(x < y, u, v)"
             )
 
 
-def _check_inputs(stated: object, used: list[str], source: str) -> None:
-    if not used:
-        raise InputError(
-            f"{source}: expression: no input occurs in it; inputs are " + ", ".join(INPUT_NAMES)
-        )
+def _read_inputs(stated: object, parameters: Sequence[str], source: str) -> list[str]:
+    """The names under `inputs`, none where there is no such key."""
     if stated is None:
-        return
+        return []
     if not isinstance(stated, list) or not all(isinstance(name, str) for name in stated):
         raise InputError(f"{source}: inputs: {stated!r}; accepted is a list of names")
     for name in stated:
-        if name not in INPUT_NAMES:
-            raise InputError(f"{source}: inputs: {unknown_name(name, INPUT_NAMES)}")
-    if set(stated) != set(used):
+        if not _NAME.fullmatch(name) or name in FUNCTIONS:
+            raise InputError(
+                f"{source}: inputs: {name!r}; accepted are columns, named by letters, digits and _"
+            )
+        if name in parameters:
+            raise InputError(f"{source}: inputs: {name!r} is a parameter; choose another name")
+    return stated
+
+
+def _check_inputs(stated: Sequence[str], used: list[str], source: str) -> None:
+    if not used:
+        raise InputError(
+            f"{source}: expression: no input occurs in it; inputs are "
+            + ", ".join(INPUT_NAMES)
+            + " and columns of the table's own"
+        )
+    if stated and set(stated) != set(used):
         raise InputError(
             f"{source}: inputs: {', '.join(stated)} are stated, but the expression uses "
             + ", ".join(used)
@@ -231,13 +285,16 @@ def _evaluate(node: ast.expr, p: SimpleNamespace, x: Point) -> Operand:
             operand = _evaluate(node.operand, p, x)
             return -operand if isinstance(node.op, ast.USub) else operand
         case ast.Call():
-            return FUNCTIONS[node.func.id](_evaluate(node.args[0], p, x))
+            return FUNCTIONS[node.func.id](*(_evaluate(part, p, x) for part in node.args))
+        case ast.Compare():
+            left, right = _evaluate(node.left, p, x), _evaluate(node.comparators[0], p, x)
+            return _COMPARISONS[type(node.ops[0])](dual.value_of(left), dual.value_of(right))
         case ast.Constant():
             return np.array([float(node.value)])
-    if node.id in INPUT_NAMES:
-        name, relative = INPUT_NAMES[node.id]
-        return x[name] / x.reference[name] if relative else x[name]
-    return getattr(p, node.id)
+    if hasattr(p, node.id):
+        return getattr(p, node.id)
+    name, relative = _input(node.id)
+    return x[name] / x.reference[name] if relative else x[name]
 
 
 def _amplitudes(tree: ast.expr, parameters: Sequence[str]) -> dict[str, str]:

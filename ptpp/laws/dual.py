@@ -89,6 +89,23 @@ def sqrt(x: Operand) -> Operand:
     return _chain(value, (x, 0.5 / value))
 
 
+def minimum(a: Operand, b: Operand) -> Operand:
+    """The smaller of two, elementwise, with its slopes; those of `a` where they are equal."""
+    x, y = value_of(a), value_of(b)
+    return _either(np.minimum(x, y), np.less_equal(x, y), a, b)
+
+
+def maximum(a: Operand, b: Operand) -> Operand:
+    """The larger of two, elementwise, with its slopes; those of `a` where they are equal."""
+    x, y = value_of(a), value_of(b)
+    return _either(np.maximum(x, y), np.greater_equal(x, y), a, b)
+
+
+def where(condition: NDArray, a: Operand, b: Operand) -> Operand:
+    """`a` where the condition holds, else `b`, with the slopes of the chosen one."""
+    return _either(np.where(condition, value_of(a), value_of(b)), condition, a, b)
+
+
 def power(base: Operand, exponent: Operand) -> Operand:
     """base ** exponent; a base below 0 has real powers only where the exponent is constant."""
     b, e = value_of(base), value_of(exponent)
@@ -112,6 +129,18 @@ def g_of_log(log_x: Operand, k: Operand) -> Operand:
     if isinstance(k, Dual):
         slopes.append((k, u**2 * _phi_slope(w)))
     return _chain(-u * _phi(w), *slopes)
+
+
+def _either(value: NDArray, condition: NDArray, a: Operand, b: Operand) -> Operand:
+    """A value that is one of two, with the slopes of that one."""
+    if not isinstance(a, Dual) and not isinstance(b, Dual):
+        return value
+    slopes: dict[int, ArrayLike] = {}
+    if isinstance(a, Dual):
+        slopes = {j: np.where(condition, s, 0.0) for j, s in a.slopes.items()}
+    if isinstance(b, Dual):
+        slopes = _sum(slopes, {j: np.where(condition, 0.0, s) for j, s in b.slopes.items()})
+    return Dual(value, slopes)
 
 
 def _chain(value: NDArray, *terms: tuple[Operand, NDArray]) -> Operand:

@@ -19,7 +19,7 @@ from ptpp.laws.levels import FORECASTS, INFORMATION, LAST_STAGE, forecasts_of, l
 from ptpp.laws.rows import anchors_of, cells_of, law_rows
 from ptpp.laws.scoring import PREDICTION_COLUMNS, SCORES, score
 from ptpp.table.anchors import Cell
-from ptpp.table.kinds import is_stage
+from ptpp.table.kinds import is_before
 from ptpp.table.noise import noise_floor
 from ptpp.table.observations import read_observations
 from ptpp.table.protocols import ALL_ROWS, Split, folds, split
@@ -76,7 +76,8 @@ class Experiment:
         stage.
         """
         rows = self.split(law, protocol, domain).fit
-        return fit(law, rows, settings, protocol, domain)
+        asked = asked if protocol == ALL_ROWS else self.held_out
+        return fit(law, rows, settings, protocol, domain, asked=asked)
 
     def load(self, paths: Sequence[Path]) -> list[FittedLaw]:
         """Fits from their files, with their draws and the rows they were made on."""
@@ -87,9 +88,7 @@ class Experiment:
 def early_base_losses(experiment: Experiment, target: str) -> BaseLosses | None:
     """The base losses of the stages before the held-out one; None where none can be forecast."""
     observations = experiment.observations
-    early = observations[
-        (observations["ptpp"] < experiment.held_out) & ~is_stage(observations, experiment.held_out)
-    ]
+    early = observations[is_before(observations, experiment.held_out)]
     losses = BaseLosses(early, target)
     try:
         losses.forecast  # noqa: B018  # the only way to know whether it can be made
@@ -118,14 +117,15 @@ def predictions(
             table = rows.assign(**one.label, **labels, role=roles, observed=rows["loss"])
             table = table.assign(**forecast.table.rename(columns={"loss": "predicted"}))
             ends = [name for name in ("low", "high") if name in forecast.table]
+            ends += ["stage"] if "stage" in table else []
             parts.append(table[[*PREDICTION_COLUMNS, *ends]])
     return pd.concat(parts, ignore_index=True)
 
 
 def score_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFrame:
     """Scores on held-out cells, `SCORE_COLUMNS`, laws in the order of the zoo, and last the losses
-    of the last early stage, unchanged; for forgetting with replay, its changes. `noise_floor`: the relative seed noise of one run at the
-    held-out stage.
+    of the last early stage, unchanged; for forgetting with replay, its changes. `noise_floor`: the
+    relative seed noise of one run at the held-out stage.
     """
     rows, stages = [], {}
     observations, held_out = experiment.observations, experiment.held_out
@@ -190,7 +190,7 @@ def cross_validation(
             held_out = cells_of(part.held_out)
             counts = {"left_out": name, "n_fit": len(part.fit), "n_held_out": len(held_out)}
             try:
-                fitted = fit(law, part.fit, settings, protocol, domain)
+                fitted = fit(law, part.fit, settings, protocol, domain, asked=part.stage)
                 predicted = fitted.loss(held_out)
             except InputError as error:
                 rows.append({**labels, **counts, "note": str(error)})

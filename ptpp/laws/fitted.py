@@ -15,8 +15,16 @@ from ptpp.errors import InputError
 from ptpp.laws.declared import law_of
 from ptpp.laws.kriging import Cells, Misfit, from_arrays, to_arrays
 from ptpp.laws.law import Law
-from ptpp.laws.problem import Columns, Problem, law_inputs, law_values, observed_loss, offset_of
-from ptpp.laws.record import Draws, Fit
+from ptpp.laws.problem import (
+    Columns,
+    Problem,
+    law_inputs,
+    law_values,
+    observed_loss,
+    offset_of,
+    stage_labels,
+)
+from ptpp.laws.record import Draws, Fit, draws_path
 from ptpp.laws.scoring import score
 
 LEVEL = 0.9  # of intervals
@@ -54,22 +62,21 @@ class FittedLaw:
         InputError for a damaged file or draws of another law.
         """
         beside = draws_path(path)
-        draws = Draws.from_npz(beside) if beside.exists() else None
-        one = cls(Fit.from_json(path), rows, draws)
-        one = replace(one, misfit=_read_misfit(one.law, beside))
-        if draws is not None and draws.names != one.law.names:
-            raise InputError(
-                f"{beside}: draws of the parameters {', '.join(draws.names)}; accepted are those "
-                f"of law {one.law.name}: {', '.join(one.law.names)}"
-            )
-        return one
+        one = cls(Fit.from_json(path), rows)
+        one.record.check(one.law, path)
+        if not beside.exists():
+            return one
+        draws = Draws.from_npz(beside)
+        draws.check(one.record, one.law, beside)
+        return replace(one, draws=draws, misfit=_read_misfit(one.law, beside))
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the record (.json), and draws and misfit beside it (.npz); rows are not written."""
         if self.draws is not None:
             arrays = {} if self.misfit is None else to_arrays(self.misfit)
             extra = {f"{_MISFIT}{name}": values for name, values in arrays.items()}
-            self.draws.to_npz(draws_path(path), extra)
+            draws = replace(self.draws, fit=self.record.digest)
+            draws.to_npz(draws_path(path), extra)
         self.record.to_json(path)
 
     @property
@@ -106,6 +113,7 @@ class FittedLaw:
             free=np.array([name not in record.fixed for name in self.law.names]),
             theta=self.theta,
             delta=record.settings["delta"],
+            stages=stage_labels(rows),
         )
 
     def value(self, frame: Columns) -> NDArray:
@@ -220,8 +228,3 @@ def _read_misfit(law: Law, path: Path) -> Misfit | None:
             f"{path}: not the misfit of law {law.name}; accepted is the .npz beside a fit of this "
             "version"
         ) from None
-
-
-def draws_path(path: str | os.PathLike) -> Path:
-    """Where the draws of a fit's file stand."""
-    return Path(path).with_suffix(".npz")

@@ -6,6 +6,7 @@ data-driven half of the start is what makes a handful of starts enough.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
@@ -19,13 +20,19 @@ import ptpp
 from ptpp.errors import InputError
 from ptpp.laws.declared import find_law
 from ptpp.laws.fitted import FittedLaw
+from ptpp.laws.large import is_large, polish, thin
 from ptpp.laws.law import Law, Parameter
-from ptpp.laws.problem import Problem, law_inputs, observed_loss, offset_of
+from ptpp.laws.problem import Problem, law_inputs, observed_loss, offset_of, stage_labels
 from ptpp.laws.record import Fit
 from ptpp.laws.solver import Solution, huber, minimise
+from ptpp.table.kinds import is_stage, list_stages
+
+log = logging.getLogger("ptpp")
 
 _AT_BOUND = 1e-4  # of the width of the bounds
 _DRAWS_WITHOUT_AMPLITUDES = 16  # per start: a law none of whose parameters can be solved for
+_STAGES_FOR_PRIORS = 4  # so many tell what a prior would hold
+_PLACES = 8  # within the bounds, at which a slope must vanish to be lost
 _HUBER_EFFICIENCY = 1.345  # 95 % efficiency for normal noise [source: Huber 1964, 1981]
 _MAD_TO_SIGMA = 1.4826  # of normal noise
 
@@ -53,21 +60,26 @@ def fit(
     protocol: str = "",
     domain: str = "",
     source: str = "",
+    asked: float | None = None,
 ) -> FittedLaw:
     """Fit `law` to the rows of `frame`, which hold `loss` [nats] and the law's `columns`.
 
     `law`: a law, the name of one of the zoo, or the path of a declared law (.yaml). The residuals
     of a forgetting law are those of zero_shot_loss + forgetting, so that scores of all laws
     compare. `protocol` and `domain` only label the record; `source` is the file that errors name.
+    `asked`: the PTPP that is to be forecast (None: unknown). A parameter with a prior, such as the
+    floor's kappa, is fitted where the rows are of four stages or hold the one asked for; else it
+    keeps its prior. Terms whose input does not vary (replay, size, tokens) are left out. The
+    record's `fixed` and `warnings` tell both.
 
-    Raises InputError for too few rows, an input that is constant, missing columns, values outside
-    the law's domain (share 0, for one) and a law that is not finite on the rows.
+    Raises InputError for too few rows, rows of one PTPP for a law of PTPP, missing columns, values
+    outside the law's domain (share 0, for one) and a law that is not finite on the rows.
     """
     settings = settings or FitSettings()
     try:
         law = find_law(law)
-        problem = pose_problem(law, frame, settings.delta)
-        solution = _solve(problem, draw_starts(problem, settings), settings)
+        problem = pose_problem(law, frame, settings.delta, asked)
+        solution = _solve_starts(problem, settings)
         if settings.robust_scale:
             least = problem.residuals(solution.x[int(np.argmin(solution.objective))])[0]
             sigma = _MAD_TO_SIGMA * float(np.median(np.abs(least)))
@@ -98,7 +110,7 @@ def fit(
         share_1e3=float(np.mean(gap <= 1e-3)),
         converged=bool(solution.converged[best] and settled and again),
         ranges={n: (float(v.min()), float(v.max())) for n, v in problem.inputs.items()},
-        warnings=tuple(_warning(*pair) for pair in problem.unidentified),
+        warnings=tuple(_warnings(problem)),
         settings=asdict(settings),
         data_sha256=_digest(problem),
         versions={"ptpp": ptpp.__version__, "numpy": np.__version__, "scipy": scipy.__version__},
@@ -108,56 +120,121 @@ def fit(
     return FittedLaw(record, frame, law=law)
 
 
-def pose_problem(law: Law, frame: pd.DataFrame, delta: float) -> Problem:
+def pose_problem(
+    law: Law, frame: pd.DataFrame, delta: float, asked: float | None = None
+) -> Problem:
     """The law on the rows of `frame`, with its free parameters and reference; see `fit`."""
     if not len(frame):
         raise InputError(f"law {law.name}: no rows to fit; at least one per free parameter")
     loss, inputs = observed_loss(law, frame), law_inputs(law, frame)
-    free = np.array([_is_free(p, inputs) for p in law.parameters])
-    if len(frame) < free.sum():
-        raise InputError(
-            f"law {law.name}: {len(frame)} rows cannot determine {free.sum()} free parameters; "
-            "add rows, or take a law with fewer"
-        )
-    _check_spread(law, inputs)
+    constant = _find_constant(law, inputs)
+    held = [_is_held(p, inputs, constant) for p in law.parameters]
+    if any(p.prior is not None for p in law.parameters) and not _tells_prior(frame, asked):
+        held = [
+            is_held or p.prior is not None for is_held, p in zip(held, law.parameters, strict=True)
+        ]
     low, high = law.bounds()
-    fixed = [np.nan if p.fixed is None else p.to_solver(p.fixed) for p in law.parameters]
+    values = [_held_value(p, constant) for p in law.parameters]
     centred = [(name, inputs[name]) for name in law.centred]
-    return Problem(
+    problem = Problem(
         law=law,
         inputs=inputs,
         # An input that may be 0 has its reference among the other values.
         reference={n: float(np.exp(np.log(v[v > 0]).mean())) for n, v in centred},
         offset=offset_of(law, frame),
         loss=loss,
-        free=free,
-        theta=np.where(np.isnan(fixed), low + (high - low) * 0.5, fixed),
+        free=~np.array(held),
+        theta=np.where(np.isnan(values), low + (high - low) * 0.5, values),
         delta=delta,
+        stages=stage_labels(frame),
     )
-
-
-def _check_spread(law: Law, inputs: Mapping[str, NDArray]) -> None:
-    """Raise where an input never varies: the law's terms in it would be anybody's guess."""
-    for name, values in inputs.items():
-        if np.ptp(values) > 1e-9 * np.abs(values).max():
-            continue
-        if name == "ptpp":
-            raise InputError(
-                f"law {law.name}: all rows are of PTPP {values[0]:g}; a law of PTPP needs at "
-                "least 2 stages"
-            )
-        column, value = ("replay", 1 - values[0]) if name == "share" else (name, values[0])
+    if constant:
+        problem = _hold_lost(problem, constant)
+    if len(frame) < problem.free.sum():
         raise InputError(
-            f"law {law.name}: column {column}: all {len(values)} rows hold {value:g}; measure "
-            f"another value, or take a law without {column}"
+            f"law {law.name}: {len(frame)} rows cannot determine {problem.free.sum()} free "
+            "parameters; add rows, or take a law with fewer"
         )
+    return problem
 
 
-def _is_free(parameter: Parameter, inputs: Mapping[str, NDArray]) -> bool:
+def _find_constant(law: Law, inputs: Mapping[str, NDArray]) -> dict[str, float]:
+    """The inputs that do not vary, and their value. Raises InputError for one that the law is
+    about: PTPP, or the checkpoint's base loss.
+    """
+    constant = {
+        name: float(values[0])
+        for name, values in inputs.items()
+        if np.ptp(values) <= 1e-9 * np.abs(values).max()
+    }
+    if law.declaration is not None:
+        return constant
+    if "ptpp" in constant:
+        raise InputError(
+            f"law {law.name}: all rows are of PTPP {constant['ptpp']:g}; a law of PTPP needs at "
+            "least 2 stages"
+        )
+    if "base_loss" in constant:
+        raise InputError(
+            f"law {law.name}: column base_loss: all {len(inputs['base_loss'])} rows hold "
+            f"{constant['base_loss']:g}; measure another checkpoint, or take a law without it"
+        )
+    return constant
+
+
+def _is_held(
+    parameter: Parameter, inputs: Mapping[str, NDArray], constant: Mapping[str, float]
+) -> bool:
+    """Whether a parameter keeps its fixed value, or the input of its term does not vary."""
+    if parameter.goes_with in constant and not parameter.amplitude:
+        return True
     if parameter.fixed is None or parameter.free_below is None:
-        return parameter.fixed is None
+        return parameter.fixed is not None
     name, limit = parameter.free_below
-    return bool(inputs[name].min() <= limit + 1e-9)
+    return bool(inputs[name].min() > limit + 1e-9)
+
+
+def _held_value(parameter: Parameter, constant: Mapping[str, float]) -> float:
+    """What a held parameter keeps, in the solver's scale; NaN: the middle of its bounds."""
+    values = [parameter.fixed, parameter.prior]
+    if parameter.goes_with in constant:
+        values.insert(0, parameter.without)
+    value = next((value for value in values if value is not None), None)
+    return np.nan if value is None else parameter.to_solver(value)
+
+
+def _tells_prior(frame: pd.DataFrame, asked: float | None) -> bool:
+    """Whether the rows tell what a prior holds: by their stages, or by rows at the one `asked`."""
+    if "ptpp" not in frame:
+        return False
+    if len(list_stages(frame)) >= _STAGES_FOR_PRIORS:
+        return True
+    return asked is not None and bool(is_stage(frame, asked).any())
+
+
+def _hold_lost(problem: Problem, constant: Mapping[str, float]) -> Problem:
+    """Hold what the rows cannot tell because inputs do not vary.
+
+    An amplitude whose term is the same in all rows stands at its low bound: another one, such as E,
+    takes its part. In any law, a parameter without a slope in any row is held where it is.
+    """
+    law, free, theta = problem.law, problem.free.copy(), problem.theta.copy()
+    low, high = law.bounds()
+    # At one point a slope may vanish by chance, as on one side of a minimum.
+    places = np.random.default_rng(0).uniform(size=(_PLACES, len(theta)))
+    points = np.where(free, low + (high - low) * places, theta)
+    with np.errstate(all="ignore"):
+        slopes = law.with_slopes(points, problem.inputs, problem.reference, range(len(theta)))[1]
+        size = np.abs(slopes).max(axis=2)
+        alike = (np.ptp(slopes, axis=2) <= 1e-9 * size).all(axis=0)
+        lost = (size <= 1e-12 * problem.loss.max()).all(axis=0)
+    for j, parameter in enumerate(law.parameters):
+        if parameter.goes_with in constant and parameter.amplitude:
+            if alike[j]:
+                free[j], theta[j] = False, low[j]
+        elif lost[j]:
+            free[j] = False
+    return replace(problem, free=free, theta=theta)
 
 
 def draw_starts(problem: Problem, settings: FitSettings) -> NDArray:
@@ -220,6 +297,18 @@ def _with_amplitudes(problem: Problem, theta: NDArray, columns: list[int]) -> ND
     solution = lsq_linear(basis / size, wanted, bounds=(low * size, high * size)).x / size
     theta[columns] = to_solver(np.clip(solution, low, high))
     return theta
+
+
+def _solve_starts(problem: Problem, settings: FitSettings) -> Solution:
+    """All starts solved: on all rows, or where there are many, on some and the best then on all."""
+    if not is_large(problem):
+        return _solve(problem, draw_starts(problem, settings), settings)
+    few = thin(problem, settings.seed)
+    rows, name = len(problem.loss), problem.law.name
+    log.info("%s: %d starts on %d of %d rows", name, settings.starts, len(few.loss), rows)
+    first = _solve(few, draw_starts(few, settings), settings)
+    log.info("%s: the best on all %d rows", name, rows)
+    return polish(first, lambda starts: _solve(problem, starts, settings))
 
 
 def _solve(problem: Problem, starts: NDArray, settings: FitSettings) -> Solution:
@@ -291,8 +380,47 @@ def _at_bounds(problem: Problem, theta: NDArray) -> tuple[str, ...]:
     )
 
 
-def _warning(parameter: Parameter, levels: int) -> str:
+def _warnings(problem: Problem) -> list[str]:
+    """What the rows cannot tell, one line each."""
+    lines = []
+    constant, parameters = _find_constant(problem.law, problem.inputs), problem.law.parameters
+    # A column of zero slopes may also be held in a declared law, which has no such words.
+    told = {p.name for p in parameters if p.fixed is not None} | {
+        p.name for p, prior in zip(parameters, problem.by_prior, strict=True) if prior
+    }
+    for name, value in constant.items():
+        column, value = ("replay", 1 - value) if name == "share" else (name, value)
+        held = [
+            p.name
+            for p, free in zip(parameters, problem.free, strict=True)
+            if not free and p.goes_with == name
+        ]
+        told |= set(held)
+        if held:
+            lines.append(f"{column} does not vary ({value:.6g} in all rows): ")
+            lines[-1] += f"{', '.join(held)} {'are' if len(held) > 1 else 'is'} left out"
+    lost = [
+        n
+        for n, free in zip(problem.law.names, problem.free, strict=True)
+        if not free and n not in told
+    ]
+    if lost:
+        names = ", ".join("replay" if name == "share" else name for name in constant)
+        lines.append(f"{names} {'do' if len(constant) > 1 else 'does'} not vary: ")
+        lines[-1] += f"{', '.join(lost)} {'have' if len(lost) > 1 else 'has'} no effect and "
+        lines[-1] += f"{'are' if len(lost) > 1 else 'is'} held"
+    return lines + [_warning(problem, *pair) for pair in problem.unidentified]
+
+
+def _warning(problem: Problem, parameter: Parameter, levels: int) -> str:
     name, needed = parameter.needs
+    if problem.by_prior[problem.law.names.index(parameter.name)]:
+        low, high = parameter.band or (parameter.low, parameter.high)
+        return (
+            f"{parameter.name} is held at {parameter.prior:g}, a prior: {levels} PTPP stages, none "
+            f"known to be the one forecast, cannot tell it; intervals take it as anything from "
+            f"{low:g} to {high:g}"
+        )
     line = (
         f"{parameter.name} is not identified: {levels} values of {name} among the fit rows, "
         f"at least {needed} are needed"

@@ -128,25 +128,37 @@ def _positive(name: str, low: float, high: float, unit: str, meaning: str, **mor
 
 
 _E = _nats("E", "loss that neither N nor D lowers", low=0.0)
-_A = _nats("A", "part of the loss at the reference that a larger model lowers")
-_ALPHA = _number("alpha", 0.02, 1.2, "exponent of model size", ("n_params", 3))
-_B = _nats("B", "part of the loss at the reference that more tokens lower")
-_BETA = _number("beta", 0.02, 1.2, "exponent of tokens", ("adapt_tokens", 3))
+_N = {"goes_with": "n_params"}
+_D = {"goes_with": "adapt_tokens"}
+_SHARE = {"goes_with": "share"}
+_REPLAY, _ATPP = {"goes_with": "replay"}, {"goes_with": "atpp"}
+_A = _nats("A", "part of the loss at the reference that a larger model lowers", **_N)
+_ALPHA = _number("alpha", 0.02, 1.2, "exponent of model size", ("n_params", 3), **_N)
+_B = _nats("B", "part of the loss at the reference that more tokens lower", **_D)
+_BETA = _number("beta", 0.02, 1.2, "exponent of tokens", ("adapt_tokens", 3), **_D)
 _CHINCHILLA = (_E, _A, _ALPHA, _B, _BETA)
-_ETA = _number("eta", -1.0, 2.0, "exponent of the target share in the D term", ("share", 2))
-_S = _nats("S", "slope of the loss in minus log target share, at the reference")
-_GAMMA = _number("gamma", 0.02, 2.0, "curvature in the target share", ("share", 3))
+_ETA = _number(
+    *("eta", -1.0, 2.0, "exponent of the target share in the D term", ("share", 2)),
+    **{**_SHARE, "without": 0.0},
+)
+_S = _nats("S", "slope of the loss in minus log target share, at the reference", **_SHARE)
+_GAMMA = _number("gamma", 0.02, 2.0, "curvature in the target share", ("share", 3), **_SHARE)
 _EPS = _positive(
     *("eps", 0.005, 0.5, "1", "keeps the share term finite at share 0"),
-    **{"fixed": 0.05, "free_below": ("share", 0.1), "needs": ("share", 4)},
+    **{"fixed": 0.05, "free_below": ("share", 0.1), "needs": ("share", 4), **_SHARE},
 )
 _DCPT = (_E, _A, _ALPHA, _B, _ETA, _BETA, _S, _GAMMA, _EPS)
 _DELTA = _number("delta", -0.6, 0.6, "exponent of PTPP in the D term", ("ptpp", 2))
-_OMEGA = _number("omega", -0.3, 0.3, "loss of the exponent of D per log PTPP", ("ptpp", 2))
+_OMEGA = _number(
+    "omega", -0.3, 0.3, "loss of the exponent of D per log PTPP", ("ptpp", 2), without=0.0, **_D
+)
 _SLOPE = "slope of the floor in minus log PTPP, at the reference"
 _FLOOR = (
     _nats("G", _SLOPE, -5.0, 5.0, needs=("ptpp", 2)),
-    _number("kappa", 0.05, 1.5, "curvature of the floor in PTPP", ("ptpp", 3), band=(0.15, 0.7)),
+    _number(
+        *("kappa", 0.05, 1.5, "curvature of the floor in PTPP", ("ptpp", 3)),
+        **{"band": (0.05, 1.5), "prior": 0.4},
+    ),
 )
 _SATURATION = (
     _number("g_inf", 0.0, 1.0, "share of the D term that no pre-training removes", ("ptpp", 3)),
@@ -168,7 +180,7 @@ _STATE = (
 )
 _REWARMING = _nats("W", "cost of re-warming the rate", -2.0, 2.0)
 _DAMAGE = (
-    _number("d", -1.5, 1.5, "exponent of model size in the damage", ("n_params", 2)),
+    _number("d", -1.5, 1.5, "exponent of model size in the damage", ("n_params", 2), **_N),
     _number(
         *("q", -3.0, 3.0, "fall of the log damage per nat of the loss before adaptation"),
         ("zero_shot_loss", 2),
@@ -183,20 +195,20 @@ _FORGETTING = (
     ),
     _nats("V", "gain per log of the base tokens read, over those before", 0.0, 5.0),
     _nats("S", "slope of the damage in minus log replay, at the reference", high=20.0),
-    _number("gamma", -1.0, 2.0, "curvature of the damage in replay", ("replay", 3)),
-    _number("b", -1.0, 1.0, "exponent of minus tokens in the damage", ("atpp", 2)),
+    _number("gamma", -1.0, 2.0, "curvature of the damage in replay", ("replay", 3), **_REPLAY),
+    _number("b", -1.0, 1.0, "exponent of minus tokens in the damage", ("atpp", 2), **_ATPP),
     *_DAMAGE,
 )
 _WITHOUT_REPLAY = (
     _REWARMING,
     _nats("F", "damage at the reference", high=20.0),
     *_DAMAGE,
-    _number("m", -1.0, 2.0, "exponent of tokens in the damage", ("atpp", 3)),
+    _number("m", -1.0, 2.0, "exponent of tokens in the damage", ("atpp", 3), **_ATPP),
 )
 
 _K = _nats("K", "loss at the reference")
 _MIX_SLOPE = _number(
-    "S", 1e-6, 10.0, "slope of the loss in minus log target share, as a share of K"
+    *("S", 1e-6, 10.0, "slope of the loss in minus log target share, as a share of K"), **_SHARE
 )
 
 _SHARES = ("n_params", "share", "adapt_tokens")

@@ -15,7 +15,10 @@ from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.identifiability import describe_band
 from ptpp.laws.law import Law
-from ptpp.laws.rows import anchors_of, law_rows
+from ptpp.laws.levels import FORECASTS
+from ptpp.laws.misfit import krige_where_possible
+from ptpp.laws.rows import anchors_of, cells_of, law_rows
+from ptpp.laws.scoring import score
 from ptpp.laws.uncertainty import bootstrap, coverage
 from ptpp.table.anchors import choose_anchors, grid_of, measured_cells
 from ptpp.table.kinds import CELL
@@ -32,7 +35,7 @@ class FitOptions:
 
     `held_out`: fit the stages before this PTPP alone; None fits all rows. `anchors`: and so many
     small-scale cells of that stage. `starts`: of the solver. `draws`: bootstrap refits. `seed`: of
-    starts, draws and anchors.
+    starts, draws and anchors. `krige`: correct the law by its misfit.
     """
 
     held_out: float | None = None
@@ -40,6 +43,7 @@ class FitOptions:
     starts: int = 16
     draws: int = 200
     seed: int = 0
+    krige: bool = True
 
     @property
     def settings(self) -> FitSettings:
@@ -50,14 +54,16 @@ class FitOptions:
 class LawFit:
     """A law fitted to a table: `fitted` is the fit, its draws and its rows.
 
-    `held_out`: the rows it has not seen, empty without a held-out stage. `table`: all observations
-    the rows came from, None where the fit was read from a file.
+    `held_out`: the cells it has not seen, empty without a held-out stage. `table`: all observations
+    the rows came from, None where the fit was read from a file. `not_kriged`: why the law is not
+    corrected by its misfit, if it could not be.
     """
 
     fitted: FittedLaw
     held_out: pd.DataFrame = field(default_factory=pd.DataFrame)
     table: pd.DataFrame | None = None
     options: FitOptions = field(default_factory=FitOptions)
+    not_kriged: str = ""
 
     def predict(
         self, frame: pd.DataFrame | Mapping | None = None, **columns: object
@@ -68,16 +74,19 @@ class LawFit:
         [share], and one of atpp [tokens per parameter] and adapt_tokens [tokens]; some laws read
         base_loss or zero_shot_loss [nats per token]. Values may be written 7B or 1.5T.
 
-        Returns those columns and `loss`; with draws, `low` and `high`, between which a measured
-        loss should lie (90 %), and `band_low`, `band_high`, the least and greatest prediction over
-        the parameter that the rows cannot identify, where there is one; `extrapolated`: the inputs
-        outside the fitted rows' range, as text. Raises InputError for what is missing or cannot be.
+        Returns those columns and `loss`, `low` and `high`, between which a measured loss should lie
+        (90 %). These are kriged, and `law_loss` is the law alone; a fit without a misfit returns
+        the law's loss, the ends by its draws, and `band_low`, `band_high`, the least and greatest
+        prediction over the parameter that the rows cannot identify, where there is one.
+        `extrapolated`: the inputs outside the fitted rows' range, as text. Raises InputError for
+        what is missing or cannot be.
         """
         points = _make_points(self.fitted.law, columns if frame is None else frame)
         table = pd.concat([points, self.fitted.predict(points)], axis=1)
         if not np.isfinite(table["loss"]).all():
             raise InputError(f"law {self.fitted.law.name}: no finite value at this point")
-        if self.fitted.draws is not None and (ends := self.fitted.band(points)) is not None:
+        by_draws = self.fitted.misfit is None and self.fitted.draws is not None
+        if by_draws and (ends := self.fitted.band(points)) is not None:
             table["band_low"], table["band_high"] = ends
         table["extrapolated"] = [
             ", ".join(self.fitted.extrapolated(points.iloc[[row]])) for row in range(len(points))
@@ -86,7 +95,8 @@ class LawFit:
 
     def score(self, table: pd.DataFrame | None = None, domain: str | None = None) -> pd.DataFrame:
         """Scores of predicted against measured losses, by name: `value`, and with draws `low` and
-        `high` (90 %), as shares or nats, see `ptpp.laws.scoring.score`.
+        `high` (90 %), as shares or nats, see `ptpp.laws.scoring.score`. Predictions are kriged, and
+        `law` is the score of the law alone, where the fit has a misfit.
 
         `table`: observations, by `ptpp.read`, of which the rows of `domain` are scored (None: the
         domain of the fit, or the only one); None: the held-out rows. Besides the scores,
@@ -96,16 +106,21 @@ class LawFit:
         domain = domain or self.fitted.record.domain
         if table is not None:
             domain = domain if domain in set(table["domain"]) else only_domain(table)
-            rows, stage = law_rows(table, self.fitted.law, domain), None
+            rows, stage = cells_of(law_rows(table, self.fitted.law, domain)), None
         else:
             rows, stage, table = self.held_out, self.options.held_out, self.table
         if rows.empty:
             raise InputError("score: no held-out stage was fitted without; give a table")
-        if self.fitted.draws is None:
-            scores = pd.DataFrame({"value": self.fitted.score(rows)})
-        else:
-            scores = score_intervals(self.fitted, rows).set_index("score")
-            inside = coverage(rows["loss"], *self.fitted.interval(rows))
+        fitted, kriged = self.fitted, self.fitted.misfit is not None
+        predicted = fitted.predict(rows)
+        scores = pd.DataFrame({"value": score(rows["loss"], predicted["loss"])})
+        if fitted.draws is not None:
+            name = FORECASTS[kriged]
+            scores = score_intervals(fitted, rows, forecast=name).set_index("score")
+        if kriged:
+            scores["law"] = pd.Series(fitted.score(rows))
+        if "low" in predicted:
+            inside = coverage(rows["loss"], predicted["low"], predicted["high"])
             scores.loc["coverage", "value"] = inside
         if table is not None and set(CELL) <= set(table.columns):
             scores.loc["noise_floor", "value"] = noise_floor(table, domain, stage)
@@ -114,12 +129,14 @@ class LawFit:
     @property
     def parameters(self) -> pd.DataFrame:
         """By name: `value`, `low` and `high` (90 % of the draws), natural units, and `note`: fixed,
-        or not identified by the rows.
+        held by a prior, or not identified by the rows.
         """
         record, draws = self.fitted.record, self.fitted.draws
         table = pd.DataFrame({"value": pd.Series(record.params)}).rename_axis("parameter")
         drawn = draws.drawn if draws is not None else ()
         notes = dict.fromkeys(drawn, "not identified") | dict.fromkeys(record.fixed, "fixed")
+        priors = [p.name for p in self.fitted.law.parameters if p.prior is not None]
+        notes |= {name: "held by a prior" for name in priors if name in record.fixed}
         table["note"] = [notes.get(name, "") for name in table.index]
         if draws is not None:
             ends = np.quantile(draws.params, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
@@ -133,6 +150,7 @@ class LawFit:
         record, draws, rows = self.fitted.record, self.fitted.draws, self.fitted.rows
         banded = draws.band_name if draws is not None and len(draws.band) else None
         lines = [f"{hit} is at its bound" for hit in record.at_bounds]
+        lines += [f"not kriged: {self.not_kriged}"] if self.not_kriged else []
         # The band says more of its parameter than the fit's own warning.
         lines += [w for w in record.warnings if not (banded and w.startswith(f"{banded} "))]
         if banded and rows is not None:
@@ -156,7 +174,8 @@ def fit_law(
     target: str | None = None,
     options: FitOptions | None = None,
 ) -> LawFit:
-    """Fit `law`, with bootstrap draws, to one domain of `table` (by `read_observations`).
+    """Fit `law`, with bootstrap draws and its misfit, to one domain of `table`, which
+    `read_observations` read.
 
     `law`: a law of the zoo by name, a declared law's file (.yaml), or a law. `target`: the domain,
     where there are several. Raises InputError, one line that names the table.
@@ -167,8 +186,12 @@ def fit_law(
         parts = _split_rows(law, law_rows(table, law, domain), table, options)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    fitted = fit(law, parts.fit, options.settings, parts.protocol, domain, source)
-    return LawFit(bootstrap(fitted, options.draws, options.seed), parts.held_out, table, options)
+    labels = parts.protocol, domain, source
+    fitted = fit(law, parts.fit, options.settings, *labels, asked=options.held_out)
+    fitted, problem = bootstrap(fitted, options.draws, options.seed), ""
+    if options.krige:
+        fitted, problem = krige_where_possible(fitted, options.held_out, options.settings)
+    return LawFit(fitted, cells_of(parts.held_out), table, options, problem)
 
 
 def _split_rows(law: Law, rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) -> Split:

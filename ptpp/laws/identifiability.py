@@ -21,7 +21,7 @@ from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.law import Parameter
 from ptpp.laws.problem import Problem
 from ptpp.laws.uncertainty import refits, run_numbers
-from ptpp.table.kinds import target_rows
+from ptpp.table.kinds import is_before, list_stages, target_rows
 
 # Deviance at the ends of a 90 % interval: the quantile of chi squared with one degree of freedom.
 # By hand, since scipy.stats takes as long to import as a fit does.
@@ -59,7 +59,9 @@ class Verdict:
 
 
 def profile(fitted: FittedLaw) -> pd.DataFrame:
-    """The profile of every fitted parameter, `PROFILE_COLUMNS`; the fit itself has deviance 0.
+    """The profile of every fitted parameter, `PROFILE_COLUMNS`; the fit itself has deviance 0. A
+    parameter that a prior holds has one too, measured from its own least objective, since the rows
+    had no say in its value; it stays held in the profiles of the others.
 
     From the optimum refits go outward, each from its neighbour, until the deviance is three times
     the 90 % threshold or a bound is reached. Raises InputError where the rows are not the fit's.
@@ -73,14 +75,19 @@ def profile(fitted: FittedLaw) -> pd.DataFrame:
     ]
     table = pd.DataFrame(points, columns=["parameter", "value", "objective"])
     # A refit below the fit is the better optimum, and the one to measure from.
-    least = table["objective"].min()
-    table["deviance"] = deviance(table["objective"].to_numpy(), least, problem, effect)
+    priors = [p.name for p, prior in zip(parameters, problem.by_prior, strict=True) if prior]
+    for part in [[p.name for p in parameters if p.name not in priors], *([p] for p in priors)]:
+        rows = table["parameter"].isin(part)
+        objectives = table.loc[rows, "objective"].to_numpy()
+        if len(objectives):
+            far = deviance(objectives, objectives.min(), problem, effect)
+            table.loc[rows, "deviance"] = far
     return table.assign(**fitted.label)[list(PROFILE_COLUMNS)]
 
 
 def verdicts(fitted: FittedLaw, profiles: pd.DataFrame) -> list[Verdict]:
     """One `Verdict` per fitted parameter, from the `profile` of the same fit."""
-    hopeless = {p.name: p.needs for p, _ in fitted.problem.unidentified}
+    hopeless = {p.name: p.needs for p, n in fitted.problem.unidentified if n < p.needs[1]}
     parameters = dict(zip(fitted.law.names, fitted.law.parameters, strict=True))
     return [
         _verdict(fitted, parameters[name], line, hopeless.get(name))
@@ -137,7 +144,7 @@ def cure(observations: pd.DataFrame, target: str, held_out: float) -> str:
     each.
     """
     rows = target_rows(observations, target)
-    early = sorted(stage for stage in rows["ptpp"].unique() if stage < held_out * (1 - 1e-6))
+    early = list_stages(rows[is_before(rows, held_out)])
     n, last = float(rows["n_params"].min()), early[-1]
     adaptation = float(rows.loc[rows["n_params"] == n, "adapt_tokens"].max()) * 6 * n
     third = min(2 * last, held_out)
@@ -153,12 +160,15 @@ def describe_band(fitted: FittedLaw) -> str:
     """Why the forecast of a fit whose draws hold a band is a band, in words."""
     draws = fitted.draws
     parameter = fitted.law.parameters[fitted.law.names.index(draws.band_name)]
-    stages = sorted(fitted.rows["ptpp"].unique())
+    stages = list_stages(fitted.rows)
     names = ", ".join(f"{stage:g}" for stage in stages)
+    prior = ""
+    if parameter.name in fitted.record.fixed:
+        prior = f", and its point fit has {parameter.prior:g}, a prior"
     return (
         f"{len(stages)} PTPP stages ({names}) cannot identify {parameter.name}, the "
         f"{parameter.meaning.removesuffix(' in PTPP')}: the forecast is the band over "
-        f"{parameter.name} from {draws.band[0]:g} to {draws.band[-1]:g}"
+        f"{parameter.name} from {draws.band[0]:g} to {draws.band[-1]:g}" + prior
     )
 
 
@@ -189,11 +199,14 @@ class _Walk:
 
 
 def _trace_profiles(problem: Problem, effect: float) -> list[_Line]:
-    """A line per free parameter. All lines take their steps together, as one batch of refits."""
+    """A line per free parameter and per one that a prior holds. All lines take their steps
+    together, as one batch of refits.
+    """
     ends = problem.law.bounds()
     best, start = problem.objective(problem.theta), np.clip(problem.theta, *ends)
     fit = problem.theta, best, 0.0
-    lines = [_Line(j, {start[j]: fit}) for j in np.flatnonzero(problem.free)]
+    traced = problem.free | problem.by_prior
+    lines = [_Line(j, {start[j]: fit}) for j in np.flatnonzero(traced)]
 
     def refit(wanted: Sequence[tuple[_Line, float, float]]) -> None:
         """Refit each line at a value, from its fit at another."""
@@ -206,7 +219,7 @@ def _trace_profiles(problem: Problem, effect: float) -> list[_Line]:
         for k, (line, place, _) in enumerate(wanted):
             line.points[place] = thetas[k], float(objectives[k]), float(far[k])
 
-    steps = _first_steps(problem, ends[1] - ends[0])
+    steps = _first_steps(problem, traced, ends[1] - ends[0])
     pairs = zip(lines, steps, strict=True)
     walks = [_Walk(line, start[line.j], end[line.j], step) for line, step in pairs for end in ends]
     for _ in range(_MOST_STEPS):
@@ -243,9 +256,9 @@ def _widest_gap(line: _Line) -> tuple[float, float] | None:
     return float((left + right) / 2), left if root[widest] < root[widest + 1] else right
 
 
-def _first_steps(problem: Problem, widths: NDArray) -> list[float]:
+def _first_steps(problem: Problem, traced: NDArray, widths: NDArray) -> list[float]:
     """Half the standard error by the Jacobian, within 1/500 and 1/10 of the bounds' widths (p,)."""
-    jacobian = problem.jacobian(problem.theta)[:, problem.free]
+    jacobian = problem.jacobian(problem.theta)[:, traced]
     residuals = problem.log_residuals(problem.theta)
     scale = np.linalg.norm(jacobian, axis=0)
     scale[scale == 0] = 1.0
@@ -253,7 +266,7 @@ def _first_steps(problem: Problem, widths: NDArray) -> list[float]:
     # A little ridge: a flat direction must give a large step, not an infinite one.
     inverse = np.linalg.inv(unit.T @ unit + 1e-9 * np.eye(unit.shape[1]))
     errors = np.sqrt(np.diag(inverse) * np.mean(residuals**2)) / scale
-    widths = widths[problem.free]
+    widths = widths[traced]
     return np.clip(errors / 2, widths / 500, widths / 10).tolist()
 
 

@@ -7,7 +7,8 @@ Values are nats per token.
 Inputs: `n_params` N [parameters], `ptpp` P [tokens per parameter], `atpp` A [tokens per parameter],
 `adapt_tokens` D [tokens], `replay` r, `share` s = 1 - r, and the checkpoint's own loss before
 adaptation [nats per token]: `base_loss`, the mean over base domains, and `zero_shot_loss`, that in
-the domain of the row.
+the domain of the row. A declared law may also read columns of the table's own, which hold any
+finite numbers.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptpp.laws.dual import Dual, Operand, value_of
 
+INPUTS = ("n_params", "ptpp", "atpp", "adapt_tokens", "replay", "share", "base_loss")
 Inputs = Mapping[str, NDArray]
 Reference = Mapping[str, float]
 
@@ -30,9 +32,12 @@ class Parameter:
     `scale`: "log" if the solver works on its logarithm. `amplitude`: "linear" if the law is linear
     in it, "exp" if it is linear in its exponential, else "". `fixed`: the value it keeps unless
     `free_below` = (input, limit) holds: the smallest measured value of that input is at or below
-    the limit. `needs` = (input, levels): how many distinct values of that input identify it.
-    `band`: the values, narrower than the bounds, that it may take where the rows say nothing about
-    it.
+    the limit. `needs` = (input, levels): how many distinct values of that input identify it (of
+    "ptpp": stages). `band`: the values that it may take where the rows say nothing about it.
+    `prior`: the value it keeps where the rows are of too few stages, none of them the one that is
+    forecast. `goes_with`: the input of its term; where that does not vary, a shape is held at
+    `without` (None: its fixed value or the middle of its bounds), and an amplitude at its low bound
+    if its term does not vary either.
     """
 
     name: str
@@ -46,6 +51,9 @@ class Parameter:
     free_below: tuple[str, float] | None = None
     needs: tuple[str, int] | None = None
     band: tuple[float, float] | None = None
+    prior: float | None = None
+    goes_with: str = ""
+    without: float | None = None
 
     def to_solver(self, value: float) -> float:
         return float(np.log(value)) if self.scale == "log" else float(value)

@@ -13,7 +13,16 @@ import pandas as pd
 from ptpp.laws.base_loss import BaseLosses, forecast_base_loss
 from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.law import Law
-from ptpp.table.kinds import cell_means, forgetting_rows, is_stage, target_rows
+from ptpp.table.kinds import (
+    cell_means,
+    forgetting_rows,
+    is_before,
+    is_stage,
+    is_sweep,
+    list_stages,
+    target_rows,
+    with_stages,
+)
 
 INFORMATION = ("early", "zero_shot", "anchors")
 FORECASTS = ("law", "kriged")
@@ -78,16 +87,12 @@ def last_stage_losses(
     law has to beat. For a forgetting law the change of that stage is added to the cell's own loss
     before adaptation. NaN where that stage has no such cell.
     """
-    domains = observations[observations["domain"] == domain]
-    early = domains[(domains["atpp"] > 0) & ~is_stage(domains, held_out)]
-    stages = early["ptpp"][early["ptpp"] < held_out]
-    if stages.empty:
+    stages = list_stages(observations[is_sweep(observations) & is_before(observations, held_out)])
+    if not stages:
         return pd.Series(float("nan"), index=cells.index)
-    if law.offset:
-        rows = cell_means(forgetting_rows(observations, domain))
-    else:
-        rows = target_rows(observations, domain)
-    rows = rows[is_stage(rows, float(stages.max()))]
-    before = rows.set_index(CELL)["forgetting" if law.offset else "loss"].rename("before")
+    table = with_stages(observations)
+    rows = cell_means(forgetting_rows(table, domain)) if law.offset else target_rows(table, domain)
+    column = "forgetting" if law.offset else "loss"
+    before = rows[is_stage(rows, stages[-1])].set_index(CELL)[column].rename("before")
     known = cells[CELL].join(before, on=CELL)["before"]
     return known + cells[law.offset] if law.offset else known

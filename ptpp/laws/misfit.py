@@ -24,6 +24,7 @@ from ptpp.laws.kriging import (
     with_drift,
 )
 from ptpp.laws.rows import cells_of
+from ptpp.table.kinds import is_before
 from ptpp.table.protocols import ALL_ROWS
 
 DRIFTS = (0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.045, 0.07, 0.11)
@@ -70,9 +71,10 @@ def _misfit(fitted: FittedLaw, held_out: float | None) -> Misfit:
         raise InputError(
             f"law {law.name}: {len(rows)} cells; a misfit is kriged from {MOST_CELLS} at most"
         )
-    stages = rows["ptpp"].to_numpy(float) if "ptpp" in rows else np.ones(len(rows))
-    early = stages[stages < held_out] if held_out is not None else stages
-    last_stage = float((early if len(early) else stages).max())
+    last_stage = 1.0
+    if "ptpp" in rows:
+        early = rows if held_out is None else rows[is_before(rows, held_out)]
+        last_stage = float((rows if early.empty else early)["ptpp"].max())
     cells, kernel, prior = Cells.of(law, rows, last_stage), kernel_of(law), prior_variances(law)
     residuals = np.log(rows["loss"].to_numpy(float) / fitted.loss(rows))
     slopes = fitted.log_slopes(rows)

@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
-from ptpp.laws.law import Law, Parameter
+from ptpp.laws.law import INPUTS, Law, Parameter
 from ptpp.laws.solver import huber
+from ptpp.table.kinds import stage_numbers
 
 Columns = pd.DataFrame | Mapping[str, NDArray]
 
@@ -27,7 +28,8 @@ class Problem:
     """One law on n rows: arrays (n,), and which of the p parameters are free.
 
     `free` (p,): those that are fitted. `theta` (p,): a solver's vector with the fixed parameters'
-    values and, for a law that was fitted, the fit. `delta`: of Huber.
+    values and, for a law that was fitted, the fit. `delta`: of Huber. `stages` (n,): the labels of
+    the rows' stages, where they do not follow from PTPP.
     """
 
     law: Law
@@ -38,16 +40,31 @@ class Problem:
     free: NDArray
     theta: NDArray
     delta: float
+    stages: NDArray | None = None
+
+    @property
+    def by_prior(self) -> NDArray:
+        """Parameters (p,) that are held by a prior, not by the rows."""
+        priors = np.array([p.prior is not None for p in self.law.parameters])
+        return priors & ~self.free
+
+    def count_levels(self, name: str) -> int:
+        """How many distinct values of an input the rows hold; of PTPP, how many stages."""
+        values = self.inputs[name]
+        if name == "ptpp":
+            return len(np.unique(stage_numbers(values) if self.stages is None else self.stages))
+        return len(np.unique((values / values.max()).round(12)))
 
     @property
     def unidentified(self) -> list[tuple[Parameter, int]]:
-        """Free parameters for which the rows hold too few values of an input, and how many."""
+        """Parameters that the rows cannot tell: those held by a prior, and free ones for which the
+        rows hold too few values of an input; and how many values there are.
+        """
         pairs = []
-        for parameter, free in zip(self.law.parameters, self.free, strict=True):
-            if free and parameter.needs is not None:
-                values = self.inputs[parameter.needs[0]]
-                levels = len(np.unique((values / values.max()).round(12)))
-                if levels < parameter.needs[1]:
+        for j, parameter in enumerate(self.law.parameters):
+            if parameter.needs is not None and (self.free[j] or self.by_prior[j]):
+                levels = self.count_levels(parameter.needs[0])
+                if self.by_prior[j] or levels < parameter.needs[1]:
                     pairs.append((parameter, levels))
         return pairs
 
@@ -99,6 +116,8 @@ def law_inputs(law: Law, frame: Columns) -> dict[str, NDArray]:
         accepted = "values above 0" if positive else "values not below 0"
         if name == "replay" and law.rows == "with_replay":
             good, accepted = good & (values > 0), "values above 0"
+        if name not in INPUTS:  # of the table's own
+            good, accepted = np.isfinite(values), "finite numbers"
         if name in ("share", "replay"):
             good, accepted = good & (values <= 1), f"{accepted} and not above 1"
         _check(law, name, values, good, accepted)
@@ -111,6 +130,11 @@ def observed_loss(law: Law, frame: Columns) -> NDArray:
     loss = _column(law, frame, "loss")
     _check(law, "loss", loss, np.isfinite(loss) & (loss > 0), "numbers above 0")
     return loss
+
+
+def stage_labels(frame: Columns) -> NDArray | None:
+    """The labels (n,) of the rows' stages where the table brings them, else None."""
+    return np.asarray(frame["stage"], dtype=float) if "stage" in frame else None
 
 
 def offset_of(law: Law, frame: Columns) -> NDArray:
@@ -147,7 +171,12 @@ def check_finite(law: Law, values: NDArray, inputs: Mapping[str, NDArray]) -> No
 def _column(law: Law, frame: Columns, name: str) -> NDArray:
     if name not in frame:
         raise InputError(f"law {law.name}: the table has no column {name!r}")
-    return np.asarray(frame[name], dtype=float)
+    try:
+        return np.asarray(frame[name], dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"law {law.name}: column {name!r} does not hold numbers alone; accepted are numbers"
+        ) from None
 
 
 def _check(law: Law, name: str, values: NDArray, good: NDArray, accepted: str) -> None:

@@ -57,16 +57,19 @@ def minimise(
     weights: NDArray | None = None,
     iterations: int = 200,
     tolerance: float = 1e-11,
+    shifts: NDArray | None = None,
 ) -> Solution:
     """Minimise from each row of `start` (k, p), within the bounds `low`, `high`: (p,) or (k, p).
 
     `residuals(x)` for x (m, p) gives r (m, n) and its slopes (m, p, n). `weights` (k, n) are not
-    negative; None is 1. Converged: the model foresees a relative decrease below `tolerance` from a
-    step that is hardly damped, or the residuals are rounding errors.
+    negative; None is 1. `shifts` (k, n) are added to the residuals. Converged: the model foresees a
+    relative decrease below `tolerance` from a step that is hardly damped, or the residuals are
+    rounding errors.
     """
+    extras = weights, shifts
     x = np.clip(np.asarray(start, dtype=float), low, high)
     low, high = (np.broadcast_to(end, x.shape) for end in (low, high))
-    f, g, newton, reweighted, zero = _evaluate(residuals, x, delta, weights, np.arange(len(x)))
+    f, g, newton, reweighted, zero = _evaluate(residuals, x, delta, extras, np.arange(len(x)))
     t = np.ones(len(x))
     done = ~np.isfinite(f)
     converged = np.zeros(len(x), dtype=bool)
@@ -77,12 +80,12 @@ def minimise(
             break
         used[active] += 1
         with np.errstate(all="ignore"):
-            step, foreseen = _step(
+            step, foreseen = damped_step(
                 *(x[active], g[active], newton[active], reweighted[active], t[active]),
                 *(low[active], high[active]),
             )
         trial = np.clip(x[active] + step, low[active], high[active])
-        new = _evaluate(residuals, trial, delta, weights, active)
+        new = _evaluate(residuals, trial, delta, extras, active)
         gained = f[active] - new[0]
         rounding = zero[active] + 1e-14 * f[active]
         ratio = np.where(foreseen > 0, gained / np.maximum(foreseen, 1e-300), -1.0)
@@ -103,15 +106,22 @@ def minimise(
 
 
 def _evaluate(
-    residuals: Residuals, x: NDArray, delta: float, weights: NDArray | None, which: NDArray
+    residuals: Residuals, x: NDArray, delta: float, extras: tuple, which: NDArray
 ) -> tuple[NDArray, ...]:
-    """Objective, gradient, both Hessians and the objective of rounding errors, in chunks."""
+    """Objective, gradient, both Hessians and the objective of rounding errors, in chunks.
+
+    `extras`: weights and shifts of all problems, or None; `which` (m,): the problems of the rows.
+    """
+    weights, shifts = extras
     parts, begin, size = [], 0, 1
     while begin < len(x):
         end = min(begin + size, len(x))
         weight = None if weights is None else weights[which[begin:end]]
         with np.errstate(all="ignore"):  # a trial may leave the law's domain; it is rejected
-            parts.append(_models(*residuals(x[begin:end]), delta, weight))
+            values, slopes = residuals(x[begin:end])
+            if shifts is not None:
+                values = values + shifts[which[begin:end]]
+            parts.append(_models(values, slopes, delta, weight))
         size = max(1, _CHUNK // parts[-1][-1])
         begin = end
     f, g, newton, reweighted = (np.concatenate([p[k] for p in parts]) for k in range(4))
@@ -139,7 +149,7 @@ def _models(
     return np.where(finite, f, np.inf), gradient, newton, reweighted, r.shape[1]
 
 
-def _step(
+def damped_step(
     x: NDArray,
     g: NDArray,
     newton: NDArray,

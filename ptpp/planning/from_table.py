@@ -21,7 +21,7 @@ from ptpp.planning.front import pareto_front
 from ptpp.planning.measurement import candidate_cells, next_measurements
 from ptpp.planning.plans import LawPlans, plan_law, plan_table
 from ptpp.planning.request import PlanRequest, complete_request, losses_before
-from ptpp.table.kinds import is_sweep
+from ptpp.table.kinds import is_stage, is_sweep, list_stages
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,9 @@ def _plan_one(
     cells = None
     if options.measurements:
         sweep = one.table[is_sweep(one.table)]
-        stages = sorted({request.ptpp, *target.rows["ptpp"], *sweep["ptpp"]})
+        stages = list_stages(sweep)
+        if not is_stage(sweep, request.ptpp).any():
+            stages = sorted({request.ptpp, *stages})
         before = losses_before(fits, base_losses)
         candidates = candidate_cells(target.rows, row, stages, before)
         cells = next_measurements(row, target, forgetting, candidates).head(options.measurements)

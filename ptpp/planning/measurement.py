@@ -21,6 +21,7 @@ from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
 from ptpp.laws.law import ROWS
 from ptpp.planning.forecast import broadcast_values
 from ptpp.planning.request import FLOPS_PER_PARAMETER_AND_TOKEN
+from ptpp.table.kinds import stages_of
 
 LARGER = (2, 4)  # times the largest measured size, beside the measured sizes
 
@@ -45,6 +46,7 @@ def candidate_cells(
     `flops_adapt`: 6 N^2 ATPP; `flops_pretrain`: 6 N^2 PTPP where no row has the checkpoint, else 0.
     `before`, by `losses_before`: adds columns of losses before adaptation, for laws that read them.
     """
+    rows = rows.assign(ptpp=stages_of(rows))
     largest, most = float(rows["n_params"].max()), float(rows["atpp"].max())
     axes = (
         [*sorted(rows["n_params"].unique()), *(factor * largest for factor in LARGER)],

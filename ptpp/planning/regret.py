@@ -22,7 +22,16 @@ from ptpp.laws.rows import cells_of, law_rows
 from ptpp.planning.forecast import drawn_values, group_by_target, point_draws, robust_draws
 from ptpp.planning.search import TOLERANCE, quantile
 from ptpp.table.anchors import is_anchor
-from ptpp.table.kinds import cell_means, forgetting_rows, is_stage, is_sweep, target_rows
+from ptpp.table.kinds import (
+    cell_means,
+    forgetting_rows,
+    is_before,
+    is_stage,
+    is_sweep,
+    list_stages,
+    target_rows,
+    with_stages,
+)
 
 FORGETTING_QUANTILES = (0.25, 0.5, 0.75, 1.0)
 TARGET_QUANTILES = (0.1, 0.25, 0.5, 0.75)
@@ -58,7 +67,7 @@ def regret_cases(
     `fits`: target fits, and forgetting fits of the same protocols for the limited base domains.
     Raises InputError where the held-out stage has no cells to choose from.
     """
-    observations, held_out = experiment.observations, experiment.held_out
+    observations, held_out = with_stages(experiment.observations), experiment.held_out
     pairs = group_by_target(fits)
     if not pairs:
         raise InputError("plan regret: no target fit to check")
@@ -72,10 +81,9 @@ def regret_cases(
     actual = truth[names].to_numpy().T
     cases = [case for size in truth["size"].unique() for case in _cases(truth, names, size)]
     forecasts = [one for pair in pairs for one in _forecasts(*pair, observations, truth)]
-    sweep = observations[is_sweep(observations) & ~is_stage(observations, held_out)]
-    before = sweep["ptpp"][sweep["ptpp"] < held_out]
-    if len(before):
-        early = true_cells(observations, target, domains, float(before.max()))
+    sweep = observations[is_sweep(observations) & is_before(observations, held_out)]
+    if before := list_stages(sweep):
+        early = true_cells(observations, target, domains, before[-1])
         early = truth[CELL].merge(early, on=CELL, how="left")  # NaN where it has no such cell
         forecasts.append(((LATEST_STAGE, "", "point"), early[names].to_numpy().T[:, None]))
     limits, rows = [f"{name}_limit" for name in names], []
@@ -112,12 +120,13 @@ def true_cells(
 ) -> pd.DataFrame:
     """The sweep cells of a stage that have every domain's loss, seeds averaged.
 
-    Columns size, n_params, ptpp, replay, atpp, target_loss, and forgetting_<domain> and
+    Columns size, n_params, ptpp, stage, replay, atpp, target_loss, and forgetting_<domain> and
     zero_shot_<domain>, the checkpoint's loss before adaptation, nats.
     """
+    observations = with_stages(observations)
     rows = target_rows(observations, target)
     table = rows[is_stage(rows, stage)].rename(columns={"loss": "target_loss"})
-    table = table[[*CELL, "ptpp", "target_loss"]]
+    table = table[[*CELL, "ptpp", "stage", "target_loss"]]
     for domain in domains:
         rows = forgetting_rows(observations, domain)
         rows = cell_means(rows[is_stage(rows, stage) & is_sweep(rows)])

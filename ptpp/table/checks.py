@@ -1,22 +1,34 @@
 """What a table of losses must hold: names, numbers, signs, units, and one row per measurement."""
 
+import logging
 from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 
 from ptpp.errors import InputError
-from ptpp.table.columns import EXTRA, REQUIRED, TEXT, TOKENS, check_columns
-from ptpp.table.kinds import CELL, is_stage, is_sweep, is_zero_shot
+from ptpp.table.columns import EXTRA, REQUIRED, TEXT, TOKENS, check_columns, own_columns
+from ptpp.table.kinds import (
+    CELL,
+    CELL_KEYS,
+    is_stage,
+    is_sweep,
+    is_zero_shot,
+    list_stages,
+    stage_numbers,
+    stages_of,
+)
 from ptpp.table.reading import Places, number_text
 from ptpp.table.units import expand
 from ptpp.table.where import is_empty
 
+log = logging.getLogger("ptpp")
+
 # A run ends on a whole optimiser step, so the tokens read may differ a little from atpp * n_params.
 STEP_TOLERANCE = 0.05
 
-_POSITIVE = ("n_params", "n_params_non_embedding", "ptpp", "loss", "bits_per_byte", *EXTRA)
-_COUNTS = ("n_params", "n_params_non_embedding", "adapt_tokens", "ptpp", "atpp", "flops")
+_POSITIVE = ("n_params", "n_params_non_embedding", "ptpp", "loss", "bits_per_byte", *EXTRA, "stage")
+_COUNTS = ("n_params", "n_params_non_embedding", "adapt_tokens", "ptpp", "atpp", "flops", "stage")
 _ABOVE, _NOT_BELOW = "; accepted is a number above 0", "; accepted is a number not below 0"
 _SHARE = "accepted is a share between 0 and 1"
 _UNITS = {"thousands": 1e3, "millions": 1e6, "billions": 1e9}
@@ -39,11 +51,13 @@ def check_observations(
     """
     places = places or Places("observations", range(1, len(frame) + 1))
     kept = check_columns(frame.columns, places.source, needs)
+    own = own_columns(frame, needs)
+    kept = (*kept, *own)
     if frame.empty:
         raise InputError(f"{places.source}: no rows; at least one observation is needed")
     read = {c: _texts if c in TEXT else _numbers for c in kept}
     table = pd.DataFrame({c: read[c](frame, c, places) for c in kept})
-    _check_values(table, places, {*REQUIRED, *(needs or ())})
+    _check_values(table, places, {*REQUIRED, *(needs or ())}, own)
     if {"n_params", *TOKENS} <= set(kept):
         _fill_tokens(table, places)
     else:
@@ -60,6 +74,8 @@ def check_observations(
             size, count = table["size"][other].iloc[0], number_text(first[other].iloc[0])
             message = f", but size {size!r} has {count} in an earlier row"
             places.refuse(other, table["n_params"], message)
+    if "ptpp" in kept:
+        kept = _fill_stages(table, places, kept)
     if set(CELL) <= set(kept):
         # No token was replayed before adaptation: the value means nothing.
         table.loc[is_zero_shot(table), "replay"] = 0.0
@@ -72,6 +88,7 @@ def check_observations(
         message = "a second measurement of the cell and seed of row {}; accepted is one row per "
         message += "size, ptpp, replay, atpp, domain and seed"
         _refuse_repeats(table[key], places, message)
+        _warn_of_close_stages(table, places.source)
     else:
         message = "a copy of row {} in every column; remove one of them"
         _refuse_repeats(frame.astype(str).reset_index(drop=True), places, message)
@@ -111,15 +128,21 @@ def _why_no_number(text: str) -> str:
     return f"{text!r} is not a number"
 
 
-def _check_values(table: pd.DataFrame, places: Places, required: Collection[str]) -> None:
-    """Signs, ranges and gaps; `atpp` and `adapt_tokens` may still have gaps."""
+def _check_values(
+    table: pd.DataFrame, places: Places, required: Collection[str], own: Collection[str]
+) -> None:
+    """Signs, ranges and gaps; `atpp` and `adapt_tokens` may still have gaps. Columns of the table's
+    `own` may hold any finite number.
+    """
     adapted = np.ones(len(table), dtype=bool)
     for column in set(TOKENS) & set(table):
         adapted &= (table[column] != 0).to_numpy()
     for column in table.columns.difference(TEXT, sort=False):
         values = table[column]
         places.refuse(np.isinf(values), values, "; accepted is a finite number")
-        if column == "replay":
+        if column in own:
+            places.refuse(values.isna(), values, "; accepted is a finite number")
+        elif column == "replay":
             if column in required:
                 places.refuse(values.isna() & adapted, values, f"; {_SHARE}")
             percent = (values > 1) & (values <= 100)
@@ -202,11 +225,53 @@ def _fill_gaps(table: pd.DataFrame, column: str, texts: pd.Series) -> None:
     table[column] = table[column].where(table[column] != "", texts)
 
 
+def _fill_stages(table: pd.DataFrame, places: Places, kept: tuple[str, ...]) -> tuple[str, ...]:
+    """Complete `stage`, and keep it only where it says more than `ptpp` does; returns the columns.
+
+    Raises InputError where a stage holds PTPP of another one.
+    """
+    labels = pd.Series(stage_numbers(table["ptpp"]), index=table.index)
+    if "stage" in table:
+        labels = table["stage"].fillna(labels)
+    table["stage"] = labels
+    ends = table.groupby("stage")["ptpp"].agg(["min", "max"])
+    before = ends["max"].cummax().shift()
+    if (wrong := ends.index[(ends["min"] <= before).to_numpy()]).size:
+        ptpp = number_text(before[wrong[0]])
+        message = f" holds PTPP {number_text(ends['min'][wrong[0]])}, but a lower stage holds "
+        message += f"{ptpp}; accepted are numbers that name the groups of PTPP in their order"
+        places.refuse(table["stage"] == wrong[0], table["stage"], message)
+    if (table["stage"] == table["ptpp"]).all():
+        del table["stage"]
+        return tuple(name for name in kept if name != "stage")
+    return kept if "stage" in kept else (*kept, "stage")
+
+
+def _warn_of_close_stages(table: pd.DataFrame, source: str) -> None:
+    """Say so where one run counts as a repeat of another because their PTPP are one stage."""
+    key = [*CELL_KEYS, "seed"]
+    staged = table.assign(stage=stages_of(table))
+    twins = staged[staged.duplicated(key, keep=False)]
+    if len(twins):
+        first = twins[(twins[key] == twins[key].iloc[0]).all(axis=1)]
+        values = " and ".join(number_text(value) for value in sorted(first["ptpp"])[:2])
+        log.warning(
+            "%s: size %s was measured at PTPP %s, which are one stage and count as repeats; a "
+            "column stage (a number) tells them apart",
+            *(source, first["size"].iloc[0], values),
+        )
+
+
 def _run_names(table: pd.DataFrame) -> pd.Series:
     names = [
         f"{size}-p{ptpp:g}-" + ("zero" if atpp == 0 else f"r{replay:g}") + f"-s{seed}"
         for size, ptpp, atpp, replay, seed in zip(
-            *(table[name] for name in ("size", "ptpp", "atpp", "replay", "seed")), strict=True
+            *(
+                table["size"],
+                stages_of(table),
+                *(table[name] for name in ("atpp", "replay", "seed")),
+            ),
+            strict=True,
         )
     ]
     return pd.Series(names, index=table.index, dtype=object)
@@ -232,7 +297,7 @@ def _check_presence(
     if held_out is not None:
         rows = table[is_sweep(table) & (table["domain"] == (target or table["domain"]))]
         if not is_stage(rows, held_out).any():
-            stages = ", ".join(f"{p:g}" for p in sorted(rows["ptpp"].unique())) or "none"
+            stages = ", ".join(f"{p:g}" for p in list_stages(rows)) or "none"
             raise InputError(
                 f"{source}: column ptpp: the held-out stage {held_out:g} has no sweep rows "
                 f"(atpp > 0, replay < 1); stages found: {stages}"

@@ -3,7 +3,7 @@
 import ast
 import difflib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from ptpp.errors import InputError
 from ptpp.table.expressions import parse, unknown_name
 from ptpp.table.reading import Places
-from ptpp.table.where import compute_column, read_numbers
+from ptpp.table.where import all_numbers, columns_in, compute_column, read_numbers
 
 log = logging.getLogger("ptpp")
 
@@ -21,9 +21,11 @@ COLUMNS = (
 )
 # Columns that laws may read besides; where a table lacks them, they follow from zero-shot rows.
 EXTRA = ("base_loss", "zero_shot_loss")
+STAGE = "stage"  # names the stage of a row where its PTPP does not, see `ptpp.table.kinds`
 REQUIRED = ("n_params", "ptpp", "replay", "loss")
 TOKENS = ("atpp", "adapt_tokens")
 TEXT = ("run", "size", "domain")
+_RESERVED = ("share", "forgetting", "loss_sd", "n_seeds")  # made from other columns later
 # Names that other tables use. One is taken where ours is absent and no second one competes.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "n_params": ("params", "num_params", "n_parameters", "num_parameters", "parameters", "N"),
@@ -40,8 +42,8 @@ def map_columns(frame: pd.DataFrame, names: Mapping[str, str], places: Places) -
 
     An entry whose key is a column of the table renames it, and may scale it: {"N": "n_params",
     "cpt_tokens_B": "adapt_tokens*1e9"}. Any other key is a new column, computed from those of the
-    table, by their names or ours: {"replay": "1 - share", "ptpp": "tokens / n_params"}. A computed
-    `ptpp` is rounded to three digits, so that runs that end on whole steps share a stage.
+    table, by their names or ours: {"replay": "1 - share", "ptpp": "tokens / n_params"}. Names with
+    spaces stand in a formula as they are; other odd ones between backticks.
 
     Raises InputError, one line, where a name is unknown or a column would stand there twice.
     """
@@ -57,7 +59,9 @@ def map_columns(frame: pd.DataFrame, names: Mapping[str, str], places: Places) -
         else:
             formulas[left] = right
     named = [renames[c][0] if c in renames else c for c in theirs]
-    aliases = _find_aliases([*named, *formulas])
+    # Tokens that give the PTPP are those of pre-training.
+    taken = columns_in(formulas["ptpp"], theirs, option) if "ptpp" in formulas else ()
+    aliases = _find_aliases([*named, *formulas], taken)
     ours = [aliases.get(name, name) for name in named]
     for name in [*(name for name, _ in renames.values()), *formulas]:
         count = [*ours, *formulas].count(name)
@@ -73,7 +77,7 @@ def map_columns(frame: pd.DataFrame, names: Mapping[str, str], places: Places) -
     known = pd.concat([frame, table.loc[:, ~table.columns.isin(theirs)]], axis=1)
     for name, formula in formulas.items():
         values = compute_column(known, formula, places, f"rename: {name} = {formula}")
-        table[name] = known[name] = _round_to(values, 3 if name == "ptpp" else 12)
+        table[name] = known[name] = _round_to(values, 12)
     if aliases:
         pairs = ", ".join(f"{alias!r} as {name}" for alias, name in aliases.items())
         log.warning("%s: reads the column %s", places.source, pairs)
@@ -89,7 +93,7 @@ def check_columns(
     ours; other columns are the user's business.
     """
     present = [str(c) for c in columns]
-    unknown = [c for c in present if c not in COLUMNS + EXTRA]
+    unknown = [c for c in present if c not in (*COLUMNS, *EXTRA, STAGE)]
     required = REQUIRED if needs is None else tuple(dict.fromkeys((*needs, "loss")))
     for column in required:
         if column not in present and column not in (*TOKENS, *EXTRA):
@@ -108,15 +112,29 @@ def check_columns(
         near = difflib.get_close_matches(column.lower(), absent, n=1, cutoff=0.8)
         if near:
             raise InputError(f"{source}: unknown column {column!r}; did you mean {near[0]!r}?")
-    return kept + tuple(c for c in EXTRA if c in present)
+    return kept + tuple(c for c in (*EXTRA, STAGE) if c in present)
 
 
-def _find_aliases(columns: Sequence[str]) -> dict[str, str]:
-    """Their name -> ours, for our columns that are absent and have exactly one alias there."""
+def own_columns(frame: pd.DataFrame, needs: Sequence[str] | None) -> tuple[str, ...]:
+    """The columns of the table's own that laws may read: those in `needs`, or else all that have a
+    name an expression can hold and a finite number in every row.
+    """
+    ours = {*COLUMNS, *EXTRA, STAGE, *_RESERVED}
+    names = [str(c) for c in frame.columns if str(c) not in ours]
+    if needs is not None:
+        return tuple(name for name in names if name in needs)
+    return tuple(name for name in names if name.isidentifier() and all_numbers(frame[name]))
+
+
+def _find_aliases(columns: Sequence[str], taken: Collection[str] = ()) -> dict[str, str]:
+    """Their name -> ours, for our columns that are absent and have exactly one alias there; tokens
+    that are `taken` are not those of the adaptation.
+    """
     aliases = {}
     for ours, theirs in ALIASES.items():
         there = TOKENS if ours in TOKENS else (ours,)
-        candidates = [name for name in theirs if name in columns]
+        names = [name for name in theirs if ours not in TOKENS or name not in taken]
+        candidates = [name for name in names if name in columns]
         if not set(there) & set(columns) and len(candidates) == 1:
             aliases[candidates[0]] = ours
     return aliases

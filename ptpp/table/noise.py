@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ptpp.table.kinds import CELL, is_stage, is_sweep
+from ptpp.table.kinds import CELL, CELL_KEYS, is_stage, is_sweep, with_stages
 
 
 def noise_floor(frame: pd.DataFrame, domain: str, held_out: float | None = None) -> float:
@@ -22,7 +22,7 @@ def seed_noise(frame: pd.DataFrame) -> float:
     beside MAErel; the root undoes the shrinkage of deviations from a mean of n. NaN without
     repeated cells.
     """
-    cells = frame.groupby(list(CELL))["loss"]
+    cells = with_stages(frame).groupby(list(CELL_KEYS))["loss"]
     n = cells.transform("size").to_numpy()
     deviation = (frame["loss"] - cells.transform("mean")).abs().to_numpy()
     repeated = n >= 2
@@ -36,11 +36,13 @@ def seed_noise(frame: pd.DataFrame) -> float:
 def seed_noise_by_cell(frame: pd.DataFrame) -> pd.DataFrame:
     """Seed noise of every cell measured with two seeds or more, zero-shot rows included.
 
-    Columns: those of `CELL`, `seeds` (how many), `mean_loss` (nats), `sd` (sample standard
-    deviation over seeds, nats) and `relative_sd` (sd / mean_loss). No row without repeated cells.
+    Columns: those of `CELL` (`ptpp` is the label of the stage), `seeds` (how many), `mean_loss`
+    (nats), `sd` (sample standard deviation over seeds, nats) and `relative_sd` (sd / mean_loss). No
+    row without repeated cells.
     """
-    grouped = frame.groupby(list(CELL), sort=False)["loss"]
+    grouped = with_stages(frame).groupby(list(CELL_KEYS), sort=False)["loss"]
     cells = grouped.agg(seeds="count", mean_loss="mean", sd="std").reset_index()
+    cells = cells.rename(columns={"stage": "ptpp"})
     cells = cells[cells["seeds"] >= 2]
     cells = cells.assign(relative_sd=cells["sd"] / cells["mean_loss"])
     return cells.sort_values(["domain", *CELL[1:-1]]).reset_index(drop=True)

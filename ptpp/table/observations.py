@@ -3,7 +3,9 @@
 The contract is `COLUMNS`. A table from elsewhere needs only `n_params`, `ptpp`, `replay`, `loss`
 and one of `atpp` and `adapt_tokens`; the rest is filled. A table for one law needs less: whoever
 reads it names the columns the law needs. Losses are nats per token, `ptpp` and `atpp` are tokens
-per parameter, `adapt_tokens` are tokens, `replay` is a share in 0..1.
+per parameter, `adapt_tokens` are tokens, `replay` is a share in 0..1. A column `stage` (a number)
+is there where the PTPP of one stage differ; where a table brings it, it names the stages. Other
+columns of numbers stay for laws that read them.
 
 Three kinds of row answer different questions (`ptpp.table.kinds`): zero-shot rows (`atpp` = 0: the
 checkpoint before adaptation), control rows (`replay` = 1: the schedule is re-warmed, but no target
@@ -18,7 +20,8 @@ import pandas as pd
 from ptpp.errors import InputError
 from ptpp.jobs.files import write_text
 from ptpp.table.checks import check_observations
-from ptpp.table.columns import COLUMNS, TEXT, map_columns
+from ptpp.table.columns import COLUMNS, EXTRA, STAGE, TEXT, map_columns
+from ptpp.table.kinds import stage_numbers
 from ptpp.table.reading import Places, number_text, read_text
 from ptpp.table.where import choose_rows
 
@@ -33,7 +36,8 @@ def read_observations(
     where: str | None = None,
     needs: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Read and validate an observation table; returns `COLUMNS`, in the order of the file.
+    """Read and validate an observation table; returns `COLUMNS` and the table's own columns of
+    numbers, in the order of the file.
 
     `path`: a CSV file, or a table in memory.
     `held_out`: a PTPP stage that must have sweep rows of the target domain.
@@ -84,9 +88,17 @@ def gather_observations(
     if len(paths) == 1:
         return read_observations(paths[0], held_out, target, **arguments)
     tables = [read_observations(path, None, target, **arguments) for path in paths]
+    tables = [_without_derived_stages(table) for table in tables]
     together = pd.concat(tables, ignore_index=True)
     places = Places(f"{len(paths)} tables together", range(1, len(together) + 1))
     return check_observations(together, places, held_out, target)
+
+
+def _without_derived_stages(table: pd.DataFrame) -> pd.DataFrame:
+    """Stages that follow from the PTPP of one table may follow otherwise from several."""
+    if STAGE in table and (table[STAGE] == stage_numbers(table["ptpp"])).all():
+        return table.drop(columns=STAGE)
+    return table
 
 
 def write_observations(frame: pd.DataFrame, path: str | os.PathLike) -> None:
@@ -97,5 +109,6 @@ def write_observations(frame: pd.DataFrame, path: str | os.PathLike) -> None:
     """
     table = check_observations(frame, Places(str(path), range(1, len(frame) + 1)))
     table = table.sort_values(_SORTED_BY, kind="stable")
-    texts = {c: table[c] if c in TEXT else table[c].map(number_text) for c in COLUMNS}
+    own = [c for c in table if c not in (*COLUMNS, *EXTRA)]
+    texts = {c: table[c] if c in TEXT else table[c].map(number_text) for c in (*COLUMNS, *own)}
     write_text(path, pd.DataFrame(texts).to_csv(index=False, lineterminator="\n"))

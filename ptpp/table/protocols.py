@@ -13,7 +13,7 @@ import pandas as pd
 
 from ptpp.errors import InputError
 from ptpp.table.anchors import Cell, is_anchor, select
-from ptpp.table.kinds import is_stage
+from ptpp.table.kinds import is_before, is_stage, list_stages
 
 PROTOCOLS = ("early_to_late", "with_anchors")
 ALL_ROWS = "all_rows"  # of the fits that plans are made by: nothing is held out
@@ -22,11 +22,14 @@ CROSS_VALIDATIONS = ("leave_one_stage_out", "leave_largest_size_out")
 
 @dataclass(frozen=True)
 class Split:
-    """`fit`: the rows a law is fitted on. `held_out`: the rows it is only scored on."""
+    """`fit`: the rows a law is fitted on. `held_out`: the rows it is only scored on. `stage`: the
+    PTPP that is forecast, None where there is none.
+    """
 
     protocol: str
     fit: pd.DataFrame
     held_out: pd.DataFrame
+    stage: float | None = None
 
 
 def split(
@@ -46,7 +49,7 @@ def split(
 def early_to_late(frame: pd.DataFrame, held_out: float) -> Split:
     """Fit the stages before `held_out`, score all of that stage."""
     late = is_stage(frame, held_out)
-    return _split("early_to_late", frame, (frame["ptpp"] < held_out) & ~late, late, held_out)
+    return _split("early_to_late", frame, is_before(frame, held_out), late, held_out)
 
 
 def with_anchors(frame: pd.DataFrame, held_out: float, anchors: Sequence[Cell]) -> Split:
@@ -58,7 +61,7 @@ def with_anchors(frame: pd.DataFrame, held_out: float, anchors: Sequence[Cell]) 
         raise InputError("protocol with_anchors: no anchors are given; accepted is at least one")
     select(frame, anchors, held_out)
     late, anchored = is_stage(frame, held_out), is_anchor(frame, anchors, held_out)
-    early = (frame["ptpp"] < held_out) & ~late
+    early = is_before(frame, held_out)
     return _split("with_anchors", frame, early | anchored, late & ~anchored, held_out)
 
 
@@ -69,7 +72,7 @@ def folds(protocol: str, frame: pd.DataFrame) -> dict[str, Split]:
     leave_largest_size_out: the largest size scored, at every stage, by a fit of the smaller ones.
     Raises InputError for fewer than three stages, since two must be left to fit, or two sizes.
     """
-    stages, sizes = sorted(frame["ptpp"].unique()), frame["n_params"].unique()
+    stages, sizes = list_stages(frame), frame["n_params"].unique()
     if protocol == "leave_one_stage_out":
         if len(stages) < 3:
             raise InputError(
@@ -94,6 +97,7 @@ def _split(
         if not rows.any():
             raise InputError(
                 f"protocol {protocol}: no rows {what} with held-out stage {held_out:g}; stages: "
-                + ", ".join(f"{p:g}" for p in sorted(frame["ptpp"].unique()))
+                + ", ".join(f"{p:g}" for p in list_stages(frame))
             )
-    return Split(protocol, frame[fit].reset_index(drop=True), frame[score].reset_index(drop=True))
+    parts = (frame[rows].reset_index(drop=True) for rows in (fit, score))
+    return Split(protocol, *parts, held_out)

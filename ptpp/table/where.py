@@ -7,6 +7,8 @@ parentheses and + - * / of numbers; a quantity such as `tokens / n_params` the a
 
 import ast
 import operator
+import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -33,6 +35,8 @@ _CONDITION_PARTS = (
     "accepted are columns, numbers, 'texts', < <= > >= == != in, and, or, not, + - * / and "
     "parentheses"
 )
+_QUOTED = r"'[^']*'|\"[^\"]*\""
+_WORDS = re.compile(r"[^\W\d]\w*( \w+)+")  # names with spaces alone are odd
 _QUANTITY_PARTS = "accepted are columns, numbers, + - * / and parentheses"
 
 
@@ -71,6 +75,41 @@ def read_numbers(column: pd.Series, places: Places, option: str) -> NDArray[np.f
     return np.array([_to_number(field) for field in column], dtype=float)
 
 
+def all_numbers(column: pd.Series) -> bool:
+    """Whether every field of a column holds a finite number."""
+    if pd.api.types.is_bool_dtype(column) or not len(column):
+        return False
+    numbers = [None if isinstance(field, bool) else _to_number(field) for field in column]
+    return all(number is not None and np.isfinite(number) for number in numbers)
+
+
+def columns_in(expression: str, columns: Sequence[str], option: str) -> list[str]:
+    """The names of columns that an expression over `columns` holds."""
+    return names_in(parse_over(expression, columns, option))
+
+
+def parse_over(text: str, columns: Sequence[str], source: str) -> ast.expr:
+    """The tree of an expression over `columns`, whose names may have spaces, or any characters
+    between backticks; raises InputError, one line that begins with `source`.
+    """
+    odd = [name for name in columns if not name.isidentifier()]
+    bare = sorted(filter(_WORDS.fullmatch, odd), key=len, reverse=True)
+    patterns = [_QUOTED, "`([^`]*)`", *(rf"(?<!\w){re.escape(name)}(?!\w)" for name in bare)]
+    names: dict[str, str] = {}
+
+    def replace(match: re.Match) -> str:
+        if match[0][0] in "'\"":
+            return match[0]
+        return names.setdefault(match[1] or match[0], f"_column_{len(names)}_")
+
+    tree = parse(re.sub("|".join(patterns), replace, " ".join(text.split())), source)
+    theirs = {place: name for name, place in names.items()}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = theirs.get(node.id, node.id)
+    return tree
+
+
 def is_empty(column: pd.Series) -> NDArray[np.bool_]:
     """The fields (n,) that hold nothing."""
     return (column.astype(object).where(column.notna(), "") == "").to_numpy(bool)
@@ -95,7 +134,8 @@ class _Walker:
         self.prefix = f"{places.source}: {option}"
 
     def parse(self, text: str) -> ast.expr:
-        tree, columns = parse(text, self.prefix), list(map(str, self.frame.columns))
+        columns = list(map(str, self.frame.columns))
+        tree = parse_over(text, columns, self.prefix)
         for name in names_in(tree):
             if name not in columns:
                 raise InputError(f"{self.prefix}: column {unknown_name(name, columns)}")

@@ -107,7 +107,7 @@ def test_five_small_models_predict_overtrained_and_large_ones_as_well_as_publish
 @pytest.mark.parametrize("law", TARGET_LAWS + FURTHER_LAWS)
 def test_without_noise_a_law_finds_itself(law):
     rows = rows_of(law)
-    fitted = fit(law, rows)
+    fitted = fit(law, rows, asked=HELD_OUT)
     assert fitted.record.objective < 1e-12
     assert fitted.record.converged
     np.testing.assert_allclose(fitted.value(rows), rows["loss"], rtol=1e-6)
@@ -149,7 +149,7 @@ def test_forgetting_laws_share_the_rows_by_their_replay_and_keep_seeds_apart():
 def test_anchors_let_a_law_recover_its_own_forecast_from_noisy_rows(law):
     noise = 0.004
     parts = with_anchors(rows_of(law, noise), HELD_OUT, anchors())
-    fitted = fit(law, parts.fit)
+    fitted = fit(law, parts.fit, asked=HELD_OUT)
     forecast = fitted.value(parts.held_out)
     error = np.abs(forecast / target_truth(law).value(parts.held_out) - 1)
     assert error.mean() < 1.5 * noise
@@ -177,7 +177,7 @@ def test_a_law_blind_to_ptpp_forecasts_worse_than_one_that_sees_it():
     parts = with_anchors(rows_of("gated_floor", noise=0.004), HELD_OUT, anchors())
     errors = {}
     for law in ("dcpt", "gated_floor"):
-        forecast = fit(law, parts.fit).value(parts.held_out)
+        forecast = fit(law, parts.fit, asked=HELD_OUT).value(parts.held_out)
         errors[law] = score(parts.held_out["loss"], forecast)["mae_rel"]
     assert errors["gated_floor"] < errors["dcpt"] / 4
 
@@ -186,19 +186,30 @@ def test_two_stages_do_not_identify_kappa_and_the_fit_says_so():
     parts = early_to_late(rows_of("gated_floor"), HELD_OUT)
     fitted = fit("gated_floor", parts.fit)
     (warning,) = fitted.record.warnings
-    assert warning.startswith("kappa is not identified: 2 values of ptpp among the fit rows")
-    assert "bounds" in warning and "\n" not in warning
+    assert warning.startswith("kappa is held at 0.4, a prior: 2 PTPP stages, none known to be the")
+    assert warning.endswith("intervals take it as anything from 0.05 to 1.5")
+    assert "\n" not in warning
+    assert "kappa" in fitted.record.fixed and fitted.record.params["kappa"] == 0.4
     assert not fit("dcpt", parts.fit).record.warnings
-    with_third = with_anchors(rows_of("gated_floor"), HELD_OUT, anchors()).fit
-    assert not fit("gated_floor", with_third).record.warnings
+    assert fit("gated_floor", parts.fit, asked=HELD_OUT).record == fitted.record
 
 
-def test_where_kappa_is_free_to_roam_the_centred_start_decides():
-    # Any kappa fits two stages equally well: the choice must not hang on rounding errors.
-    rows = early_to_late(rows_of("gated_floor"), HELD_OUT).fit
-    shuffled = rows.sample(frac=1, random_state=3)
-    kappas = [fit("gated_floor", table).record.params["kappa"] for table in (rows, shuffled)]
-    assert kappas[0] == pytest.approx(kappas[1], rel=1e-3)
+def test_kappa_is_fitted_where_rows_are_at_the_stage_asked_for_or_of_four_stages():
+    anchored = with_anchors(rows_of("gated_floor"), HELD_OUT, anchors()).fit
+    told = fit("gated_floor", anchored, asked=0.96 * HELD_OUT).record
+    assert not told.warnings and "kappa" not in told.fixed
+    assert told.params["kappa"] == pytest.approx(TARGET_PARAMS["kappa"], rel=1e-3)
+    for asked in (None, 1000.0):
+        (warning,) = fit("gated_floor", anchored, asked=asked).record.warnings
+        assert "3 PTPP stages, none known" in warning
+    rows = rows_of("gated_floor")
+    fourth = rows[rows["ptpp"] == 31].assign(ptpp=62.0)
+    four = pd.concat([rows, fourth.assign(loss=target_truth().value(fourth))], ignore_index=True)
+    record = fit("gated_floor", four).record
+    assert not record.warnings and "kappa" not in record.fixed
+    # Values of PTPP that differ within a stage are no further stages.
+    jittered = rows.assign(ptpp=rows["ptpp"] * np.where(rows["size"] == "xs", 1.03, 1.0))
+    assert "kappa" in fit("gated_floor", jittered).record.fixed
 
 
 def test_a_parameter_at_its_bound_is_flagged():
@@ -424,7 +435,7 @@ def test_convergence_is_not_claimed_when_the_solver_was_stopped():
 @pytest.mark.parametrize(
     ("law", "change", "message"),
     [
-        ("dcpt", lambda t: t.head(7), "law dcpt: 7 rows cannot determine 8 free parameters"),
+        ("dcpt", lambda t: t[::26], "law dcpt: 7 rows cannot determine 8 free parameters"),
         (
             "gated",
             lambda t: t[t["ptpp"] == 15],
@@ -450,8 +461,11 @@ def test_convergence_is_not_claimed_when_the_solver_was_stopped():
         ("dcpt", lambda t: t.assign(loss=np.nan), "law dcpt: loss is nan in 180 of 180 rows; acc"),
         ("dcpt", lambda t: t.assign(n_params=np.inf), "law dcpt: n_params is inf in 180 of 180 r"),
         ("dcpt", lambda t: t.assign(replay=-0.5), "law dcpt: share is 1.5 in 180 of 180 rows; ac"),
-        ("dcpt", lambda t: t.assign(replay=0.5), "law dcpt: column replay: all 180 rows hold 0.5"),
-        ("dcpt", lambda t: t.assign(n_params=1e4), "law dcpt: column n_params: all 180 rows hold"),
+        (
+            "checkpoint_informed",
+            lambda t: t.assign(base_loss=3.0),
+            "law checkpoint_informed: column base_loss: all 180 rows hold 3",
+        ),
         ("dcpt", lambda t: t.head(0), "law dcpt: no rows to fit"),
         ("gate", lambda t: t, "law: 'gate' is not known; accepted are chinchilla, dcpt"),
     ],
@@ -462,6 +476,67 @@ def test_rows_a_law_cannot_use_are_refused(law, change, message):
     assert str(raised.value).startswith(message)
     with pytest.raises(InputError, match=r"^mine\.csv: law"):
         fit(law, change(rows_of("dcpt")), source="mine.csv")
+
+
+REPLAY_LINE = "replay does not vary ({} in all rows): eta, S, gamma, eps are left out"
+SIZE_LINE = "n_params does not vary ({} in all rows): A, alpha are left out"
+
+
+@pytest.mark.parametrize("law", ["dcpt", "floor", "gated", "gated_floor", "exponent_gate"])
+def test_without_replay_variation_the_share_terms_are_left_out(law):
+    table = rows_of(law, noise=0.003)
+    rows = table[table["replay"] == 0.05].reset_index(drop=True)
+    fitted = fit(law, rows, asked=HELD_OUT)
+    assert fitted.record.warnings == (REPLAY_LINE.format(0.05),)
+    assert {"eta", "S", "gamma", "eps"} <= set(fitted.record.fixed)
+    assert np.abs(fitted.value(rows) / rows["loss"] - 1).mean() < 0.01
+    # What was left out has no say elsewhere either.
+    other = fitted.value(rows.assign(replay=0.5))
+    np.testing.assert_allclose(other, fitted.value(rows), rtol=1e-5)
+    assert fitted.extrapolated(rows.assign(replay=0.5)) == ("replay",)
+    low, high = bootstrap(fitted, 3).interval(rows)
+    assert (low < high).all()
+
+
+@pytest.mark.parametrize("law", [*TARGET_LAWS, *FURTHER_LAWS, "chinchilla"])
+def test_one_size_is_fitted_without_its_term(law):
+    blind = law == "chinchilla"  # to replay
+    table = rows_of("dcpt" if blind else law, noise=0.003)
+    table = table[(table["replay"] == 0) | (not blind)]
+    rows = table[table["size"] == "xs"].reset_index(drop=True)
+    fitted = fit(law, rows, asked=HELD_OUT)
+    assert SIZE_LINE.format(16832) in fitted.record.warnings
+    assert {"A", "alpha"} <= set(fitted.record.fixed)
+    assert fitted.record.params["A"] == pytest.approx(1e-6)
+    assert np.abs(fitted.value(rows) / rows["loss"] - 1).mean() < 0.02
+
+
+def test_one_budget_leaves_the_exponent_of_tokens_out_and_keeps_the_shared_amplitude():
+    rows = rows_of("dcpt")
+    rows = rows.assign(adapt_tokens=1e5)
+    record = fit("dcpt", rows).record
+    assert "beta" in record.fixed and "B" not in record.fixed
+    record = fit("chinchilla", rows).record
+    assert {"B", "beta"} <= set(record.fixed)
+    assert (
+        "adapt_tokens does not vary (100000 in all rows): B, beta are left out" in record.warnings
+    )
+
+
+def test_forgetting_without_replay_variation_keeps_its_other_terms():
+    rows = law_rows(observations(noise=0.003), "forgetting", "en")
+    rows = rows[rows["replay"] == 0.05].reset_index(drop=True)
+    fitted = fit("forgetting", rows)
+    assert "replay does not vary (0.05 in all rows): K, nu are left out" in fitted.record.warnings
+    assert np.abs(fitted.loss(rows) / rows["loss"] - 1).mean() < 0.01
+
+
+def test_rows_must_determine_what_is_left_of_a_law():
+    rows = rows_of("dcpt")
+    alike = rows[(rows["size"] == "xs") & (rows["replay"] == 0)].reset_index(drop=True)
+    assert fit("dcpt", alike[:3]).record.n_rows == 3
+    with pytest.raises(InputError, match="2 rows cannot determine 3 free parameters"):
+        fit("dcpt", alike[:2])
 
 
 def test_a_law_of_n_and_d_needs_no_ptpp_and_no_replay():

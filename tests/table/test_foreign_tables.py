@@ -150,7 +150,8 @@ def test_columns_may_follow_from_those_of_the_table(tmp_path):
 def test_a_computed_stage_is_one_stage_for_all_sizes(tmp_path):
     text = "n_params,T,replay,atpp,loss\n16832,252500,0,1,3\n45952,689300,0,1,3\n"
     table = read(tmp_path, text, rename={"ptpp": "T / n_params"})
-    assert table["ptpp"].unique().tolist() == [15]
+    assert table["ptpp"].tolist() == pytest.approx([252500 / 16832, 689300 / 45952], rel=1e-11)
+    assert table["stage"].tolist() == [15, 15]
 
 
 def test_a_rename_may_be_written_either_way_round(tmp_path):

@@ -73,6 +73,8 @@ def folder(tmp_path_factory):
             (folder / "corpora" / f"{language}.{split}.jsonl.xz").touch()
     table = observations(noise=0.01)
     (folder / SHIPPED).parent.mkdir(parents=True)
+    for name in ("published", "laws"):
+        (folder / "resources" / name).symlink_to(ROOT / "resources" / name)
     for name in ("my_losses.csv", SHIPPED):
         write_observations(table, folder / name)
     write_observations(table[table.domain == "fr"], folder / "TABLE.csv")

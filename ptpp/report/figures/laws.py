@@ -13,11 +13,12 @@ from matplotlib.ticker import MaxNLocator
 from ptpp.errors import InputError
 from ptpp.laws.scoring import PREDICTION_COLUMNS, score
 from ptpp.report.figures import canvas
+from ptpp.table.kinds import list_stages, with_stages
 
 ROLES = {"fit": "fit rows", "held_out": "held-out rows"}
 _ROLE_COLOURS = canvas.assign_looks(ROLES, canvas.PALETTE)
 _ROLE_MARKERS = {"fit": "o", "held_out": "^"}
-INPUTS = {"n_params": "parameters", "ptpp": "PTPP", "replay": "replay ratio", "atpp": "ATPP"}
+INPUTS = {"n_params": "parameters", "stage": "PTPP", "replay": "replay ratio", "atpp": "ATPP"}
 
 
 @canvas.style()
@@ -77,8 +78,8 @@ def residuals(predictions: pd.DataFrame, noise_floor: float | None, domain: str)
     """
     rows = _predictions(predictions, domain, "residuals")
     laws, protocols = list(rows["law"].unique()), list(rows["protocol"].unique())
-    stages = sorted(rows["ptpp"].unique())
-    rows = rows.assign(position=rows["ptpp"].map(stages.index) + _spread(rows["atpp"], 0.7))
+    stages = list_stages(rows)
+    rows = rows.assign(position=rows["stage"].map(stages.index) + _spread(rows["atpp"], 0.7))
     figure, axes = canvas.new_panels(
         len(protocols), len(laws), height=1.7, sharex=True, sharey=True
     )
@@ -179,7 +180,7 @@ def _predictions(frame: pd.DataFrame, domain: str, figure: str) -> pd.DataFrame:
         raise InputError(
             f"figure {figure}: column role: found {unknown[0]!r}; accepted: {', '.join(ROLES)}"
         )
-    rows = canvas.select_domain(frame, domain)
+    rows = with_stages(canvas.select_domain(frame, domain))
     return rows.assign(residual=100 * (rows["observed"] / rows["predicted"] - 1))
 
 

@@ -11,7 +11,14 @@ from matplotlib.ticker import MaxNLocator
 
 from ptpp.errors import InputError
 from ptpp.report.figures import canvas
-from ptpp.table.kinds import cell_means, forgetting_rows, is_control, is_zero_shot
+from ptpp.table.kinds import (
+    cell_means,
+    forgetting_rows,
+    is_control,
+    is_zero_shot,
+    list_stages,
+    with_stages,
+)
 
 # Forgetting spans hundredths of a nat with replay and several nats without: the axis is linear
 # below this many nats and logarithmic above (inverse hyperbolic sine).
@@ -26,16 +33,16 @@ def adaptation(observations: pd.DataFrame, target: str) -> Figure:
     deviation over seeds to each side, the dashed line is the checkpoint before adaptation.
     Raises InputError when the target domain has no adapted rows.
     """
-    rows = canvas.select_domain(observations, target)
+    rows = with_stages(canvas.select_domain(observations, target))
     adapted = rows[~is_zero_shot(rows)]
     if adapted.empty:
         raise InputError(f"figure adaptation: no adapted rows (atpp > 0) of domain {target!r}")
-    sizes, stages = canvas.size_names(adapted), sorted(adapted["ptpp"].unique())
+    sizes, stages = canvas.size_names(adapted), list_stages(adapted)
     colours, markers = canvas.replay_looks(adapted["replay"])
     figure, axes = canvas.new_panels(
         len(sizes), len(stages), height=1.55, sharex=True, sharey="row"
     )
-    for axis, here in canvas.each_panel(axes, rows, {"size": sizes, "ptpp": stages}):
+    for axis, here in canvas.each_panel(axes, rows, {"size": sizes, "stage": stages}):
         after, before = here[~is_zero_shot(here)], here.loc[is_zero_shot(here), "loss"]
         canvas.draw_lines(axis, after, "atpp", "loss", "replay", colours, markers)
         if len(before):
@@ -64,6 +71,7 @@ def forgetting(observations: pd.DataFrame, base_domains: Sequence[str]) -> Figur
     """
     if not base_domains:
         raise InputError("figure forgetting: no base domains; at least one is needed")
+    observations = with_stages(observations)
     of_domains = observations[observations["domain"].isin(base_domains)]
     adapted = of_domains[~is_zero_shot(of_domains)]
     if adapted.empty:
@@ -76,11 +84,11 @@ def forgetting(observations: pd.DataFrame, base_domains: Sequence[str]) -> Figur
         cell_means(forgetting_rows(largest, domain)).assign(base=domain) for domain in base_domains
     ]
     rows = pd.concat(tables)
-    stages, budgets = sorted(rows["ptpp"].unique()), sorted(rows["atpp"].unique())
+    stages, budgets = list_stages(rows), sorted(rows["atpp"].unique())
     colours = canvas.colour_ramp(budgets, "magma", 0.1, 0.85)
     markers = canvas.assign_looks(budgets, canvas.MARKERS)
     figure, axes = canvas.new_panels(len(tables), len(stages), height=1.9, sharex=True, sharey=True)
-    for axis, here in canvas.each_panel(axes, rows, {"base": base_domains, "ptpp": stages}):
+    for axis, here in canvas.each_panel(axes, rows, {"base": base_domains, "stage": stages}):
         axis.axhline(0, color="0.2", linewidth=0.8, zorder=1)
         canvas.draw_lines(axis, here, "replay", "forgetting", "atpp", colours, markers)
     # Small replay ratios matter most and would fall on one another on a linear axis.

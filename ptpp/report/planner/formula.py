@@ -24,7 +24,12 @@ _OPERATIONS = {
     np.power: "Math.pow({}, {})",
     np.negative: "-{}",
     np.absolute: "Math.abs({})",
+    np.minimum: "Math.min({}, {})",
+    np.maximum: "Math.max({}, {})",
     np.less: "{} < {}",
+    np.less_equal: "{} <= {}",
+    np.greater: "{} > {}",
+    np.greater_equal: "{} >= {}",
     np.where: "{} ? {} : {}",
     np.exp: "Math.exp({})",
     np.expm1: "Math.expm1({})",
@@ -74,6 +79,11 @@ def javascript(law: Law) -> str:
     parameters = {name: Symbol(f"p[{j}]") for j, name in enumerate(law.names)}
     inputs = {name: Symbol(f"model.{name}") for name in _OF_MODEL}
     inputs |= {name: Symbol(text, varies=True) for name, text in _OF_POINT.items()}
+    if own := [name for name in law.inputs if name not in inputs]:
+        raise InputError(
+            f"law {law.name}: it reads {', '.join(own)}, which the page cannot ask for; accepted "
+            f"are laws of {', '.join(inputs)}"
+        )
     reference = {name: Symbol(f"reference.{name}") for name in law.centred}
     try:
         value = law.formula(SimpleNamespace(**parameters), Point(inputs, reference))
