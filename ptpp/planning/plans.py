@@ -359,6 +359,8 @@ def _plan(
         edge = excess.max(initial=-np.inf) if not feasible else 0.0
         pairs = zip(point.laws, excess, strict=True)
         binding = [name for name, over in pairs if over >= edge - BINDING]
+    if replay <= request.least_replay + EDGE and request.least_replay > request.min_replay:
+        binding.append("least_replay")
     if log_atpp >= np.log(request.atpp_limit) - EDGE:
         binding.append(request.atpp_limit_name)
     if replay >= request.max_replay - EDGE:
@@ -367,8 +369,6 @@ def _plan(
         binding.append("min_atpp")  # everything is met already where the search begins
     reads = "base_loss" in point.target.law.inputs
     limited = [d for d in request.forgetting_limits if d in request.zero_shot_losses]
-    if replay <= request.least_replay + EDGE and request.least_replay > request.min_replay:
-        binding.append("least_replay")
     return Plan(
         law=record.law,
         protocol=record.protocol,
