@@ -58,7 +58,7 @@ def read(
 
 def fit(
     table: "pd.DataFrame",
-    law: "Law | str" = "gated_floor",
+    law: "Law | str | None" = None,
     *,
     target: str | None = None,
     held_out: float | str | None = None,
@@ -66,14 +66,16 @@ def fit(
     starts: int = 16,
     draws: int = 200,
     seed: int = 0,
+    krige: bool = True,
 ) -> "LawFit":
-    """Fit a law to one domain of a table by `read`, with bootstrap draws.
+    """Fit a law to one domain of a table by `read`, with bootstrap draws and its misfit.
 
-    `law`: dcpt, floor, gated, gated_floor, checkpoint_informed, transfer_offset, chinchilla,
-    forgetting, or the file of a declared law. `target`: the domain, where the table has several.
-    `held_out`: fit the stages before this PTPP alone, and be scored on it; `anchors`: so many
-    small-scale cells of it are fitted too. `starts`: of the solver; `draws`: bootstrap refits;
-    `seed`: of both and of the choice of anchors.
+    `law`: a law of the zoo (docs/laws.md), such as state, gated_floor or forgetting, or the file of
+    a declared law; None: state, where the table has the checkpoints' base losses, else gated_floor.
+    `target`: the domain, where the table has several. `held_out`: fit the stages before this PTPP
+    alone, and be scored on it; `anchors`: so many small-scale cells of it are fitted too. `starts`:
+    of the solver; `draws`: bootstrap refits; `seed`: of both and of the choice of anchors. `krige`:
+    correct the law by its misfit.
 
     Returns a `LawFit` with `predict`, `score`, `parameters`, `warnings` and `save`. Raises
     InputError, one line, where the rows cannot be fitted.
@@ -82,7 +84,8 @@ def fit(
     from ptpp.table.units import parse_number
 
     stage = None if held_out is None else parse_number(held_out)
-    return fit_law(table, law, target, FitOptions(stage, anchors, starts, draws, seed))
+    options = FitOptions(stage, anchors, starts, draws, seed, krige)
+    return fit_law(table, law, target, options)
 
 
 def load(path: "str | os.PathLike") -> "LawFit":
@@ -105,13 +108,14 @@ def plan(
     break_even: bool = False,
     from_scratch: "str | os.PathLike | None" = None,
     measurements: int = 0,
-    law: "Law | str | Sequence[Law | str]" = "gated_floor",
+    law: "Law | str | Sequence[Law | str] | None" = None,
     target: str | None = None,
     held_out: float | None = None,
     anchors: int = 0,
     starts: int = 16,
     draws: int = 200,
     seed: int = 0,
+    krige: bool = True,
     **wishes: float,
 ) -> "Plans":
     """The replay ratio and the number of tokens that reach a target loss within limits.
@@ -148,7 +152,8 @@ def plan(
         **wishes,
     )
     if is_table:
-        options = FitOptions(held_out, anchors, starts, draws, seed)
+        asked = request.ptpp if held_out is None else None
+        options = FitOptions(held_out, anchors, starts, draws, seed, krige, asked)
         laws = [law] if isinstance(law, str) or not isinstance(law, Sequence) else law
         domain = target or only_domain(table[is_sweep(table)])
         fits = [fit_law(table, one, domain, options) for one in laws]

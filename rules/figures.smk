@@ -32,8 +32,8 @@ rule figures_laws:
         predictions=f"{RESULTS}/tables/predictions.csv",
         scores=f"{RESULTS}/tables/scores.csv",
         intervals=f"{RESULTS}/tables/score_intervals.csv",
-        profiles=law_fits(config["plan"]["law"], "profile.csv", protocols=PROTOCOLS),
-        verdicts=law_fits(config["plan"]["law"], "verdicts.csv", protocols=PROTOCOLS),
+        profiles=law_fits(PLAN_LAW, "profile.csv", protocols=PROTOCOLS),
+        verdicts=law_fits(PLAN_LAW, "verdicts.csv", protocols=PROTOCOLS),
         sweep=f"{RESULTS}/tables/anchor_sweep.csv",
     output:
         **figure_files("laws", "3 Laws"),
@@ -45,7 +45,7 @@ rule figures_laws:
         "../envs/ptpp.yaml"
     params:
         target=TARGET,
-        law=config["plan"]["law"],
+        law=PLAN_LAW,
         protocol=PROTOCOLS[-1],
         code=code_digest("ptpp.report.figures.laws", "ptpp.report.figures.uncertainty"),
     script:
@@ -69,7 +69,7 @@ rule figures_plan:
         "../envs/ptpp.yaml"
     params:
         wishes=plan_wishes(),
-        law=config["plan"]["law"],
+        law=PLAN_LAW,
         code=code_digest("ptpp.report.figures.planning", "ptpp.planning"),
     script:
         "../scripts/figures_plan.py"

@@ -93,7 +93,7 @@ rule planner_page:
         "../envs/ptpp.yaml"
     params:
         wishes=plan_wishes(),
-        law=config["plan"]["law"],
+        law=PLAN_LAW,
         target=TARGET,
         code=code_digest("ptpp.report.planner"),
     script:

@@ -9,6 +9,7 @@ from ptpp.cli.options import (
     FILE,
     POSITIVE,
     SHARE,
+    TOKENS,
     Result,
     Source,
     add_options,
@@ -29,8 +30,9 @@ def fit(source: Source, name: str, out: str, as_json: bool, **options: Any) -> R
     """Fit a law to a table of losses."""
     from ptpp.cli.text import describe_fit, describe_scores
     from ptpp.laws.declared import find_law
-    from ptpp.laws.fitted import draws_path
+    from ptpp.laws.record import check_places, draws_path
 
+    check_places(out, inputs=[source.path, name])
     law = find_law(name)
     one = ptpp.fit(source.read(law), law, target=source.target, **options)
     scores = None if one.held_out.empty else one.score()
@@ -55,11 +57,11 @@ def fit(source: Source, name: str, out: str, as_json: bool, **options: Any) -> R
 @click.command()
 @click.argument("path", metavar="FIT", type=FILE)
 @add_options(
-    click.option("--n-params", type=POSITIVE, required=True, help="Parameters, such as 7B."),
+    click.option("--n-params", type=TOKENS, required=True, help="Parameters, such as 7B."),
     click.option("--ptpp", type=POSITIVE, help="Pre-training tokens per parameter."),
     click.option("--replay", type=SHARE, help="Share of replayed tokens, 0 to 1."),
     click.option("--atpp", type=POSITIVE, help="Adaptation tokens per parameter; or:"),
-    click.option("--adapt-tokens", type=POSITIVE, help="Adaptation tokens."),
+    click.option("--adapt-tokens", type=TOKENS, help="Adaptation tokens."),
     click.option("--base-loss", type=POSITIVE, help="The checkpoint's base loss, nats."),
     click.option("--zero-shot-loss", type=POSITIVE, help="Its loss on this domain, nats."),
     json_option,

@@ -20,6 +20,7 @@ from ptpp.errors import InputError
 BAD_INPUT = 2
 INTERRUPTED = 128 + signal.SIGINT
 PIPE_CLOSED = 128 + signal.SIGPIPE
+_LONGEST = 1000  # characters of an error
 
 
 class _Commands(click.Group):
@@ -41,13 +42,14 @@ for command in (laws.fit, laws.predict, laws.score, plan.plan, report.report):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
-    notes = _Notes()
-    logger = logging.getLogger("ptpp")
+    notes, logger = _Notes(), logging.getLogger("ptpp")
+    level = logger.level
     logger.addHandler(notes)
+    logger.setLevel(logging.INFO)
     try:
         result = commands.main(arguments, prog_name="ptpp", standalone_mode=False)
         if isinstance(result, Result):
-            print(result.render(notes.lines), flush=True)
+            print(_printable(result.render(notes.lines)), flush=True)
             return 0
         return result or 0
     except click.UsageError as error:
@@ -63,19 +65,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     finally:
         logger.removeHandler(notes)
+        logger.setLevel(level)
 
 
 class _Notes(logging.Handler):
-    """Collects what the package says, such as which columns it reads under other names."""
+    """Collects what the package says, such as which columns it reads under other names; how far it
+    is goes to the error stream at once.
+    """
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
+        if record.levelno >= logging.WARNING:
+            self.lines.append(record.getMessage())
+        else:
+            print(_printable(record.getMessage()), file=sys.stderr, flush=True)
 
 
 def _fail(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    if len(line) > _LONGEST:  # a name or a field of a table may be a book
+        line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+    print(f"error: {_printable(line)}", file=sys.stderr)
     return BAD_INPUT
+
+
+def _printable(text: str) -> str:
+    """`text` without what a terminal would act on or cannot show, such as a name in odd bytes."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)

@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,18 +20,34 @@ if TYPE_CHECKING:
 
 
 class Number(click.ParamType):
-    """A finite number, 7B and 1.5T included; `what` says in words which ones are accepted."""
+    """A finite number, 7B and 1.5T included; `what` says in words which ones are accepted.
+
+    `whole`: numbers that are large and whole, so that 87.360 is hardly one of them.
+    """
 
     name = "number"
 
-    def __init__(self, what: str = "", accept: Callable[[float], bool] = lambda value: True):
-        self.what, self.accept = what, accept
+    def __init__(
+        self,
+        what: str = "",
+        accept: Callable[[float], bool] = lambda value: True,
+        whole: bool = False,
+    ):
+        self.what, self.accept, self.whole = what, accept, whole
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         try:
             number = parse_number(value)
         except InputError as error:
             self.fail(str(error), param, ctx)
+        if isinstance(value, str) and is_thousands(value, self.whole):
+            cure = value.strip().replace(".", "")
+            self.fail(
+                f"{value!r} may be {cure} with a point between thousands, or a small number with "
+                f"decimals; accepted are {cure} and {number:g}",
+                param,
+                ctx,
+            )
         if not self.accept(number):
             self.fail(f"{value!r}; accepted is {self.what}", param, ctx)
         return number
@@ -53,11 +70,19 @@ class Pair(click.ParamType):
 
 NUMBER = Number()
 POSITIVE = Number("a number above 0", lambda value: value > 0)
+TOKENS = Number("a number above 0", lambda value: value > 0, whole=True)
 SHARE = Number("a share from 0 to 1, not percent", lambda value: 0 <= value <= 1)
 COUNT = click.IntRange(min=1)
 RENAMING = Pair("THEIRS=OURS, such as N=n_params, cpt_B=adapt_tokens*1e9 or replay=1 - share")
 LIMIT = Pair("DOMAIN=NATS, such as en=0.5", NUMBER)
 FILE = click.Path()
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
+
+
+def is_thousands(text: str, whole: bool = False) -> bool:
+    """Whether a number may have a point between thousands: 1.000, or 87.360 where it is `whole`."""
+    text = text.strip()
+    return bool(_THOUSANDS.fullmatch(text)) and (whole or text.endswith(".000"))
 
 
 @dataclass(frozen=True)
@@ -123,14 +148,30 @@ fit_options = add_options(
     click.option("--held-out", type=POSITIVE, help="Fit the stages before this PTPP alone."),
     click.option(
         "--anchors",
-        type=click.IntRange(min=0),
+        type=click.IntRange(0, 100_000),
         default=0,
         help="And so many small-scale cells of that stage.",
     ),
-    click.option("--starts", type=COUNT, default=16, show_default=True, help="Of the solver."),
-    click.option("--seed", type=int, default=0, help="Of starts, refits and anchors."),
     click.option(
-        "--bootstrap", "draws", type=COUNT, default=200, show_default=True, help="Refits."
+        "--starts",
+        type=click.IntRange(1, 10_000),
+        default=16,
+        show_default=True,
+        help="Of the solver.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(0, 2**32 - 1),
+        default=0,
+        help="Of starts, refits and anchors.",
+    ),
+    click.option(
+        "--bootstrap",
+        "draws",
+        type=click.IntRange(1, 100_000),
+        default=200,
+        show_default=True,
+        help="Refits.",
     ),
     click.option(
         "--krige/--no-krige",

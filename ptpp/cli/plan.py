@@ -1,6 +1,7 @@
 """`ptpp plan`: from a table of losses to plans, in words and as a table."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from ptpp.cli.options import (
     LIMIT,
     POSITIVE,
     SHARE,
+    TOKENS,
     Result,
     Source,
     add_options,
@@ -29,8 +31,12 @@ GOALS = click.Choice(["least_compute", "least_loss", "pareto"])
 @click.command()
 @table_options
 @add_options(
-    click.option("--law", multiple=True, default=["gated_floor"], help="A law; may be repeated."),
-    click.option("--n-params", type=POSITIVE, required=True, help="Parameters, such as 7B."),
+    click.option(
+        "--law",
+        multiple=True,
+        help="A law; may be repeated (state, where the table has base losses, else gated_floor).",
+    ),
+    click.option("--n-params", type=TOKENS, required=True, help="Parameters, such as 7B."),
     click.option("--ptpp", type=POSITIVE, required=True, help="Pre-training tokens per parameter."),
     fit_options,
     click.option("--goal", type=GOALS, help="What is wanted (least_compute)."),
@@ -46,7 +52,7 @@ GOALS = click.Choice(["least_compute", "least_loss", "pareto"])
     click.option("--max-atpp", type=POSITIVE, help="Most tokens per parameter (the table's most)."),
     click.option("--min-atpp", type=POSITIVE, help="Least of them (the table's least)."),
     click.option("--max-replay", type=SHARE, help="Most replay (0.95)."),
-    click.option("--max-flops", type=POSITIVE, help="Most compute of the adaptation."),
+    click.option("--max-flops", type=TOKENS, help="Most compute of the adaptation."),
     click.option(
         "--confidence", type=SHARE, help="Share of draws that a robust plan holds in (0.9)."
     ),
@@ -65,12 +71,15 @@ GOALS = click.Choice(["least_compute", "least_loss", "pareto"])
 def plan(source: Source, limit: tuple, out: str | None, as_json: bool, **wishes: Any) -> Result:
     """The best replay ratio and tokens per parameter within limits."""
     from ptpp.cli.text import describe_plans
-    from ptpp.jobs.files import write_text
+    from ptpp.jobs.files import check_output, write_text
     from ptpp.report.tables import to_csv
 
     if wishes["target_loss"] is not None and wishes["target_within"] is not None:
         raise click.UsageError("--target-within is not allowed with --target-loss")
-    wishes = {name: value for name, value in wishes.items() if value is not None}
+    wishes = {name: value for name, value in wishes.items() if value not in (None, ())}
+    if out:
+        inputs = [source.path, wishes.get("from_scratch", ""), *wishes.get("law", ())]
+        check_output(out, inputs, _is_table_of_plans, "a table of plans")
     table = source.read(held_out=wishes.get("held_out"))
     plans = ptpp.plan(table, target=source.target, limits=dict(limit), **wishes)
     lines = describe_plans(plans)
@@ -78,6 +87,12 @@ def plan(source: Source, limit: tuple, out: str | None, as_json: bool, **wishes:
         write_text(out, to_csv(plans.table))
         lines.append(f"written: {out}")
     return Result(lines, {**_values(plans), "files": [out] if out else []}, as_json)
+
+
+def _is_table_of_plans(path: Path) -> bool:
+    """Whether a file begins as such tables do: with the columns of a plan, or of a front."""
+    with path.open("rb") as stream:
+        return stream.readline(100).startswith(b"law,protocol,")
 
 
 def _values(plans: "Plans") -> dict[str, Any]:

@@ -18,7 +18,8 @@ from ptpp.laws.fitting import fit
 from ptpp.table.kinds import STAGE_WIDTH, is_zero_shot, with_stages, zero_shot_rows
 
 SOURCES = ("given", "measured", "forecast")  # of a checkpoint's base loss
-NEAR = 0.01  # relative: a measured checkpoint whose N is that close, at the stage, is the one meant
+# In log N and log PTPP: a measured checkpoint that close is the one meant.
+NEAR = (0.01, float(np.log(STAGE_WIDTH)))
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,8 @@ class BaseLosses:
         Raises InputError for neither.
         """
         points = np.log(self.measured[["n_params", "ptpp"]].to_numpy(float))
-        widths = NEAR, np.log(STAGE_WIDTH)
-        far = (np.abs(points - np.log([n_params, ptpp])) / widths).max(axis=1)
-        if len(far) and far.min() <= 1 + 1e-9:
+        far = (np.abs(points - np.log([n_params, ptpp])) / NEAR).max(axis=1)
+        if len(far) and far.min() <= 1:
             return float(self.measured["base_loss"].iloc[int(far.argmin())]), "measured"
         return float(forecast_base_loss(self.forecast, n_params, ptpp)), "forecast"
 
@@ -142,6 +142,8 @@ def fit_base_loss(measured: pd.DataFrame) -> FittedLaw:
 
     `measured` needs n_params, ptpp and base_loss. Raises InputError as `fit` does.
     """
+    if measured["n_params"].nunique() < 2:
+        raise InputError("checkpoints of 1 size cannot determine how base loss falls with size")
     table = measured[["n_params"]].assign(loss=measured["base_loss"])
     return fit("tied", table.assign(adapt_tokens=measured["ptpp"] * measured["n_params"]))
 

@@ -17,15 +17,21 @@ from ptpp.laws.identifiability import describe_band
 from ptpp.laws.law import Law
 from ptpp.laws.levels import FORECASTS
 from ptpp.laws.misfit import krige_where_possible
+from ptpp.laws.record import check_places
 from ptpp.laws.rows import anchors_of, cells_of, law_rows
 from ptpp.laws.scoring import score
 from ptpp.laws.uncertainty import bootstrap, coverage
 from ptpp.table.anchors import choose_anchors, grid_of, measured_cells
-from ptpp.table.kinds import CELL
+from ptpp.table.kinds import CELL, has_base_losses
 from ptpp.table.noise import noise_floor
 from ptpp.table.protocols import ALL_ROWS, Split, early_to_late, with_anchors
 from ptpp.table.units import parse_number
 
+MOST_STARTS, MOST_DRAWS, MOST_SEED = 10_000, 100_000, 2**32 - 1
+_UNITS = {  # of a bootstrap that could not resample runs, and what that means
+    "row": "rows were resampled, not runs, whose rows share noise: intervals may be too narrow",
+    "residual": "residuals were resampled, not runs: intervals hold for this law and these rows",
+}
 CURE = "anchors at the stage to be forecast, or a third stage, would narrow it"
 
 
@@ -35,7 +41,8 @@ class FitOptions:
 
     `held_out`: fit the stages before this PTPP alone; None fits all rows. `anchors`: and so many
     small-scale cells of that stage. `starts`: of the solver. `draws`: bootstrap refits. `seed`: of
-    starts, draws and anchors. `krige`: correct the law by its misfit.
+    starts, draws and anchors. `krige`: correct the law by its misfit. `asked`: the PTPP that a fit
+    to all rows is to forecast. Raises InputError for a number that is none of these.
     """
 
     held_out: float | None = None
@@ -44,6 +51,17 @@ class FitOptions:
     draws: int = 200
     seed: int = 0
     krige: bool = True
+    asked: float | None = None
+
+    def __post_init__(self) -> None:
+        ends = {"anchors": (0, MOST_DRAWS), "starts": (1, MOST_STARTS)}
+        ends |= {"draws": (1, MOST_DRAWS), "seed": (0, MOST_SEED)}
+        for name, (low, high) in ends.items():
+            value = getattr(self, name)
+            if not is_whole(value) or not low <= value <= high:
+                raise InputError(
+                    f"{name}: {value!r:.80}; accepted is a whole number from {low} to {high}"
+                )
 
     @property
     def settings(self) -> FitSettings:
@@ -153,12 +171,17 @@ class LawFit:
         lines += [f"not kriged: {self.not_kriged}"] if self.not_kriged else []
         # The band says more of its parameter than the fit's own warning.
         lines += [w for w in record.warnings if not (banded and w.startswith(f"{banded} "))]
+        if draws is not None and draws.unit in _UNITS:
+            lines.append(f"runs allow too few different resamples; {_UNITS[draws.unit]}")
         if banded and rows is not None:
             lines.append(f"{describe_band(self.fitted)}; {CURE}")
         return tuple(lines)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the fit (.json) and its draws beside it (.npz)."""
+        """Write the fit and its draws beside it: x.json and x.npz. Raises InputError where other
+        things than these stand there.
+        """
+        check_places(path)
         self.fitted.save(path)
 
     def _repr_html_(self) -> str:
@@ -170,28 +193,37 @@ class LawFit:
 
 def fit_law(
     table: pd.DataFrame,
-    law: Law | str = "gated_floor",
+    law: Law | str | None = None,
     target: str | None = None,
     options: FitOptions | None = None,
 ) -> LawFit:
     """Fit `law`, with bootstrap draws and its misfit, to one domain of `table`, which
     `read_observations` read.
 
-    `law`: a law of the zoo by name, a declared law's file (.yaml), or a law. `target`: the domain,
-    where there are several. Raises InputError, one line that names the table.
+    `law`: a law of the zoo by name, a declared law's file (.yaml), or a law; None: `default_law`.
+    `target`: the domain, where there are several. Raises InputError, one line that names the table.
     """
-    law, options = find_law(law), options or FitOptions()
     domain, source = target or only_domain(table), name_of(table)
+    law, options = find_law(law or default_law(table, domain)), options or FitOptions()
     try:
         parts = _split_rows(law, law_rows(table, law, domain), table, options)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     labels = parts.protocol, domain, source
-    fitted = fit(law, parts.fit, options.settings, *labels, asked=options.held_out)
+    asked = options.held_out or options.asked
+    fitted = fit(law, parts.fit, options.settings, *labels, asked=asked)
     fitted, problem = bootstrap(fitted, options.draws, options.seed), ""
     if options.krige:
         fitted, problem = krige_where_possible(fitted, options.held_out, options.settings)
     return LawFit(fitted, cells_of(parts.held_out), table, options, problem)
+
+
+def default_law(table: pd.DataFrame, target: str) -> str:
+    """The law to take: `state`, where the table has base losses, else `gated_floor`."""
+    if "base_loss" in table:
+        return "state"
+    known = set(CELL) <= set(table.columns) and has_base_losses(table, target)
+    return "state" if known else "gated_floor"
 
 
 def _split_rows(law: Law, rows: pd.DataFrame, table: pd.DataFrame, options: FitOptions) -> Split:
@@ -209,6 +241,11 @@ def _split_rows(law: Law, rows: pd.DataFrame, table: pd.DataFrame, options: FitO
     axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
     anchors = choose_anchors(*axes, options.anchors, options.seed, cells)
     return with_anchors(rows, options.held_out, anchors_of(law, anchors))
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is an integer, of Python or numpy."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def name_of(table: pd.DataFrame) -> str:

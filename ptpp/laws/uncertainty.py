@@ -1,11 +1,10 @@
 """How sure a fit is: bootstrap by run, prediction intervals and their measured coverage.
 
 The rows of one run (one size, stage and replay ratio; its measurements along ATPP) share the noise
-of one training, so runs are resampled, not rows, unless there are too few. Each draw refits the law
-from the full fit.
-Parameters that the design of the rows cannot identify are drawn at random from their band: a refit
-that left them where they are would call them certain. The bootstrap is Efron's; the choice of
-strata, the bands and the use of residuals are ours.
+of one training, so runs are resampled, not rows, unless they are too few. Each draw refits the law
+from the full fit. Parameters that the design of the rows cannot identify are drawn at random from
+their band: a refit that left them where they are would call them certain. The bootstrap is Efron's;
+the choice of strata and units, the bands and the use of residuals are ours.
 """
 
 import hashlib
@@ -272,10 +271,11 @@ def _check_draws(frame: pd.DataFrame, draws: int) -> None:
 
 def _cell_numbers(frame: pd.DataFrame) -> NDArray:
     """The number (n,) of the cell each row belongs to; rows without ATPP and tokens stand alone."""
-    columns = [column for column in (*RUN, "atpp", "adapt_tokens") if column in frame]
-    if not {"atpp", "adapt_tokens"} & set(columns):
+    tokens = [column for column in ("atpp", "adapt_tokens") if column in frame]
+    if not tokens:
         return np.arange(len(frame))
-    return frame.groupby(columns, sort=True).ngroup().to_numpy()
+    keys = pd.DataFrame({"run": run_numbers(frame), "tokens": frame[tokens[0]].to_numpy()})
+    return keys.groupby(["run", "tokens"], sort=True).ngroup().to_numpy()
 
 
 def run_numbers(frame: pd.DataFrame) -> NDArray:

@@ -108,8 +108,9 @@ def _numbers(frame: pd.DataFrame, column: str, places: Places) -> pd.Series:
     """A column as float64; an absent column and an empty field are NaN; counts may be 7B."""
     numbers = np.full(len(frame), np.nan)
     values = frame.get(column, pd.Series(np.nan, frame.index))
+    cells = values.to_list()
     for position in np.flatnonzero(~is_empty(values)):
-        value = values.iloc[position]
+        value = cells[position]
         is_text = isinstance(value, str)
         try:
             numbers[position] = float(expand(value) if is_text and column in _COUNTS else value)

@@ -60,7 +60,9 @@ def map_columns(frame: pd.DataFrame, names: Mapping[str, str], places: Places) -
             formulas[left] = right
     named = [renames[c][0] if c in renames else c for c in theirs]
     # Tokens that give the PTPP are those of pre-training.
-    taken = columns_in(formulas["ptpp"], theirs, option) if "ptpp" in formulas else ()
+    taken = ()
+    if formula := formulas.get("ptpp"):
+        taken = columns_in(formula, theirs, f"{option}: ptpp = {formula}")
     aliases = _find_aliases([*named, *formulas], taken)
     ours = [aliases.get(name, name) for name in named]
     for name in [*(name for name, _ in renames.values()), *formulas]:

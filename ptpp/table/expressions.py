@@ -19,10 +19,10 @@ MOST_NODES = 400
 _QUANTITY = re.compile(r"(?<![\w.])\d[\d_]*\.?\d*[kKmMbBgGtT]\b(?=(?:[^'\"]|'[^']*'|\"[^\"]*\")*$)")
 
 
-def parse(text: str, source: str) -> ast.expr:
+def parse(text: str, source: str, shown: str | None = None) -> ast.expr:
     """The syntax tree of one expression; raises InputError, one line that begins with `source`.
 
-    Numbers outside quotes may be written as 7B or 1.5T.
+    Numbers outside quotes may be written as 7B or 1.5T. `shown`: what errors quote instead.
     """
     if not text.strip():
         raise InputError(f"{source}: the expression is empty")
@@ -37,7 +37,7 @@ def parse(text: str, source: str) -> ast.expr:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         place = getattr(error, "offset", None)
         where = f" near character {place}" if place else ""
-        raise InputError(f"{source}: {text!r} is not a valid expression{where}") from None
+        raise InputError(f"{source}: {shown or text!r} is not a valid expression{where}") from None
     if sum(1 for _ in ast.walk(tree)) > MOST_NODES:
         raise InputError(f"{source}: the expression is too long; accepted are {MOST_NODES} parts")
     return tree

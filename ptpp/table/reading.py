@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ptpp.errors import InputError
+from ptpp.jobs.files import require_file
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,9 @@ def read_text(path: str | os.PathLike) -> tuple[pd.DataFrame, Places]:
 
     Raises InputError, one line naming the file and the line, where the file is no table.
     """
+    require_file(path)
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     reader = csv.reader(text.splitlines(keepends=True), skipinitialspace=True)

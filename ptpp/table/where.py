@@ -102,7 +102,7 @@ def parse_over(text: str, columns: Sequence[str], source: str) -> ast.expr:
             return match[0]
         return names.setdefault(match[1] or match[0], f"_column_{len(names)}_")
 
-    tree = parse(re.sub("|".join(patterns), replace, " ".join(text.split())), source)
+    tree = parse(re.sub("|".join(patterns), replace, " ".join(text.split())), source, text)
     theirs = {place: name for name, place in names.items()}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):

@@ -96,6 +96,6 @@ def plan_wishes():
 
 def plan_fits(wildcards):
     """The headline's target fit, then a forgetting fit for every base domain."""
-    pairs = [(config["plan"]["law"], TARGET)]
+    pairs = [(PLAN_LAW, TARGET)]
     pairs += [(law, domain) for law in EXPERIMENT.laws.base for domain in LAWS.get(law, [])]
     return [f"{RESULTS}/fits/{law}.{ALL_ROWS}.{domain}.json" for law, domain in pairs]

@@ -26,32 +26,35 @@ from ptpp.models.external import model_files, tokenizer_files
 
 
 def choose_laws():
-    """The target laws, and the base domains that have forgetting laws.
+    """The target laws, the law of the plan, and the base domains that have forgetting laws.
 
-    A finished table may lack base domains, or the base losses that a law reads.
+    A finished table may lack base domains, or the base losses that some laws read.
     """
-    laws, bases = EXPERIMENT.target_laws, list(EXPERIMENT.corpora.base)
+    laws, chosen = EXPERIMENT.target_laws, EXPERIMENT.plan.law
+    bases = list(EXPERIMENT.corpora.base)
     if EXPERIMENT.is_trained:
-        return laws, bases
+        return laws, chosen, bases
     # Only now, since pandas takes half a second.
+    from ptpp.laws.forms import LAWS
     from ptpp.table.kinds import has_base_losses
     from ptpp.table.observations import read_observations
 
     source, target = EXPERIMENT.observations, EXPERIMENT.corpora.target
-    informed = "checkpoint_informed"
     table = read_observations(source, target=target, **table_keys())
     bases = [name for name in bases if name in set(table["domain"])]
-    if informed not in laws or has_base_losses(table, target):
-        return laws, bases
+    informed = [law for law in laws if law in LAWS and "base_loss" in LAWS[law].inputs]
+    if not informed or has_base_losses(table, target):
+        return laws, chosen, bases
     why = (
-        f"{source}: law {informed} reads base losses, but not every checkpoint has zero-shot rows "
-        "(atpp = 0) of the base domains"
+        f"{source}: {', '.join(informed)} read base losses, but not every checkpoint has zero-shot "
+        "rows (atpp = 0) of the base domains"
     )
-    others = [law for law in laws if law != informed]
-    if EXPERIMENT.plan.law == informed or not others:
-        raise InputError(f"config: plan.law: {why}; accepted: {', '.join(others) or 'other laws'}")
-    print(f"{why}; it is left out", file=sys.stderr)
-    return others, bases
+    others = [law for law in laws if law not in informed]
+    if not others:
+        raise InputError(f"config: laws.target: {why}; accepted are other laws")
+    chosen = others[-1] if chosen in informed else chosen
+    print(f"{why}; they are left out, and the plan is by {chosen}", file=sys.stderr)
+    return others, chosen, bases
 
 
 def table_keys():
@@ -91,7 +94,7 @@ update_config(config, read_command_line(workflow.config_settings.config))
 try:
     EXPERIMENT = read_config(config)
     check_files(EXPERIMENT)
-    TARGET_LAWS, BASE_DOMAINS = choose_laws()
+    TARGET_LAWS, PLAN_LAW, BASE_DOMAINS = choose_laws()
 except InputError as error:
     sys.exit(f"error: {error}")
 config["arguments"] = configuration_arguments()  # the report says how it was made

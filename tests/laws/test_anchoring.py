@@ -80,16 +80,16 @@ def forecast_variance(cells):
     ]  # fmt: skip
     rows = FITTED.problem
     noise = np.sqrt(np.mean(rows.log_residuals(rows.theta) ** 2))
-    law = rows.law
+    law, told = rows.law, rows.free | rows.by_prior
 
     def slopes(frame):
         inputs = {n: 1 - frame["replay"] if n == "share" else frame[n] for n in law.inputs}
         inputs = {name: values.to_numpy(float) for name, values in inputs.items()}
         value = FITTED.loss(frame)
-        return (law.jacobian(rows.theta, inputs, rows.reference) / value[:, None])[:, rows.free]
+        return (law.jacobian(rows.theta, inputs, rows.reference) / value[:, None])[:, told]
 
     design = np.concatenate([slopes(EARLY), *(slopes(c) for c in chosen)])
-    width = np.array([p.to_solver(p.high) - p.to_solver(p.low) for p in law.parameters])[rows.free]
+    width = np.array([p.to_solver(p.high) - p.to_solver(p.low) for p in law.parameters])[told]
     information = design.T @ design / noise**2 + np.diag(12 / width**2)
     wanted = slopes(TARGETS)[0]
     return wanted @ np.linalg.solve(information, wanted)

@@ -1,5 +1,8 @@
 """Laws declared in YAML: first-class laws, exact slopes, one clear line for every slip."""
 
+import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws_grid import REFERENCE, TARGET_PARAMS, observations, target_truth
 
+import ptpp
 from ptpp.errors import InputError
 from ptpp.laws import FitSettings, FittedLaw, declared_law, find_law, fit, get_law, load_law
 from ptpp.laws.declared import FUNCTIONS, INPUT_NAMES
 from ptpp.planning import PlanRequest, make_plan
+from ptpp.report.planner import javascript
 from ptpp.table.kinds import target_rows
-from ptpp.table.observations import read_observations
+from ptpp.table.observations import read_observations, write_observations
 
 TABLES = Path(__file__).parents[3] / "shared" / "tables"
 published = pytest.mark.skipif(not TABLES.is_dir(), reason="the published tables are not here")
@@ -144,13 +149,151 @@ def test_a_declared_law_equals_the_coded_one():
     assert target_truth("gated").law == "gated"
 
 
+WIDE = {
+    "name": "wide",
+    "expression": "E + B*d^-beta + C*width + where(ptpp < 100, G, 0)",
+    "inputs": ["d", "width", "ptpp"],
+    "parameters": {
+        "E": {"low": 0, "high": 10},
+        "B": {"low": 0.001, "high": 10, "scale": "log"},
+        "beta": {"low": 0.02, "high": 1.2},
+        "C": {"low": -5, "high": 5},
+        "G": {"low": -5, "high": 5},
+    },
+}
+
+
+def wide_table():
+    """Rows with columns of the table's own: a width that may be negative, and a note."""
+    table = observations("gated").query("domain == 'fr'")
+    width = np.log(table["n_params"] / 4e4)
+    loss = 2 + (table["adapt_tokens"] / 1e5) ** -0.3 - 0.2 * width + 0.1 * (table["ptpp"] < 100)
+    return table.assign(width=width, note="x", loss=loss)
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_declared_law_reads_columns_of_the_table_s_own(tmp_path, stated):
+    declaration = {key: WIDE[key] for key in WIDE if stated or key != "inputs"}
+    law = declared_law(declaration, "law")
+    assert law.columns == ("adapt_tokens", "width", "ptpp")
+    path = tmp_path / "x.csv"
+    wide_table().to_csv(path, index=False)
+    table = read_observations(path, target="fr")
+    assert "width" in table and "note" not in table
+    one = ptpp.fit(table, law, target="fr", starts=4, draws=3)
+    params = one.fitted.record.params
+    assert params["C"] == pytest.approx(-0.2, rel=1e-4)
+    assert params["G"] == pytest.approx(0.1, rel=1e-4)
+    point = {"n_params": 1e5, "adapt_tokens": 2e5, "width": -0.5}
+    predicted = one.predict(**point, ptpp=[50, 200])["loss"]
+    assert predicted[0] - predicted[1] == pytest.approx(0.1, rel=1e-3)
+    with pytest.raises(InputError, match="predict: law wide needs width"):
+        one.predict(n_params=1e5, adapt_tokens=2e5, ptpp=50)
+    one.save(tmp_path / "fit.json")
+    assert FittedLaw.load(tmp_path / "fit.json").law.inputs == law.inputs
+    # Read for the law alone, and written and read again, the column stays.
+    assert "width" in read_observations(path, needs=law.columns)
+    write_observations(table, path)
+    np.testing.assert_array_equal(
+        np.sort(read_observations(path)["width"]), np.sort(table["width"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(columns="width"), "no column 'width'"),
+        (lambda t: t.assign(width="wide"), "row 2, column width: 'wide' is not a number"),
+        (lambda t: t.assign(width=""), "row 2, column width: an empty field; accepted is a finite"),
+    ],
+)
+def test_a_column_that_the_law_needs_is_missed_in_one_line(tmp_path, change, message):
+    path = tmp_path / "x.csv"
+    change(wide_table()).to_csv(path, index=False)
+    with pytest.raises(InputError) as raised:
+        read_observations(path, needs=declared_law(WIDE, "law").columns)
+    assert str(raised.value).startswith(f"{path}: {message}") and "\n" not in str(raised.value)
+    with pytest.raises(InputError, match=r"law wide: (the table has no )?column 'width'"):
+        fit(declared_law(WIDE, "law"), wide_table().assign(width="wide"))
+
+
+def test_a_law_of_own_columns_is_not_planned_with_and_says_so():
+    rows = target_rows(wide_table(), "fr")
+    fitted = fit(declared_law(WIDE, "law"), rows, FitSettings(starts=2))
+    request = PlanRequest(n_params=5e4, ptpp=279, forgetting_limits={}, max_atpp=16, target_loss=4)
+    with pytest.raises(InputError, match="law wide: the table has no column 'width'"):
+        make_plan(request, fitted, {})
+    with pytest.raises(InputError, match="law wide: it reads width, which the page cannot ask for"):
+        javascript(fitted.law)
+
+
+PIECES = "E + min(B*d^-beta, C) + max(0.3, s) + where(p >= 1, G*log(p), 0)"
+
+
+def pieces():
+    bounds = {name: {"low": 0.1, "high": 5} for name in ("E", "B", "beta", "C", "G")}
+    return declared_law({"name": "pieces", "expression": PIECES, "parameters": bounds}, "law")
+
+
+def test_minimum_maximum_and_cases_are_what_they_say():
+    law = pieces()
+    inputs = {
+        "adapt_tokens": np.array([1.0, 16.0, 4.0]),
+        "share": np.array([0.1, 0.9, 0.3]),
+        "ptpp": np.array([0.5, 2.0, 1.0]),
+    }
+    reference = dict.fromkeys(inputs, 1.0)
+    theta = np.array([1.0, 2.0, 0.5, 1.5, 0.7])
+    expected = 1 + np.array([1.5, 0.5, 1.0]) + np.array([0.3, 0.9, 0.3])
+    expected[1] += 0.7 * np.log(2)
+    np.testing.assert_allclose(law.predict(theta, inputs, reference), expected)
+    jacobian = law.jacobian(theta, inputs, reference)
+    for j in range(len(theta)):
+        step = theta.astype(complex)
+        step[j] += 1e-30j
+        expected = law.predict(step, inputs, reference).imag / 1e-30
+        np.testing.assert_allclose(jacobian[:, j], expected, rtol=1e-12, atol=1e-15)
+    # In batches of parameters as alone.
+    both = law.jacobian(np.array([theta, 2 * theta]), inputs, reference)
+    np.testing.assert_array_equal(both[0], jacobian)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_the_page_s_formula_has_them_too():
+    law, params = pieces(), [1.0, 2.0, 0.5, 1.5, 0.7]
+    reference = {"adapt_tokens": 1e5, "share": 0.8, "ptpp": 20.0}
+    points = [(0.0, 1.0, 15.0), (0.9, 8.0, 30.0), (0.5, 0.01, 20.0)]
+    script = f"const f = {javascript(law)};\nconsole.log(JSON.stringify({json.dumps(points)}.map("
+    script += f"([r, a, P]) => f({params}, {json.dumps(reference)}, {{n_params: 5e4, ptpp: P}})"
+    script += "(r, a))))"
+    out = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True).stdout
+    replay, atpp, ptpps = np.array(points).T
+    inputs = {"adapt_tokens": 5e4 * atpp, "share": 1 - replay, "ptpp": ptpps}
+    expected = law.predict(np.array(params), inputs, reference)
+    np.testing.assert_allclose(json.loads(out), expected, rtol=1e-12)
+
+
+def test_a_declared_law_holds_what_rows_of_one_kind_cannot_tell():
+    rows = rows_of().query("size == 'xs'").reset_index(drop=True)
+    fitted = fit(declared_law(GATED, "law"), rows, FitSettings(starts=4))
+    assert fitted.record.fixed == ("alpha",)
+    (warning,) = fitted.record.warnings
+    assert warning == "n_params does not vary: alpha has no effect and is held"
+    assert np.abs(fitted.value(rows) / rows["loss"] - 1).max() < 1e-3
+
+
 @st.composite
 def expressions(draw, depth=3):
     """Random expressions of three parameters and two inputs, positive wherever they are."""
     if depth == 0:
         return draw(st.sampled_from(["u", "v", "w", "n", "d", "2", "0.5"]))
     left, right = draw(expressions(depth=depth - 1)), draw(expressions(depth=depth - 1))
-    kind = draw(st.sampled_from(["+", "*", "/", "**", "exp", "log", "sqrt", "-"]))
+    kinds = ["+", "*", "/", "**", "exp", "log", "sqrt", "-", "min", "max", "where"]
+    kind = draw(st.sampled_from(kinds))
+    if kind in ("min", "max"):
+        return f"{kind}({left}, {right})"
+    if kind == "where":
+        return f"where({left} {draw(st.sampled_from(['<', '<=', '>', '>=']))} 1, {left}, {right})"
     if kind == "exp":
         return f"exp(-({left}))"
     if kind == "log":

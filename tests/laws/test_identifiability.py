@@ -1,9 +1,11 @@
 """Identifiability: what rows can tell is found, and what they cannot is said."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
-from laws_grid import ATPPS, HELD_OUT, REPLAYS, TARGET_PARAMS, observations
+from laws_grid import ATPPS, HELD_OUT, REPLAYS, TARGET_PARAMS, observations, target_truth
 
 from ptpp.laws import FitSettings, bootstrap, early_to_late, fit, split
 from ptpp.laws.identifiability import (
@@ -27,7 +29,7 @@ ANCHORED = split(
     "with_anchors", ROWS, HELD_OUT, choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20)
 )  # fmt: skip
 FLOOR = fit("gated_floor", EARLY.fit)
-INFORMED = fit("gated_floor", ANCHORED.fit)
+INFORMED = fit("gated_floor", ANCHORED.fit, asked=HELD_OUT)
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +50,29 @@ def anchored():
 def test_every_fitted_parameter_has_a_profile_that_is_zero_at_the_fit(early_profile):
     assert list(early_profile.columns) == list(PROFILE_COLUMNS)
     fitted = set(FLOOR.record.params) - set(FLOOR.record.fixed)
-    assert set(early_profile["parameter"]) == fitted
+    assert set(early_profile["parameter"]) == fitted | {"kappa"}  # which a prior holds
     for name, line in early_profile.groupby("parameter"):
         at_fit = (line["value"] - FLOOR.record.params[name]).abs().idxmin()
         assert line.loc[at_fit, "deviance"] == pytest.approx(0, abs=1e-3)
         assert (line["objective"] >= FLOOR.record.objective * (1 - 1e-6)).all()
         assert line["value"].is_monotonic_increasing
+
+
+def test_a_prior_that_the_rows_contradict_has_a_profile_of_its_own():
+    steep = {**TARGET_PARAMS, "kappa": 1.2, "G": 0.6}
+    rows = ROWS.assign(loss=replace(target_truth("gated_floor"), params=steep).value(ROWS))
+    noise = np.exp(0.002 * np.random.default_rng(0).standard_normal(len(rows)))
+    fitted = fit("gated_floor", rows.assign(loss=rows["loss"] * noise))
+    assert "kappa" in fitted.record.fixed and fitted.record.params["kappa"] == 0.4
+    profiles = profile(fitted)
+    found = {v.parameter: v for v in verdicts(fitted, profiles)}
+    assert found["kappa"].low > 0.4
+    assert "the rows need" not in found["kappa"].words  # there are three stages
+    kappa = profiles[profiles["parameter"] == "kappa"]
+    assert kappa["deviance"].min() == 0
+    # The others are measured from the fit, in which kappa stays held.
+    others = profiles[profiles["parameter"] != "kappa"]
+    assert others["objective"].min() >= fitted.record.objective * (1 - 1e-6)
 
 
 def test_two_stages_leave_kappa_flat_and_anchors_identify_it(early, anchored):
@@ -113,7 +132,7 @@ def test_the_forecast_over_the_band_differs_where_the_fit_does_not():
 def test_the_reason_and_the_cure_are_described():
     assert describe_band(bootstrap(FLOOR, 1)) == (
         "2 PTPP stages (15, 31) cannot identify kappa, the curvature of the floor: the forecast is "
-        "the band over kappa from 0.15 to 0.7"
+        "the band over kappa from 0.05 to 1.5, and its point fit has 0.4, a prior"
     )
     words = cure(OBSERVATIONS, "fr", HELD_OUT)
     assert "a third stage at PTPP 62" in words

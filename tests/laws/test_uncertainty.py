@@ -22,7 +22,7 @@ EARLY = early_to_late(ROWS, HELD_OUT)
 ANCHORED = split("with_anchors", ROWS, HELD_OUT, ANCHORS)
 FLOOR = fit("gated_floor", EARLY.fit)
 BAND = get_law("gated_floor").parameters[-1].band
-INFORMED = fit("gated_floor", ANCHORED.fit)
+INFORMED = fit("gated_floor", ANCHORED.fit, asked=HELD_OUT)
 
 
 @pytest.fixture(scope="module")

@@ -111,10 +111,21 @@ def test_a_column_of_the_table_counts_as_measured():
     assert losses.find(SIZES["xs"], 31) == (3.0, "measured")
 
 
+def test_a_checkpoint_of_the_stage_counts_as_measured_and_of_another_size_does_not():
+    losses = BaseLosses.of(TABLE, "fr")
+    exact = losses.find(SIZES["xs"], 31)
+    assert exact[1] == "measured"
+    assert losses.find(1.005 * SIZES["xs"], 1.05 * 31) == exact
+    assert losses.find(1.05 * SIZES["xs"], 31)[1] == "forecast"
+    assert losses.find(SIZES["xs"], 1.2 * 31)[1] == "forecast"
+
+
 def test_what_cannot_be_forecast_names_a_key_that_exists():
     one_size = TABLE[ZERO_SHOT & (TABLE["size"] == "xs")]
     losses = BaseLosses.of(one_size, "fr")
-    with pytest.raises(InputError, match=r"^plan\.base_loss: not stated, .* rows cannot determine"):
+    with pytest.raises(
+        InputError, match=r"^plan\.base_loss: not stated, .* 1 size cannot determine"
+    ):
         losses.find(8e9, 279)
     with pytest.raises(InputError, match=r"^plan\.base_loss: law checkpoint_informed reads"):
         make_plan(request(), INFORMED, {"en": FORGETTING})

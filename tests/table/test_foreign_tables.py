@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from ptpp.errors import InputError
+from ptpp.table.kinds import target_rows
 from ptpp.table.observations import read_observations
 from ptpp.table.units import parse_number
 
@@ -152,6 +153,47 @@ def test_a_computed_stage_is_one_stage_for_all_sizes(tmp_path):
     table = read(tmp_path, text, rename={"ptpp": "T / n_params"})
     assert table["ptpp"].tolist() == pytest.approx([252500 / 16832, 689300 / 45952], rel=1e-11)
     assert table["stage"].tolist() == [15, 15]
+
+
+def test_names_with_spaces_stand_in_renames_formulas_and_conditions(tmp_path):
+    text = "num params,total tokens,target share,val loss,cpt-B\n"
+    text += "110M,1.65e9,0.95,3,0.22\n110M,30.69e9,1,2.9,0.22\n"
+    rename = {
+        "num params": "n_params",
+        "val loss": "loss",
+        "ptpp": "total tokens / num params",
+        "replay": "1 -  target share",
+        "adapt_tokens": "`cpt-B` * 1e9",
+    }
+    table = read(tmp_path, text, rename=rename)
+    assert table["ptpp"].tolist() == [15, 279]
+    assert table["replay"].tolist() == [0.05, 0]
+    assert table["adapt_tokens"].tolist() == [220e6, 220e6]
+    assert len(read(tmp_path, text, rename=rename, where="total tokens < 2B")) == 1
+    assert len(read(tmp_path, text, rename=rename, where="`cpt-B` > 1 or target share == 1")) == 1
+    message = refusal(tmp_path, text, rename={**rename, "ptpp": "total token / num params"})
+    assert message.startswith("rename: ptpp = total token / num params: 'total token / num params'")
+    assert "is not a valid expression" in message
+    message = refusal(tmp_path, text, rename={**rename, "ptpp": "`total token` / num params"})
+    assert "column 'total token' is not known; did you mean 'total tokens'?" in message
+
+
+def test_tokens_that_give_the_ptpp_are_not_those_of_the_adaptation(tmp_path):
+    text = "n_params,tokens,replay,D,loss\n110M,1.65e9,0,0.22B,3\n"
+    table = read(tmp_path, text, rename={"ptpp": "tokens / n_params"})
+    assert table[["ptpp", "adapt_tokens"]].iloc[0].tolist() == [15, 220e6]
+    text = "n_params,tokens,replay,loss\n110M,1.65e9,0,3\n"
+    message = refusal(tmp_path, text, rename={"ptpp": "tokens / n_params"})
+    assert message.startswith("neither column 'atpp' nor 'adapt_tokens'")
+
+
+def test_columns_of_numbers_of_the_table_s_own_stay_and_are_averaged_over_seeds(tmp_path):
+    text = "n_params,ptpp,replay,atpp,loss,seed,width,note\n"
+    text += "1000,15,0,1,3,0,-2,a\n1000,15,0,1,3.1,1,-4,b\n"
+    table = read(tmp_path, text)
+    assert table["width"].tolist() == [-2, -4] and "note" not in table
+    assert target_rows(table, "target")["width"].tolist() == [-3]
+    assert "width" not in read(tmp_path, text.replace(",-4,", ",,"))
 
 
 def test_a_rename_may_be_written_either_way_round(tmp_path):

@@ -95,16 +95,16 @@ function predictor(fit, params, model) {
   return FORMULAS[fit.law](params, fit.reference, known);
 }
 
-// The checkpoint's loss before adaptation {value, source} by its name (base_loss, zero_shot_<domain>)
-// and by Python's rule (ptpp/planning/request.py): stated for this checkpoint, measured, or forecast.
-// A value that was stated is all there is without a table.
-function lossBefore(name, { n_params, ptpp }) {
-  const { given, measured, forecast, near } = data.losses[name];
-  const away = ([n, p]) => Math.max(Math.abs(Math.log(n / n_params)), Math.abs(Math.log(p / ptpp)));
+// The checkpoint's base loss {value, source} by Python's rule (ptpp/planning/request.py): stated for
+// this checkpoint, measured, or forecast. A value that was stated is all there is without a table.
+function baseLossOf({ n_params, ptpp }) {
+  const { given, measured, forecast, near } = data.base_loss;
+  const far = (one, other, width) => Math.abs(Math.log(one / other)) / width;
+  const away = ([n, p]) => Math.max(far(n, n_params, near[0]), far(p, ptpp, near[1]));
   const stated = given === null ? null : { value: given, source: "given" };
-  if (stated && (forecast === null || away([asked.n_params, asked.ptpp]) <= near)) return stated;
+  if (stated && (forecast === null || away([asked.n_params, asked.ptpp]) <= 1)) return stated;
   const [nearest] = [...measured].sort((a, b) => away(a) - away(b));
-  if (nearest && away(nearest) <= near) return { value: nearest[2], source: "measured" };
+  if (nearest && away(nearest) <= 1) return { value: nearest[2], source: "measured" };
   if (forecast === null) return { value: NaN, source: "unknown" };
   const tokens = FORMULAS[forecast.law](forecast.params, forecast.reference, { n_params });
   return { value: tokens(0, ptpp), source: "forecast" }; // of ptpp tokens per parameter
