@@ -23,7 +23,7 @@ from ptpp.table.noise import noise_floor
 from ptpp.table.protocols import Split, early_to_late, with_anchors
 from ptpp.table.units import parse_number
 
-CURE = "anchors at the stage to be forecast, or a third stage, would narrow it"
+CURE = "anchors at the stage to be forecast, or four stages, would narrow it"
 
 
 @dataclass(frozen=True)
