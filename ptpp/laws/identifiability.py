@@ -19,7 +19,7 @@ from scipy.special import erf, gammaincinv
 
 from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.law import Parameter
-from ptpp.laws.problem import Problem
+from ptpp.laws.problem import STAGES_FOR_PRIORS, Problem
 from ptpp.laws.uncertainty import refits, run_numbers
 from ptpp.table.kinds import is_before, list_stages, target_rows
 
@@ -139,20 +139,25 @@ def kappa_band(fitted: FittedLaw, late: pd.DataFrame) -> pd.DataFrame:
 def cure(observations: pd.DataFrame, target: str, held_out: float) -> str:
     """The cheapest measurement that would identify the floor's curvature, in words and FLOPs.
 
-    Compares anchors at the held-out stage with a third stage at twice the last early one, both at
-    the smallest size: 6 N tokens of pre-training beyond the last early stage and one adaptation run
-    each.
+    Compares anchors at the held-out stage with further stages up to four in all, each at twice the
+    one before, all at the smallest size: 6 N tokens of pre-training beyond the last early stage and
+    one adaptation run each.
     """
     rows = target_rows(observations, target)
     early = list_stages(rows[is_before(rows, held_out)])
     n, last = float(rows["n_params"].min()), early[-1]
     adaptation = float(rows.loc[rows["n_params"] == n, "adapt_tokens"].max()) * 6 * n
-    third = min(2 * last, held_out)
     anchors = 6 * n * n * (held_out - last) + adaptation
-    stage = 6 * n * n * (third - last) + adaptation
+    further = [last * 2**k for k in range(1, STAGES_FOR_PRIORS - len(early) + 1)]
+    words = f"anchors at PTPP {held_out:g} ({anchors:.2g} FLOPs), one run each"
+    if not further or further[-1] >= held_out:
+        return f"cheapest cure at N = {n:.3g}: {words}"
+    stages = 6 * n * n * (further[-1] - last) + len(further) * adaptation
+    names = " and ".join(f"{stage:g}" for stage in further)
+    what = "a further stage" if len(further) == 1 else "further stages"
     return (
-        f"cheapest cure at N = {n:.3g}: a third stage at PTPP {third:g} ({stage:.2g} FLOPs), "
-        f"or, surer, anchors at PTPP {held_out:g} ({anchors:.2g} FLOPs), one run each"
+        f"cheapest cure at N = {n:.3g}: {what} at PTPP {names} ({stages:.2g} FLOPs), or, surer, "
+        + words
     )
 
 

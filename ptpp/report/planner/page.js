@@ -95,10 +95,11 @@ function predictor(fit, params, model) {
   return FORMULAS[fit.law](params, fit.reference, known);
 }
 
-// The checkpoint's base loss {value, source} by Python's rule (ptpp/planning/request.py): stated for
-// this checkpoint, measured, or forecast. A value that was stated is all there is without a table.
-function baseLossOf({ n_params, ptpp }) {
-  const { given, measured, forecast, near } = data.base_loss;
+// The checkpoint's loss before adaptation {value, source} by its name (base_loss, zero_shot_<domain>)
+// and by Python's rule (ptpp/planning/request.py): stated for this checkpoint, measured, or forecast.
+// A value that was stated is all there is without a table.
+function lossBefore(name, { n_params, ptpp }) {
+  const { given, measured, forecast, near } = data.losses[name];
   const far = (one, other, width) => Math.abs(Math.log(one / other)) / width;
   const away = ([n, p]) => Math.max(far(n, n_params, near[0]), far(p, ptpp, near[1]));
   const stated = given === null ? null : { value: given, source: "given" };
