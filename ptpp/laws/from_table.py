@@ -27,16 +27,12 @@ from ptpp.table.noise import noise_floor
 from ptpp.table.protocols import ALL_ROWS, Split, early_to_late, with_anchors
 from ptpp.table.units import parse_number
 
-<<<<<<< HEAD
 MOST_STARTS, MOST_DRAWS, MOST_SEED = 10_000, 100_000, 2**32 - 1
 _UNITS = {  # of a bootstrap that could not resample runs, and what that means
     "row": "rows were resampled, not runs, whose rows share noise: intervals may be too narrow",
     "residual": "residuals were resampled, not runs: intervals hold for this law and these rows",
 }
-CURE = "anchors at the stage to be forecast, or a third stage, would narrow it"
-=======
 CURE = "anchors at the stage to be forecast, or four stages, would narrow it"
->>>>>>> part-table
 
 
 @dataclass(frozen=True)
