@@ -20,8 +20,8 @@ from ptpp.laws.experiment import Experiment
 from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.law import Law
-from ptpp.laws.problem import law_inputs
 from ptpp.laws.misfit import krige_where_possible
+from ptpp.laws.problem import law_inputs
 from ptpp.laws.rows import cells_of, law_rows
 from ptpp.laws.scoring import score
 from ptpp.table.anchors import Cell, choose_anchors, is_anchor, measured_cells
