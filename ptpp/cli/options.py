@@ -67,6 +67,15 @@ class Pair(click.ParamType):
         return left, self.right.convert(right, param, ctx)
 
 
+class File(click.Path):
+    """The name of a file; what stands there is checked by whoever reads or writes it."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        if not value or "\0" in value:
+            self.fail(f"{value!r:.80}; accepted is the name of a file", param, ctx)
+        return value
+
+
 NUMBER = Number()
 POSITIVE = Number("a number above 0", lambda value: value > 0)
 TOKENS = Number("a number above 0", lambda value: value > 0, whole=True)
@@ -74,7 +83,7 @@ SHARE = Number("a share from 0 to 1, not percent", lambda value: 0 <= value <= 1
 COUNT = click.IntRange(min=1)
 RENAMING = Pair("THEIRS=OURS, such as N=n_params, cpt_B=adapt_tokens*1e9 or replay=1 - share")
 LIMIT = Pair("DOMAIN=NATS, such as en=0.5", NUMBER)
-FILE = click.Path()
+FILE = File()
 
 
 @dataclass(frozen=True)
