@@ -89,8 +89,9 @@ def test_law_values_are_those_of_python(driver, number):
     table = random_rows(200, 0.01 if fitted.law.offset else 0.0)
     points = np.column_stack([table[c] for c in ("n_params", "ptpp", "replay", "atpp")])
     ask = """const [fit, draw, points] = arguments;
+        const before = {base_loss: 3.4, zero_shot_loss: 3.1};
         return points.map(([n_params, ptpp, replay, atpp]) =>
-          planner.value(fit, draw, {n_params, ptpp, base_loss: 3.4, zero_shot_loss: 3.1}, replay, atpp))"""
+          planner.value(fit, draw, {...before, n_params, ptpp}, replay, atpp))"""
     for draw in (None, 0, 15):
         params = fitted.params if draw is None else fitted.draws.params[[draw]]
         python = fitted.value_draws(table, params)[0]
@@ -100,7 +101,7 @@ def test_law_values_are_those_of_python(driver, number):
 
 REQUESTS = {
     "feasible": {},
-    "easy": {"target_loss": 5.0},
+    "easy": {"target_loss": 5.0, "forgetting_limits": {"en": 3.0, "ar": 3.0}},
     "cannot be met": {"target_loss": 2.2},
     "contradictory": {"target_loss": 3.0, "forgetting_limits": {"en": 0.1, "ar": 0.1}},
     "forgetting alone cannot be met": {"forgetting_limits": {"en": -0.4, "ar": 0.6}},
@@ -145,9 +146,11 @@ def test_a_base_loss_is_found_as_by_python_and_its_source_is_named(
     driver, tmp_path, n_params, ptpp, source
 ):
     laws = (TARGETS["checkpoint_informed"], *FORGETTING.values())
-    unstated = replace(REQUEST, base_loss=None, n_params=n_params, ptpp=ptpp)
+    unstated = replace(REQUEST, base_loss=None, zero_shot_losses={"ar": 3.0})
+    unstated = replace(unstated, n_params=n_params, ptpp=ptpp)
     request = complete_request(unstated, laws, BASE_LOSSES)
     assert request.base_loss_source == source
+    assert request.zero_shot_sources == {"ar": "given", "en": source}
     path = tmp_path / "planner.html"
     headline = ("checkpoint_informed", "with_anchors")
     path.write_text(planner_page(unstated, laws, headline, BASE_LOSSES), "utf-8")
@@ -160,6 +163,13 @@ def test_a_base_loss_is_found_as_by_python_and_its_source_is_named(
         unfold(driver)
         stated = f"Base loss before adaptation: {request.base_loss:.4g} nats/token ({source})."
         assert stated in text(driver, "law-note")
+        loss = request.zero_shot_losses["en"]
+        for words in (
+            f"Loss of en before adaptation: {loss:.4g} nats/token ({source}).",
+            "Loss of ar before adaptation: 3 nats/token (given).",
+            f"Searched: {request.replay_reason}.",
+        ):
+            assert words in text(driver, "law-note")
     finally:
         driver.get(before)
         settle(driver)

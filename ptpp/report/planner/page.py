@@ -64,9 +64,9 @@ def planner_page(
     `fits`: target fits and forgetting fits, of any protocols, each with its draws. `headline`: the
     law and protocol shown first. `base_losses`: for laws that read losses before adaptation, where
     the request does not state them, and for the measured cells shown. `scores`: held-out errors, as
-    by `laws.experiment.score_table`, to stand beside the laws' names. Laws of forgetting without replay are not shown, since plans
-    leave replay 0 out. Raises InputError where the headline is not among the fits, a fit has no
-    draws, or a loss before adaptation is missing.
+    by `laws.experiment.score_table`, to stand beside the laws' names. Laws of forgetting without
+    replay are not shown, since plans leave replay 0 out. Raises InputError where the headline is
+    not among the fits, a fit has no draws, or a loss before adaptation is missing.
     """
     fits = [one for one in fits if one.law.rows != "without_replay"]
     for one in fits:
@@ -93,6 +93,7 @@ def planner_page(
     if losses:
         laws["tied"] = get_law("tied")
     kriged = {one.law.name: one.law for one in fits if one.misfit is not None}
+    kriged |= {"tied": laws["tied"]} if losses else {}
     scripts = [f"const {name} = {json.dumps(value)};" for name, value in CONSTANTS.items()]
     for name, each, slopes in (("FORMULAS", laws, False), ("SLOPES", kriged, True)):
         lines = [f"{json.dumps(key)}: {javascript(law, slopes)}" for key, law in each.items()]
@@ -216,6 +217,7 @@ def _embed_losses(request: PlanRequest, name: str, losses: BaseLosses | None) ->
     return embedded | {
         "measured": losses.measured[columns].to_numpy().tolist(),
         "forecast": {"law": forecast.law.name, "params": params, "reference": reference},
+        "misfit": None if losses.kriged is None else _embed_misfit(losses.kriged),
     }
 
 
