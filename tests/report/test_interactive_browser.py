@@ -17,7 +17,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from ptpp.laws.base_loss import BaseLosses
 from ptpp.planning import complete_request, make_plan, make_robust_plan, plan_law, relaxations
-from ptpp.planning.forecast import pair_rows
+from ptpp.planning.forecast import Forecast, pair_rows
 from ptpp.report.planner import planner_page
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=MISSING)
@@ -243,6 +243,50 @@ def test_kriged_plans_are_those_of_python(kriged_page, law, change):
         np.testing.assert_allclose(told, [loss, low, high], rtol=1e-9)
 
 
+def test_a_checkpoint_whose_base_loss_nothing_tells_gets_no_robust_plan(driver, tmp_path):
+    path = tmp_path / "planner.html"
+    fits = [KRIGED[1], *KRIGED[-2:]]
+    unstated = replace(REQUEST, base_loss=None, n_params=SIZES["m"])
+    path.write_text(planner_page(unstated, fits, ("state", "with_anchors"), BASE_LOSSES), "utf-8")
+    before = driver.current_url
+    try:
+        open_page(driver, path)
+        assert "Robust plan: give" in text(driver, "verdict")
+        driver.execute_script("planner.set({n_params: 60000})")
+        settle(driver)
+        assert text(driver, "verdict").startswith("Measure the checkpoint's base loss first.")
+        driver.execute_script("planner.set({base_loss: 3.4})")
+        assert found(driver, "robust") is not None
+    finally:
+        driver.get(before)
+        settle(driver)
+
+
+def test_the_spread_of_a_forecast_base_loss_widens_a_forecast_as_in_python(driver, tmp_path):
+    table = observations(noise=0.01)
+    table["n_params"] = table["n_params"] * 1e4  # no longer tiny
+    losses = BaseLosses.of(table.assign(adapt_tokens=table["atpp"] * table["n_params"]), "fr")
+    request = replace(REQUEST, base_loss=None, n_params=3e9, ptpp=500)
+    request = complete_request(request, [KRIGED[1]], losses)
+    assert 0 < request.base_loss_spread < np.inf
+    path = tmp_path / "planner.html"
+    unstated = replace(request, base_loss=None, forgetting_limits={})
+    fits = [KRIGED[1], *KRIGED[-2:]]
+    path.write_text(planner_page(unstated, fits, ("state", "with_anchors"), losses), "utf-8")
+    forecast = Forecast.of(replace(request, forgetting_limits={}), KRIGED[1], {})
+    log_loss, spread = forecast._krige("target_loss", np.array([0.2]), np.log([4.0]))
+    before = driver.current_url
+    try:
+        open_page(driver, path)
+        ask = "return planner.forecast(0, modelOf(planner.state, data.fits[0]), 0.2, 4)"
+        driver.execute_script("planner.set({n_params: 3e9, ptpp: 500})")
+        shown = driver.execute_script(ask)
+        np.testing.assert_allclose(shown, [log_loss[0], spread[0]], rtol=1e-9)
+    finally:
+        driver.get(before)
+        settle(driver)
+
+
 def test_what_would_make_a_robust_plan_feasible_is_that_of_python(kriged_page):
     request = replace(REQUEST, target_loss=2.9)
     fits = {one.record.domain: one for one in KRIGED[-2:]}
@@ -276,7 +320,9 @@ def share_kept(limits, replay, atpp):
     kept = TARGETS["gated_floor"].value_draws(table) <= limits[:, None] + 1e-7
     for domain, most in REQUEST.forgetting_limits.items():
         params = FORGETTING[domain].draws.params[order[domain]]
-        kept &= FORGETTING[domain].value_draws(table, params) <= most + 1e-7
+        one = np.full(len(table["atpp"]), REQUEST.zero_shot_losses[domain])
+        forgetting = FORGETTING[domain].value_draws(table | {"zero_shot_loss": one}, params)
+        kept &= forgetting <= most + 1e-7
     return kept.mean(axis=0).reshape(np.shape(atpp))
 
 

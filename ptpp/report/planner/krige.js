@@ -161,44 +161,44 @@ function kriged(fit, model, loss) {
   };
 }
 
-// Where a point lies among knots: its cell and the weights of the cell's ends, values and slopes. The
-// last answer is kept, since many splines are asked at one point.
-let spot = {};
-
-function locate(range, replay, logAtpp) {
-  if (spot.range === range && spot.replay === replay && spot.logAtpp === logAtpp) return spot;
-  const { first, last, low, high } = range;
-  const x = ((stretch(replay) - first) / (last - first)) * (KNOTS.replay - 1);
-  const y = ((logAtpp - low) / (high - low)) * (KNOTS.tokens - 1);
-  const i = Math.min(Math.max(Math.floor(x), 0), KNOTS.replay - 2);
-  const j = Math.min(Math.max(Math.floor(y), 0), KNOTS.tokens - 2);
-  const hermite = (t) => [(1 + 2 * t) * (1 - t) ** 2, t * t * (3 - 2 * t), t * (1 - t) ** 2, t * t * (t - 1)];
-  spot = { range, replay, logAtpp, at: i * KNOTS.tokens + j, across: hermite(x - i), up: hermite(y - j) };
-  return spot;
-}
-
 // A cubic spline through values(replay, log ATPP) at the knots of a range, whose second and last but
-// one are no knots, as scipy's RectBivariateSpline: a generator, since its values take a while.
-function* splineOf(values, range) {
-  const steps = spaced(range.low, range.high, KNOTS.tokens);
+// one are no knots, as scipy's RectBivariateSpline: a generator, since its values take a while. A
+// search asks for many ATPP at one replay ratio, so the curve along ATPP there is kept.
+function* splineOf(values, { first, last, low, high }) {
+  const steps = spaced(low, high, KNOTS.tokens);
   const rows = [];
-  for (const place of spaced(range.first, range.last, KNOTS.replay)) {
+  for (const place of spaced(first, last, KNOTS.replay)) {
     rows.push(steps.map((step) => values(unstretch(place), step)));
     yield;
   }
   const turn = (some) => some[0].map((_, j) => some.map((row) => row[j]));
-  const up = rows.map(derivatives);
   const across = (some) => turn(turn(some).map(derivatives));
-  const [f, fy, fx, fxy] = [rows, up, across(rows), across(up)].map((some) => Float64Array.from(some.flat()));
+  const up = rows.map(derivatives);
+  const [f, fy, fx, fxy] = [rows, up, across(rows), across(up)].map((some) => some.map((row) => Float64Array.from(row)));
+  const [curve, slope] = [new Float64Array(KNOTS.tokens), new Float64Array(KNOTS.tokens)];
+  let kept = null;
+  const keep = (replay) => {
+    const x = ((stretch(replay) - first) / (last - first)) * (KNOTS.replay - 1);
+    const i = Math.min(Math.max(Math.floor(x), 0), KNOTS.replay - 2);
+    const [a, b, c, d] = hermite(x - i);
+    for (let j = 0; j < curve.length; j++) {
+      curve[j] = a * f[i][j] + b * f[i + 1][j] + c * fx[i][j] + d * fx[i + 1][j];
+      slope[j] = a * fy[i][j] + b * fy[i + 1][j] + c * fxy[i][j] + d * fxy[i + 1][j];
+    }
+    kept = replay;
+  };
   return (replay, logAtpp) => {
-    const { at, across: [a, b, c, d], up: [p, q, r, s] } = locate(range, replay, logAtpp);
-    const next = at + KNOTS.tokens;
-    return (
-      a * (p * f[at] + q * f[at + 1] + r * fy[at] + s * fy[at + 1]) + b * (p * f[next] + q * f[next + 1] + r * fy[next] + s * fy[next + 1]) +
-      c * (p * fx[at] + q * fx[at + 1] + r * fxy[at] + s * fxy[at + 1]) + d * (p * fx[next] + q * fx[next + 1] + r * fxy[next] + s * fxy[next + 1])
-    );
+    if (replay !== kept) keep(replay);
+    const y = ((logAtpp - low) / (high - low)) * (KNOTS.tokens - 1);
+    const j = Math.min(Math.max(Math.floor(y), 0), KNOTS.tokens - 2);
+    const t = y - j;
+    const rise = curve[j + 1] - curve[j];
+    return curve[j] + t * (slope[j] + t * (3 * rise - 2 * slope[j] - slope[j + 1] + t * (slope[j] + slope[j + 1] - 2 * rise)));
   };
 }
+
+// The weights of two ends, their values and their slopes, between them.
+const hermite = (t) => [(1 + 2 * t) * (1 - t) ** 2, t * t * (3 - 2 * t), t * (1 - t) ** 2, t * t * (t - 1)];
 
 // Slopes per step of the spline through values at even steps.
 function derivatives(values) {
