@@ -31,20 +31,22 @@ rule fit:
         "../scripts/fit.py"
 
 
-if "forgetting" in LAWS:
+if BASE_LAWS:
 
     use rule fit as fit_forgetting with:
         input:
             observations=f"{RESULTS}/observations.csv",
             anchors=f"{RESULTS}/anchors.csv",
         output:
-            **fit_files("forgetting", BASE_DOMAINS),
+            **fit_files("{law}", BASE_DOMAINS),
         log:
-            f"{LOGS}/fits/forgetting.log",
+            f"{LOGS}/fits/{{law}}.log",
         benchmark:
-            f"{RESULTS}/benchmarks/fits/forgetting.tsv"
+            f"{RESULTS}/benchmarks/fits/{{law}}.tsv"
+        wildcard_constraints:
+            law=one_of(BASE_LAWS),
         params:
-            **fit_params("forgetting", BASE_DOMAINS),
+            **fit_params("{law}", BASE_DOMAINS),
 
 
 rule law_tables:

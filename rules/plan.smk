@@ -4,7 +4,7 @@ localrules:
     planner_page,
 
 
-PAGE_PARTS = ["page.html", "page.css", "search.js", "draw.js", "page.js"]
+PAGE_PARTS = ["page.html", "page.css", "search.js", "krige.js", "draw.js", "page.js"]
 
 
 rule plan_regret:

@@ -7,6 +7,7 @@ import click
 import ptpp
 from ptpp.cli.options import (
     FILE,
+    INPUT,
     POSITIVE,
     SHARE,
     TOKENS,
@@ -64,9 +65,17 @@ def fit(source: Source, name: str, out: str, as_json: bool, **options: Any) -> R
     click.option("--adapt-tokens", type=TOKENS, help="Adaptation tokens."),
     click.option("--base-loss", type=POSITIVE, help="The checkpoint's base loss, nats."),
     click.option("--zero-shot-loss", type=POSITIVE, help="Its loss on this domain, nats."),
+    click.option(
+        "--input",
+        "own",
+        type=INPUT,
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A column of the table's own that a declared law reads; may be repeated.",
+    ),
     json_option,
 )
-def predict(path: str, as_json: bool, **point: float | None) -> Result:
+def predict(path: str, as_json: bool, own: tuple, **point: float | None) -> Result:
     """Predict a loss from a fit."""
     from ptpp.cli.text import describe_prediction
 
@@ -76,7 +85,8 @@ def predict(path: str, as_json: bool, **point: float | None) -> Result:
         raise click.UsageError("--adapt-tokens is not allowed with --atpp")
     one = ptpp.load(path)
     try:
-        row = one.predict(**{k: v for k, v in point.items() if v is not None}).iloc[0]
+        given = {name: value for name, value in point.items() if value is not None}
+        row = one.predict({**given, **dict(own)}).iloc[0]
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     band = None

@@ -83,6 +83,7 @@ SHARE = Number("a share from 0 to 1, not percent", lambda value: 0 <= value <= 1
 COUNT = click.IntRange(min=1)
 RENAMING = Pair("THEIRS=OURS, such as N=n_params, cpt_B=adapt_tokens*1e9 or replay=1 - share")
 LIMIT = Pair("DOMAIN=NATS, such as en=0.5", NUMBER)
+INPUT = Pair("NAME=VALUE, such as width=64", NUMBER)
 FILE = File()
 
 

@@ -12,6 +12,7 @@ from ptpp.planning.from_table import PlanOfLaw, Plans
 from ptpp.planning.plans import Plan, Relaxation
 from ptpp.table.kinds import list_stages
 
+_BEYOND = 1.01  # times the largest measured model, from which a plan says so
 _UNITS = {"max_atpp": "tokens per parameter", "max_flops": "FLOPs"}
 
 
@@ -109,11 +110,16 @@ def _describe_law(one: PlanOfLaw) -> list[str]:
 def _describe_plan(plan: Plan, title: str) -> list[str]:
     """A plan in a few lines: where it is, what it promises, what binds, how sure it is."""
     asked = "" if plan.feasible else f", INFEASIBLE by {plan.shortfall:.4g} nats; the least bad is"
+    asked = ", not to be had; the point plan is" if plan.note and not plan.feasible else asked
     lines = [_describe_value("target_loss", plan.target_loss, plan.target_loss_limit, plan)]
     for domain, value in plan.forgetting.items():
         limit = plan.forgetting_limits[domain]
         lines.append(_describe_value(f"forgetting_{domain}", value, limit, plan))
     lines.append(f"binding: {', '.join(plan.binding) or 'none'}")
+    if plan.times_largest > _BEYOND:
+        lines.append(f"N is {plan.times_largest:.3g} times the largest measured model")
+    if plan.note:
+        lines.append(plan.note)
     if plan.met is not None:
         lines.append(
             f"all limits are met in {plan.met:.1%} of the draws; however target and forgetting "

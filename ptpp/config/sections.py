@@ -310,7 +310,7 @@ class Laws(Section):
     """Laws of the target loss."""
     declared: distinct(DeclaredLaw, 0) = Field(default_factory=list)
     """Paths of laws in YAML (docs/laws.md), named like their files."""
-    base: distinct(Literal["forgetting"], 0)
+    base: distinct(Literal["forgetting", "forgetting_without_replay"], 0)
     """Laws of the base domains' forgetting: one fit per base domain."""
     protocols: distinct(Literal["early_to_late", "with_anchors"])
     cross_validation: distinct(Literal["leave_one_stage_out", "leave_largest_size_out"], 0)
@@ -339,6 +339,9 @@ class Plan(Section):
     base_loss: Positive | None = None
     """The checkpoint's mean base-domain loss before adaptation [nats per token], for laws that read
     it; null: measured, where the table has that checkpoint, or forecast."""
+    zero_shot_losses: dict[Name, Positive] = Field(default_factory=dict)
+    """The checkpoint's loss before adaptation by base domain [nats per token], for the forgetting
+    laws; of domains not named: measured, where the table has that checkpoint, or forecast."""
     target_loss: Positive | None = None
     """Nats per token; null: within target_within of the best reachable."""
     target_within: Positive

@@ -20,8 +20,10 @@ from ptpp.laws.experiment import Experiment
 from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.law import Law
+from ptpp.laws.misfit import krige_where_possible
 from ptpp.laws.problem import law_inputs
-from ptpp.laws.rows import law_rows
+from ptpp.laws.rows import cells_of, law_rows
+from ptpp.laws.scoring import score
 from ptpp.table.anchors import Cell, choose_anchors, is_anchor, measured_cells
 from ptpp.table.kinds import is_stage
 from ptpp.table.protocols import early_to_late, with_anchors
@@ -29,7 +31,7 @@ from ptpp.table.protocols import early_to_late, with_anchors
 CHOICES = ("spread", "random", "v_optimal")
 SWEEP_COLUMNS = (
     *("law", "domain", "choice", "count", "repeat", "n_fit", "n_held_out"),
-    *("mae_rel", "calibration_slope", "converged", "note"),
+    *("mae_rel", "law_mae_rel", "calibration_slope", "converged", "note"),
 )
 _STARTS = 8
 _LEAST_NOISE = 1e-4  # of log residuals: rows without noise would leave no room for the prior
@@ -65,6 +67,8 @@ def anchor_sweep(
 ) -> pd.DataFrame:
     """Scores of every law with 0, 1, 3, ... anchors by every choice, `SWEEP_COLUMNS`.
 
+    `mae_rel` and `calibration_slope` are of the kriged forecast, `law_mae_rel` of the law alone.
+
     All fits are scored on the cells of the held-out stage that no compared choice took. Counts
     beyond the cells there are are left out, and so is "v_optimal" for a law that needs more than
     the targets hold; `note` says why a fit failed. Raises InputError where nothing is left to
@@ -80,7 +84,7 @@ def anchor_sweep(
     taken = {cell for of_law in choices for _, _, cells in of_law for cell in cells}
     results = []
     for (law, table), of_law in zip(tables, choices, strict=True):
-        scored = table[is_stage(table, held_out) & ~is_anchor(table, taken, held_out)]
+        scored = cells_of(table[is_stage(table, held_out) & ~is_anchor(table, taken, held_out)])
         if scored.empty:
             raise InputError(
                 f"anchor sweep: the compared anchors take every cell at the held-out stage "
@@ -199,8 +203,10 @@ def _score_fit(
     counts = {"n_fit": len(part), "n_held_out": len(scored)}
     try:
         fitted = fit(law, part, settings, asked=asked)
-        scores = fitted.score(scored)
     except InputError as error:
         return {**counts, "converged": False, "note": str(error)}
-    note = "; ".join(fitted.record.warnings)
-    return {**scores, **counts, "converged": fitted.record.converged, "note": note}
+    alone, note = fitted.score(scored), "; ".join(fitted.record.warnings)
+    fitted, _ = krige_where_possible(fitted, asked)
+    scores = score(scored["loss"], fitted.predict(scored)["loss"])
+    labels = {"law_mae_rel": alone["mae_rel"], "converged": fitted.record.converged, "note": note}
+    return {**scores, **counts, **labels}

@@ -14,12 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptpp.errors import InputError
 from ptpp.laws.fitted import FittedLaw
-from ptpp.laws.fitting import fit
+from ptpp.laws.fitting import FitSettings, fit
 from ptpp.table.kinds import STAGE_WIDTH, is_zero_shot, with_stages, zero_shot_rows
 
 SOURCES = ("given", "measured", "forecast")  # of a checkpoint's base loss
 # In log N and log PTPP: a measured checkpoint that close is the one meant.
 NEAR = (0.01, float(np.log(STAGE_WIDTH)))
+TINY = 1e7  # parameters: whether such a model has passed its phase transition decides its loss
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,21 @@ class BaseLosses:
             rows = with_stages(rows).groupby(["n_params", "stage"])
             return rows[["ptpp", "base_loss"]].mean().reset_index()
         return base_losses(self.observations, measured_domains(self.observations, self.target))
+
+    def spread(self, n_params: float, ptpp: float) -> float:
+        """Standard deviation [nats] of a forecast base loss: by the misfit of its law, and by the
+        drift beyond the largest size. Infinite where the largest measured model is `TINY`: when a
+        tiny model passes its phase transition cannot be foreseen.
+        """
+        from ptpp.laws.misfit import krige_where_possible  # which fits laws itself
+
+        if self.measured["n_params"].max() < TINY:
+            return float("inf")
+        fitted, _ = krige_where_possible(self.forecast, settings=FitSettings(starts=8))
+        if fitted.misfit is None:
+            return float("inf")
+        loss, spread = fitted.forecast(base_loss_inputs(n_params, ptpp))
+        return float(loss[0] * spread[0])
 
     def find(self, n_params: float, ptpp: float) -> tuple[float, str]:
         """The base loss of a checkpoint [nats per token], and its source: see `SOURCES`.
@@ -151,5 +167,10 @@ def fit_base_loss(measured: pd.DataFrame) -> FittedLaw:
 def forecast_base_loss(fitted: FittedLaw, n_params: ArrayLike, ptpp: ArrayLike) -> NDArray:
     """Base loss (n,), nats per token, of checkpoints that need not exist, by `fit_base_loss`."""
     n, p = np.broadcast_arrays(np.asarray(n_params, float), np.asarray(ptpp, float))
-    table = {"n_params": n.ravel(), "adapt_tokens": (p * n).ravel()}
-    return fitted.value(table).reshape(n.shape)
+    return fitted.value(base_loss_inputs(n.ravel(), p.ravel())).reshape(n.shape)
+
+
+def base_loss_inputs(n_params: ArrayLike, ptpp: ArrayLike) -> dict[str, NDArray]:
+    """What the law of the base loss reads of checkpoints (n,)."""
+    n, p = np.atleast_1d(np.asarray(n_params, float)), np.atleast_1d(np.asarray(ptpp, float))
+    return {"n_params": n, "adapt_tokens": p * n}

@@ -14,7 +14,7 @@ from ptpp.laws.declared import find_law
 from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.forms import LAWS
-from ptpp.laws.law import Law
+from ptpp.laws.law import ROWS, Law
 from ptpp.laws.levels import FORECASTS, INFORMATION, LAST_STAGE, forecasts_of, last_stage_losses
 from ptpp.laws.rows import anchors_of, cells_of, law_rows
 from ptpp.laws.scoring import PREDICTION_COLUMNS, SCORES, score
@@ -124,8 +124,8 @@ def predictions(
 
 def score_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFrame:
     """Scores on held-out cells, `SCORE_COLUMNS`, laws in the order of the zoo, and last the losses
-    of the last early stage, unchanged. `noise_floor`: the relative seed noise of one run at the
-    held-out stage.
+    of the last early stage, unchanged; for forgetting with replay, its changes. `noise_floor`: the
+    relative seed noise of one run at the held-out stage.
     """
     rows, stages = [], {}
     observations, held_out = experiment.observations, experiment.held_out
@@ -133,17 +133,20 @@ def score_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFra
         cells, domain = experiment.split_of(one).held_out, one.record.domain
         observed = cells["loss"].to_numpy(float)
         labels = {"n_fit": one.record.n_rows, "n_held_out": len(cells)}
-        labels["noise_floor"] = noise_floor(observations, domain, held_out)
+        spoken = observations[ROWS[one.law.rows](observations["replay"])]
+        labels["noise_floor"] = noise_floor(spoken, domain, held_out)
         early = early_base_losses(experiment, domain)
         for each in forecasts_of(one, cells, early):
             names = {"information": each.information, "forecast": each.forecast}
             rows.append({**one.label, **names, **labels, **score(observed, each.table["loss"])})
-        if one.law.offset or one.record.protocol != "early_to_late" or domain in stages:
+        doubled = domain in stages or one.law.rows == "without_replay"
+        if one.record.protocol != "early_to_late" or doubled:
             continue
-        unchanged = last_stage_losses(observations, cells, held_out, domain)
+        unchanged = last_stage_losses(observations, cells, held_out, one.law, domain)
         known = unchanged.notna().to_numpy()
         if known.any():
-            names = {"protocol": "early_to_late", "domain": domain, "information": "early"}
+            information = "zero_shot" if one.law.offset else "early"
+            names = {"protocol": "early_to_late", "domain": domain, "information": information}
             scores = score(observed[known], unchanged[known])
             stages[domain] = {**labels, **names, "law": LAST_STAGE, "n_held_out": known.sum()}
             stages[domain] |= {"forecast": "law", "n_fit": 0, **scores}

@@ -116,6 +116,13 @@ class FittedLaw:
             stages=stage_labels(rows),
         )
 
+    @property
+    def largest_size(self) -> float:
+        """The largest fitted size [parameters]; NaN where it is not known."""
+        if self.misfit is not None and np.isfinite(self.misfit.largest):
+            return float(np.exp(self.misfit.largest))
+        return self.record.ranges.get("n_params", (np.nan, np.nan))[1]
+
     def value(self, frame: Columns) -> NDArray:
         """The law's value (n,), nats per token: the loss, or for forgetting laws its change. Raises
         InputError for a missing column, a value outside the law's domain or a value not finite.

@@ -22,7 +22,14 @@ from ptpp.laws.declared import find_law
 from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.large import is_large, polish, thin
 from ptpp.laws.law import Law, Parameter
-from ptpp.laws.problem import Problem, law_inputs, observed_loss, offset_of, stage_labels
+from ptpp.laws.problem import (
+    STAGES_FOR_PRIORS,
+    Problem,
+    law_inputs,
+    observed_loss,
+    offset_of,
+    stage_labels,
+)
 from ptpp.laws.record import Fit
 from ptpp.laws.solver import Solution, huber, minimise
 from ptpp.table.kinds import is_stage, list_stages
@@ -31,7 +38,6 @@ log = logging.getLogger("ptpp")
 
 _AT_BOUND = 1e-4  # of the width of the bounds
 _DRAWS_WITHOUT_AMPLITUDES = 16  # per start: a law none of whose parameters can be solved for
-_STAGES_FOR_PRIORS = 4  # so many tell what a prior would hold
 _PLACES = 8  # within the bounds, at which a slope must vanish to be lost
 _HUBER_EFFICIENCY = 1.345  # 95 % efficiency for normal noise [source: Huber 1964, 1981]
 _MAD_TO_SIGMA = 1.4826  # of normal noise
@@ -207,7 +213,7 @@ def _tells_prior(frame: pd.DataFrame, asked: float | None) -> bool:
     """Whether the rows tell what a prior holds: by their stages, or by rows at the one `asked`."""
     if "ptpp" not in frame:
         return False
-    if len(list_stages(frame)) >= _STAGES_FOR_PRIORS:
+    if len(list_stages(frame)) >= STAGES_FOR_PRIORS:
         return True
     return asked is not None and bool(is_stage(frame, asked).any())
 

@@ -32,7 +32,7 @@ _UNITS = {  # of a bootstrap that could not resample runs, and what that means
     "row": "rows were resampled, not runs, whose rows share noise: intervals may be too narrow",
     "residual": "residuals were resampled, not runs: intervals hold for this law and these rows",
 }
-CURE = "anchors at the stage to be forecast, or a third stage, would narrow it"
+CURE = "anchors at the stage to be forecast, or four stages, would narrow it"
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 A profile holds one parameter at a value and refits all others. Its deviance is twice the loss in
 log-likelihood, with errors whose density is proportional to exp(-Huber(log residual) / tau), tau
 profiled out: Laplace errors where residuals are far above delta, normal ones far below. It is
-divided by the usual design effect of clusters, since rows of one run are correlated. Profile
-likelihood and design effect are textbook statistics; joining them with this density is ours.
+divided by the usual design effect of clusters, since rows of one run are correlated, and by the
+share of runs that the parameters leave as degrees of freedom. Profile likelihood, design effect and
+degrees of freedom are textbook statistics; joining them with this density is ours.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from scipy.special import erf, gammaincinv
 
 from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.law import Parameter
-from ptpp.laws.problem import Problem
+from ptpp.laws.problem import STAGES_FOR_PRIORS, Problem
 from ptpp.laws.uncertainty import refits, run_numbers
 from ptpp.table.kinds import is_before, list_stages, target_rows
 
@@ -67,7 +68,12 @@ def profile(fitted: FittedLaw) -> pd.DataFrame:
     the 90 % threshold or a bound is reached. Raises InputError where the rows are not the fit's.
     """
     problem, parameters = fitted.problem, fitted.law.parameters
-    effect = design_effect(problem.log_residuals(problem.theta), run_numbers(fitted.rows))
+    runs = run_numbers(fitted.rows)
+    effect = design_effect(problem.log_residuals(problem.theta), runs)
+    # A fit makes residuals smaller than the errors they stand for, as with `Draws.residuals`, and
+    # errors are shared within runs: so many runs are left to tell their size.
+    count = int(runs.max()) + 1
+    effect *= count / max(count - int(problem.free.sum()), 1)
     points = [
         (parameters[line.j].name, parameters[line.j].from_solver(place), objective)
         for line in _trace_profiles(problem, effect)
@@ -139,20 +145,25 @@ def kappa_band(fitted: FittedLaw, late: pd.DataFrame) -> pd.DataFrame:
 def cure(observations: pd.DataFrame, target: str, held_out: float) -> str:
     """The cheapest measurement that would identify the floor's curvature, in words and FLOPs.
 
-    Compares anchors at the held-out stage with a third stage at twice the last early one, both at
-    the smallest size: 6 N tokens of pre-training beyond the last early stage and one adaptation run
-    each.
+    Compares anchors at the held-out stage with further stages up to four in all, each at twice the
+    one before, all at the smallest size: 6 N tokens of pre-training beyond the last early stage and
+    one adaptation run each.
     """
     rows = target_rows(observations, target)
     early = list_stages(rows[is_before(rows, held_out)])
     n, last = float(rows["n_params"].min()), early[-1]
     adaptation = float(rows.loc[rows["n_params"] == n, "adapt_tokens"].max()) * 6 * n
-    third = min(2 * last, held_out)
     anchors = 6 * n * n * (held_out - last) + adaptation
-    stage = 6 * n * n * (third - last) + adaptation
+    further = [last * 2**k for k in range(1, STAGES_FOR_PRIORS - len(early) + 1)]
+    words = f"anchors at PTPP {held_out:g} ({anchors:.2g} FLOPs), one run each"
+    if not further or further[-1] >= held_out:
+        return f"cheapest cure at N = {n:.3g}: {words}"
+    stages = 6 * n * n * (further[-1] - last) + len(further) * adaptation
+    names = " and ".join(f"{stage:g}" for stage in further)
+    what = "a further stage" if len(further) == 1 else "further stages"
     return (
-        f"cheapest cure at N = {n:.3g}: a third stage at PTPP {third:g} ({stage:.2g} FLOPs), "
-        f"or, surer, anchors at PTPP {held_out:g} ({anchors:.2g} FLOPs), one run each"
+        f"cheapest cure at N = {n:.3g}: {what} at PTPP {names} ({stages:.2g} FLOPs), or, surer, "
+        + words
     )
 
 

@@ -26,7 +26,7 @@ MOST_CELLS = 2000  # beyond, solving costs more than the correction is worth
 TAUS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6)
 _TAU_SPREAD = 0.5  # of ln tau about 0: how far from 1 the scale is expected
 _LOG_AMPLITUDE, _LINEAR_AMPLITUDE = 1.0, 4.0  # prior variances; the second in nats^2
-_LEAST_MIX = 1e-3  # share or replay of 0 in a logarithm
+LEAST_MIX = 1e-3  # share or replay of 0 in a logarithm
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Cells:
             places["atpp"] = np.log(column["atpp"])
         if "replay" in column:
             share = column["replay"] if law.offset else 1 - column["replay"]
-            places["mix"] = np.log(np.maximum(share, _LEAST_MIX))
+            places["mix"] = np.log(np.maximum(share, LEAST_MIX))
             places["slope"] = places["mix"] * (-0.5 if law.offset else 1.0)
         if "ptpp" in column:
             places["later"] = np.log2(column["ptpp"] / last_stage)
@@ -232,6 +232,11 @@ class Misfit:
         wide = plain + (self.slopes * self.prior) @ self.slopes.T
         object.__setattr__(self, "_weights", cho_solve(cho_factor(plain), self.residuals))
         object.__setattr__(self, "_factor", cho_factor(wide, lower=True))
+
+    @property
+    def weights(self) -> NDArray:
+        """What the covariance with each cell (n,) adds to ln law."""
+        return self._weights
 
     def correction(self, cells: Cells) -> NDArray:
         """What is added to ln law (m,) at `cells`."""

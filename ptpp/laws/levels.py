@@ -14,6 +14,8 @@ from ptpp.laws.base_loss import BaseLosses, forecast_base_loss
 from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.law import Law
 from ptpp.table.kinds import (
+    cell_means,
+    forgetting_rows,
     is_before,
     is_stage,
     is_sweep,
@@ -79,14 +81,18 @@ def _law_and_kriged(
 
 
 def last_stage_losses(
-    observations: pd.DataFrame, cells: pd.DataFrame, held_out: float, target: str
+    observations: pd.DataFrame, cells: pd.DataFrame, held_out: float, law: Law, domain: str
 ) -> pd.Series:
-    """The target loss of every one of `cells` at the last stage before `held_out`, unchanged: what
-    a law has to beat. NaN where that stage has no such cell.
+    """The loss of every one of `cells` (n,) by the last stage before `held_out`, unchanged: what a
+    law has to beat. For a forgetting law the change of that stage is added to the cell's own loss
+    before adaptation. NaN where that stage has no such cell.
     """
     stages = list_stages(observations[is_sweep(observations) & is_before(observations, held_out)])
     if not stages:
         return pd.Series(float("nan"), index=cells.index)
-    rows = target_rows(with_stages(observations), target)
-    before = rows[is_stage(rows, stages[-1])].set_index(CELL)["loss"]
-    return cells[CELL].join(before, on=CELL)["loss"]
+    table = with_stages(observations)
+    rows = cell_means(forgetting_rows(table, domain)) if law.offset else target_rows(table, domain)
+    column = "forgetting" if law.offset else "loss"
+    before = rows[is_stage(rows, stages[-1])].set_index(CELL)[column].rename("before")
+    known = cells[CELL].join(before, on=CELL)["before"]
+    return known + cells[law.offset] if law.offset else known

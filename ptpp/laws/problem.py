@@ -18,6 +18,8 @@ from ptpp.table.kinds import stage_numbers
 
 Columns = pd.DataFrame | Mapping[str, NDArray]
 
+STAGES_FOR_PRIORS = 4  # so many stages among the rows tell what a prior would hold
+
 # A prediction is kept above this share of the observed loss, so that its logarithm exists: steps of
 # the solver that would lead below are rejected, because the residual there is huge.
 _LEAST_SHARE = 1e-3

@@ -29,6 +29,7 @@ from ptpp.planning.request import PlanRequest
 _PAIRING_SEED = 0
 _DEVIATES = 200  # draws of a forecast all of whose laws are kriged
 _FEW_POINTS = 64  # are forecast themselves, more by splines
+_STEP = 1e-4  # nats of the base loss, for a slope
 _EDGE = 0.02  # keeps the coordinate of replay finite at 0
 
 
@@ -171,7 +172,15 @@ class Forecast:
         """Log loss (n,) and its spread (n,) at points (n,): of the mean over many runs."""
         rows = self._rows(name, replay, log_atpp)
         frame = {key: np.broadcast_to(each, replay.shape) for key, each in rows.items()}
-        loss, spread = self.laws[name].forecast(frame, noise=False)
+        fitted, error = self.laws[name], self.request.base_loss_spread
+        loss, spread = fitted.forecast(frame, noise=False)
+        if "base_loss" in fitted.law.inputs and 0 < error < np.inf:
+            ends = [
+                fitted.loss(frame | {"base_loss": frame["base_loss"] + step})
+                for step in (-_STEP, _STEP)
+            ]
+            slope = np.log(ends[1] / ends[0]) / (2 * _STEP)
+            spread = np.sqrt(spread**2 + (slope * error) ** 2)
         return np.log(loss), spread
 
     def _offset(self, name: str) -> float:

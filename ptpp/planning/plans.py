@@ -32,6 +32,10 @@ from ptpp.planning.search import (
 )
 
 GOALS = ("least_compute", "least_loss")
+UNKNOWN_BASE_LOSS = (
+    "no interval: the checkpoint's base loss is forecast from tiny models, which cannot foresee "
+    "it; measure it first"
+)
 _RELAXED_ATPP = 1e3  # how far beyond its limit ATPP is searched for what would make a plan feasible
 
 
@@ -50,6 +54,9 @@ class Plan:
     search that it lies on. `base_loss` [nats] and its source: for a target law that reads it;
     `zero_shot_losses` and their sources by limited base domain: for forgetting laws that read them.
     `replay_reason`: why replay ratios near 0 were not considered, if they were not.
+
+    `times_largest`: N over the largest fitted one. `note`: why there are no draws, where there
+    could be.
 
     From draws (None or empty without them): `met`, the share of draws that meet all limits in nats
     at this point, paired by `pair_draws`; `met_at_least`, a share that holds however target and
@@ -81,6 +88,8 @@ class Plan:
     feasible_draws: float | None = None
     base_loss: float | None = None
     base_loss_source: str | None = None
+    times_largest: float = 1.0
+    note: str = ""
     zero_shot_losses: Mapping[str, float] = field(default_factory=dict)
     zero_shot_sources: Mapping[str, str] = field(default_factory=dict)
     replay_reason: str | None = None
@@ -117,6 +126,8 @@ class LawPlans:
         """What would make the infeasible ones of the two feasible: by "point" or "robust"."""
         arguments, goal = (self.request, self.target, self.forgetting), self.point.goal
         result = {}
+        if not self.request.is_sure(self.target):
+            return {}
         if not self.point.feasible:
             result["point"] = relaxations(*arguments, goal=goal)
         if not self.robust.feasible:
@@ -138,6 +149,10 @@ def plan_law(
     """
     fits = request, target, forgetting
     point = make_plan(*fits, goal=goal)
+    if not request.is_sure(target):
+        point = replace(point, note=UNKNOWN_BASE_LOSS)
+        robust = replace(point, feasible=False, binding=("base_loss",), shortfall=np.nan)
+        return LawPlans(*fits, point, robust, None)
     if lowest is None and (goal == "least_loss" or request.target_loss is None):
         lowest = least_losses(*fits)
     robust = make_robust_plan(*fits, goal, lowest)
@@ -359,6 +374,8 @@ def _plan(
         edge = excess.max(initial=-np.inf) if not feasible else 0.0
         pairs = zip(point.laws, excess, strict=True)
         binding = [name for name, over in pairs if over >= edge - BINDING]
+    if replay <= request.least_replay + EDGE and request.least_replay > request.min_replay:
+        binding.append("least_replay")
     if log_atpp >= np.log(request.atpp_limit) - EDGE:
         binding.append(request.atpp_limit_name)
     if replay >= request.max_replay - EDGE:
@@ -367,8 +384,6 @@ def _plan(
         binding.append("min_atpp")  # everything is met already where the search begins
     reads = "base_loss" in point.target.law.inputs
     limited = [d for d in request.forgetting_limits if d in request.zero_shot_losses]
-    if replay <= request.least_replay + EDGE and request.least_replay > request.min_replay:
-        binding.append("least_replay")
     return Plan(
         law=record.law,
         protocol=record.protocol,
@@ -389,6 +404,7 @@ def _plan(
         goal=goal,
         base_loss=request.base_loss if reads else None,
         base_loss_source=request.base_loss_source if reads else None,
+        times_largest=request.n_params / point.target.largest_size,
         zero_shot_losses={domain: request.zero_shot_losses[domain] for domain in limited},
         zero_shot_sources={
             domain: request.zero_shot_sources.get(domain, SOURCES[0]) for domain in limited

@@ -26,8 +26,9 @@ class PlanRequest:
     nats; where None, `target_within` nats above the least predicted target loss that is reachable
     under the other limits (of a robust plan: in each draw above that draw's own). `max_atpp`,
     `min_atpp`: tokens per parameter; min_atpp None is a thousandth of the greatest. `max_flops`:
-    FLOPs. `base_loss`: the checkpoint's own before adaptation, nats, for laws that read it, and its
-    source (`laws.base_loss.SOURCES`). `zero_shot_losses`, with their sources: the same of each base
+    FLOPs. `base_loss`: the checkpoint's own before adaptation, nats, for laws that read it, its
+    source (`laws.base_loss.SOURCES`) and, of a forecast, its standard deviation in nats, infinite
+    where nothing is known of it. `zero_shot_losses`, with their sources: the same of each base
     domain, for forgetting laws. `replay_floor`: the least replay ratio that the forgetting laws
     speak of, where a limit needs them, and `replay_reason`: why, in words. `confidence`: the share
     of draws in which a robust plan meets all limits.
@@ -48,6 +49,7 @@ class PlanRequest:
     min_atpp: float | None = None
     base_loss: float | None = None
     base_loss_source: str = SOURCES[0]
+    base_loss_spread: float = 0.0
     zero_shot_losses: Mapping[str, float] = field(default_factory=dict)
     zero_shot_sources: Mapping[str, str] = field(default_factory=dict)
     replay_floor: float = 0.0
@@ -87,6 +89,10 @@ class PlanRequest:
             problem += f"from {self.replay_floor:g}"
         if problem:
             raise InputError(f"plan: {problem}")
+
+    def is_sure(self, target: FittedLaw) -> bool:
+        """Whether anything is known of the errors of the base loss that a target law reads."""
+        return "base_loss" not in target.law.inputs or bool(np.isfinite(self.base_loss_spread))
 
     def flops(self, atpp: float) -> float:
         """Compute of adapting the model on `atpp` tokens per parameter, FLOPs."""
@@ -150,7 +156,10 @@ def complete_request(
             found[name] = losses.find(request.n_params, request.ptpp)
     if "base_loss" in found:
         value, source = found.pop("base_loss")
-        request = replace(request, base_loss=value, base_loss_source=source)
+        known = source != "forecast"
+        spread = 0.0 if known else base_losses.spread(request.n_params, request.ptpp)
+        more = {"base_loss_source": source, "base_loss_spread": spread}
+        request = replace(request, base_loss=value, **more)
     values, sources = dict(request.zero_shot_losses), dict(request.zero_shot_sources)
     sources = {domain: SOURCES[0] for domain in values} | sources
     for name, (value, source) in found.items():

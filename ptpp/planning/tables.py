@@ -35,7 +35,7 @@ def plan_tables(
     """
     cheapest, best, relaxed = [], [], []
     for request, (target, others) in product(requests, group_by_target(fits)):
-        lowest = least_losses(request, target, others)
+        lowest = least_losses(request, target, others) if request.is_sure(target) else None
         plans = plan_law(request, target, others, lowest=lowest)
         cheapest.append(plans)
         best.append(plan_law(request, target, others, "least_loss", lowest))

@@ -125,9 +125,10 @@ ALL_ROWS = "all_rows"  # ptpp.table.protocols.ALL_ROWS, without its imports
 FIT_PROTOCOLS = [*PROTOCOLS, ALL_ROWS]  # those that judge laws, and the one that plans
 DECLARED = EXPERIMENT.declared_laws  # name -> path
 LAW_SOURCES = [DECLARED.get(law, law) for law in TARGET_LAWS]  # by name, or where declared by file
+BASE_LAWS = EXPERIMENT.laws.base if BASE_DOMAINS else []
 # The domains each law is fitted to.
 LAWS = {law: [TARGET] for law in TARGET_LAWS} | {
-    law: BASE_DOMAINS for law in EXPERIMENT.laws.base if BASE_DOMAINS
+    law: BASE_DOMAINS for law in BASE_LAWS
 }
 
 

@@ -96,7 +96,7 @@ def test_a_forecast_that_two_stages_cannot_make_is_printed_as_a_band(folder, cap
     low, high = map(float, re.match(r"loss: (\S+) to (\S+) nats/token, a band", first).groups())
     assert low < high
     assert "over kappa from 0.05 to 1.5" in first
-    assert "anchors at the stage to be forecast, or a third stage" in first
+    assert "anchors at the stage to be forecast, or four stages" in first
 
 
 def test_a_declared_law_fits_a_foreign_table_of_n_d_and_loss(tmp_path, capsys):

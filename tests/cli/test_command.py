@@ -225,3 +225,20 @@ def test_numbers_that_are_not_finite_are_null(folder, capsys):
     answer = run_json(capsys, "score", folder / "f.json", few, "--target", "fr")
     assert answer["scores"]["noise_floor"]["value"] is None
     assert pd.notna(answer["scores"]["mae_rel"]["value"])
+
+
+def test_a_law_that_reads_a_column_of_the_table_s_own_predicts_with_its_value(tmp_path, capsys):
+    table, law, out = tmp_path / "t.csv", tmp_path / "wide.yaml", tmp_path / "fit.json"
+    cells = [(n, d, width) for n in (1e4, 2e4) for d in (1e5, 2e5, 4e5) for width in (-1, 2)]
+    rows = [f"{n},{d},{width},{3 + 1e5 / d - 0.2 * width}" for n, d, width in cells]
+    table.write_text("\n".join(["n_params,adapt_tokens,width,loss", *rows]))
+    law.write_text(
+        "name: wide\nexpression: E + B/d + C*width\nparameters:\n"
+        "  E: {low: 0, high: 9}\n  B: {low: 0, high: 9}\n  C: {low: -2, high: 2}\n"
+    )
+    run(capsys, "fit", table, "--law", law, "--out", out, "--bootstrap", 3)
+    point = ["predict", out, "--n-params", "1e4", "--adapt-tokens", "1e5"]
+    answer = run_json(capsys, *point, "--input", "width=-0.5")
+    assert answer["loss"] == pytest.approx(4.1, rel=1e-6)
+    assert main(list(map(str, point))) == 2
+    assert "law wide needs width" in capsys.readouterr().err

@@ -291,9 +291,10 @@ def expressions(draw, depth=3):
     kinds = ["+", "*", "/", "**", "exp", "log", "sqrt", "-", "min", "max", "where"]
     kind = draw(st.sampled_from(kinds))
     if kind in ("min", "max"):
-        return f"{kind}({left}, {right})"
+        return f"{kind}({left}, 1.0123457*({right}))"  # at a tie there is no derivative
     if kind == "where":
-        return f"where({left} {draw(st.sampled_from(['<', '<=', '>', '>=']))} 1, {left}, {right})"
+        sign = draw(st.sampled_from(["<", "<=", ">", ">="]))
+        return f"where({left} {sign} 1.0123457, {left}, {right})"
     if kind == "exp":
         return f"exp(-({left}))"
     if kind == "log":

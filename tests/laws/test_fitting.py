@@ -527,7 +527,7 @@ def test_forgetting_without_replay_variation_keeps_its_other_terms():
     rows = law_rows(observations(noise=0.003), "forgetting", "en")
     rows = rows[rows["replay"] == 0.05].reset_index(drop=True)
     fitted = fit("forgetting", rows)
-    assert "replay does not vary (0.05 in all rows): K, nu are left out" in fitted.record.warnings
+    assert "replay does not vary (0.05 in all rows): gamma is left out" in fitted.record.warnings
     assert np.abs(fitted.loss(rows) / rows["loss"] - 1).mean() < 0.01
 
 

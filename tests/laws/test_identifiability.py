@@ -135,7 +135,10 @@ def test_the_reason_and_the_cure_are_described():
         "the band over kappa from 0.05 to 1.5, and its point fit has 0.4, a prior"
     )
     words = cure(OBSERVATIONS, "fr", HELD_OUT)
-    assert "a third stage at PTPP 62" in words
+    # 6 N tokens: 93 N of pre-training and 16 N of adaptation at each of two stages.
+    stages = f"further stages at PTPP 62 and 124 ({6 * 16832**2 * (93 + 32):.2g} FLOPs)"
+    assert stages in words
+    assert "stage" not in cure(OBSERVATIONS, "fr", 31)  # doubling leads beyond it
     assert "anchors at PTPP 279" in words
     # 6 N tokens: 248 N of pre-training and 16 N of adaptation, N = 16832.
     assert f"{6 * 16832**2 * (248 + 16):.2g} FLOPs" in words

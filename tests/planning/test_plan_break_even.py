@@ -172,7 +172,7 @@ def test_every_table_of_a_plan_is_made(seen):
     forgetting = replace(forgetting, rows=seen.rows.head(2))
     wanted = request(forgetting_limits={"en": 0.5})
     fits = [seen, forgetting]
-    tables = plan_tables(wanted, fits)
+    tables = plan_tables([wanted], fits)
     base_losses = BaseLosses.of(EXPERIMENT.observations, "fr")
     supplement = Supplement([15, 31, HELD_OUT], FitSettings(starts=2), base_losses, best=3)
     tables |= supplements(wanted, tables["plan"], fits, supplement)
@@ -195,7 +195,7 @@ def test_every_table_is_made_for_a_law_that_reads_the_base_loss():
     base_losses = BaseLosses.of(EXPERIMENT.observations, "fr")
     wanted = complete_request(request(forgetting_limits={"en": 0.5}), fits, base_losses)
     assert wanted.base_loss_source == "measured"
-    tables = plan_tables(wanted, fits)
+    tables = plan_tables([wanted], fits)
     supplement = Supplement([15, 31, HELD_OUT], few, base_losses)
     tables |= supplements(wanted, tables["plan"], fits, supplement)
     for name in ("plan", "robust", "least_loss"):

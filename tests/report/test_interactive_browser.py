@@ -29,8 +29,16 @@ TARGETS = {one.record.law: one for one in FITS if not one.law.offset}
 FORGETTING = {one.record.domain: one for one in FITS if one.law.offset}
 BASE_LOSSES = BaseLosses(
     pd.DataFrame(
-        [(n, p, 1.5 + 30 * n**-0.3 + 10 * (n * p) ** -0.2) for n in N_PARAMS for p in PTPPS],
-        columns=["n_params", "ptpp", "base_loss"],
+        [
+            (n, p, 1.5 + 30 * n**-0.3 + 10 * (n * p) ** -0.2, domain)
+            for n in N_PARAMS
+            for p in PTPPS
+            for domain in ("en", "ar")
+        ],
+        columns=["n_params", "ptpp", "base_loss", "domain"],
+    ).assign(
+        zero_shot_loss=lambda t: t["base_loss"] + 0.1 * (t["domain"] == "en"),
+        **{"size": "any", "replay": 0.05, "atpp": 1.0, "loss": 3.0},
     )
 )
 
@@ -67,7 +75,8 @@ def text(page, element):
 def rows(n_params, ptpp, replay, atpp):
     one = np.ones(np.shape(atpp))
     columns = {"n_params": n_params * one, "ptpp": ptpp * one, "replay": replay * one}
-    return columns | {"atpp": atpp, "adapt_tokens": atpp * n_params, "base_loss": 3.4 * one}
+    columns |= {"base_loss": 3.4 * one, "zero_shot_loss": 3.2 * one}
+    return columns | {"atpp": atpp, "adapt_tokens": atpp * n_params}
 
 
 def random_rows(count):
@@ -85,9 +94,12 @@ def test_law_values_are_those_of_python(driver, number):
     fitted = FITS[number]
     table = random_rows(200)
     points = np.column_stack([table[c] for c in ("n_params", "ptpp", "replay", "atpp")])
+    table["replay"] = np.maximum(table["replay"], 1e-3 if fitted.law.offset else 0.0)
+    points[:, 2] = table["replay"]
     ask = """const [fit, draw, points] = arguments;
+        const before = {base_loss: 3.4, zero_shot_en: 3.2, zero_shot_ar: 3.2};
         return points.map(([n_params, ptpp, replay, atpp]) =>
-          planner.value(fit, draw, {n_params, ptpp, base_loss: 3.4}, replay, atpp))"""
+          planner.value(fit, draw, {...before, n_params, ptpp}, replay, atpp))"""
     for draw in (None, 0, 15):
         params = fitted.params if draw is None else fitted.draws.params[[draw]]
         python = fitted.value_draws(table, params)[0]
@@ -97,7 +109,7 @@ def test_law_values_are_those_of_python(driver, number):
 
 REQUESTS = {
     "feasible": {},
-    "easy": {"target_loss": 5.0},
+    "easy": {"target_loss": 5.0, "forgetting_limits": {"en": 3.0, "ar": 3.0}},
     "cannot be met": {"target_loss": 2.2},
     "contradictory": {"target_loss": 3.0, "forgetting_limits": {"en": 0.1, "ar": 0.1}},
     "forgetting alone cannot be met": {"forgetting_limits": {"en": -0.4, "ar": 0.6}},
@@ -142,9 +154,11 @@ def test_a_base_loss_is_found_as_by_python_and_its_source_is_named(
     driver, tmp_path, n_params, ptpp, source
 ):
     laws = (TARGETS["checkpoint_informed"], *FORGETTING.values())
-    unstated = replace(REQUEST, base_loss=None, n_params=n_params, ptpp=ptpp)
+    unstated = replace(REQUEST, base_loss=None, zero_shot_losses={"ar": 3.0})
+    unstated = replace(unstated, n_params=n_params, ptpp=ptpp)
     request = complete_request(unstated, laws, BASE_LOSSES)
     assert request.base_loss_source == source
+    assert request.zero_shot_sources == {"ar": "given", "en": source}
     path = tmp_path / "planner.html"
     headline = ("checkpoint_informed", "with_anchors")
     path.write_text(planner_page(unstated, laws, headline, BASE_LOSSES), "utf-8")
@@ -155,6 +169,13 @@ def test_a_base_loss_is_found_as_by_python_and_its_source_is_named(
         assert shown["atpp"] == pytest.approx(plan.atpp, rel=1e-4)
         stated = f"Base loss before adaptation: {request.base_loss:.4g} nats/token ({source})."
         assert stated in text(driver, "law-note")
+        loss = request.zero_shot_losses["en"]
+        for words in (
+            f"Loss of en before adaptation: {loss:.4g} nats/token ({source}).",
+            "Loss of ar before adaptation: 3 nats/token (given).",
+            f"Searched: {request.replay_reason}.",
+        ):
+            assert words in text(driver, "law-note")
     finally:
         driver.get(before)
         settle(driver)
@@ -193,7 +214,7 @@ def test_the_robust_plan_holds_in_enough_draws_and_nothing_cheaper_does(page, mo
     assert share_kept(limits, *point)[0] >= level - 1e-12
     assert robust["share"] == pytest.approx(share_kept(limits, *point)[0], abs=1e-12)
     replay, atpp = np.meshgrid(
-        np.linspace(0, 0.95, 200), np.geomspace(REQUEST.min_atpp, robust["atpp"] * 0.995, 200)
+        np.linspace(0.05, 0.95, 200), np.geomspace(REQUEST.min_atpp, robust["atpp"] * 0.995, 200)
     )
     assert (share_kept(limits, replay, atpp) < level).all()
 
@@ -245,7 +266,7 @@ def test_a_click_on_the_map_shows_what_is_there(page):
     ActionChains(page).move_to_element(place).click().perform()
     settle(page)
     replay, atpp = page.execute_script("return [planner.state.replay, planner.state.atpp]")
-    assert replay == pytest.approx(0.475, abs=0.02)
+    assert replay == pytest.approx(0.5, abs=0.02)
     table = rows(REQUEST.n_params, REQUEST.ptpp, np.array([replay]), np.array([atpp]))
     loss = TARGETS["gated_floor"].value(table)[0]
     assert "Your point" in text(page, "numbers")

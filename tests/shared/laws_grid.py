@@ -40,6 +40,7 @@ TARGET_PARAMS = {
     "pi": 0.2,
     "g_inf": 0.4,
     "lam": 0.5,
+    "K": 3.0,
 }
 FORGETTING_PARAMS = {
     "W": 0.05,

@@ -81,7 +81,7 @@ def fit_by(law, params, domain, protocol="with_anchors", draws=16, seed=0, sprea
 
 
 def forgetting(domain, seed, draws=16, **changed):
-    params = {**FORGETTING_PARAMS, **changed}
+    params = {**FORGETTING_PARAMS, "S": 0.3, **changed}
     return fit_by(LAWS["forgetting"], params, domain, draws=draws, seed=seed)
 
 
@@ -90,4 +90,4 @@ def every_law():
     zoo = [law for law in LAWS.values() if not law.offset]
     targets = [fit_by(law, TARGET_PARAMS, "fr", seed=i) for i, law in enumerate(zoo)]
     mine = fit_by(declared_law(DECLARED, "mine"), DECLARED_PARAMS, "fr", seed=50)
-    return [*targets, mine, forgetting("en", 60), forgetting("ar", 61, S=0.07, gamma=0.6)]
+    return [*targets, mine, forgetting("en", 60), forgetting("ar", 61, S=0.2, gamma=0.6)]

@@ -144,4 +144,4 @@ def test_a_fold_that_cannot_be_fitted_says_why_and_has_no_scores():
         early.query("ptpp == 15"), ["gated"], ["leave_largest_size_out"], "fr", FitSettings()
     )
     assert one["mae_rel"].isna().all()
-    assert one["note"].str.contains("n_params").all()
+    assert one["note"].str.contains("all rows are of PTPP 15").all()

@@ -1,16 +1,23 @@
 """Stages are groups of measured PTPP: a little jitter within one changes no split."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
 
 import ptpp
+from ptpp.cli.overlay import make_overlay
 from ptpp.errors import InputError
 from ptpp.laws import Experiment, FitSettings, fit
+from ptpp.laws.experiment import predictions
 from ptpp.laws.rows import law_rows
 from ptpp.laws.uncertainty import resample_counts, run_numbers
+from ptpp.planning.measurement import candidate_cells
 from ptpp.planning.regret import true_cells
+from ptpp.report import figures
 from ptpp.table.anchors import choose_anchors, measured_cells
 from ptpp.table.checks import check_observations
 from ptpp.table.kinds import (
@@ -29,6 +36,7 @@ from ptpp.table.noise import noise_floor, seed_noise_by_cell
 from ptpp.table.observations import gather_observations, read_observations, write_observations
 from ptpp.table.protocols import CROSS_VALIDATIONS, folds
 
+ROOT = Path(__file__).parents[2]
 TABLE = observations(noise=0.004)
 ANCHORS = tuple(choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20))
 SETTINGS = FitSettings(starts=4)
@@ -199,6 +207,34 @@ def test_close_checkpoints_of_one_run_are_said_to_be_repeats(tmp_path, caplog):
     caplog.clear()
     jitter(0.0)
     assert not caplog.text
+
+
+def test_figures_tables_and_overlays_know_three_stages():
+    table = jitter(0.03)
+    experiment = Experiment(table, HELD_OUT, ANCHORS)
+    fitted = experiment.fit("gated", "with_anchors", "fr", SETTINGS)
+    frame = predictions([fitted], experiment)
+    assert sorted(frame["stage"].unique()) == list_stages(table)
+    drawn = figures.residuals(frame, None, "fr")
+    names = [label.get_text() for label in drawn.axes[0].get_xticklabels()]
+    assert names == [f"{stage:g}" for stage in list_stages(table)]
+    by_input = figures.residuals_by_input(frame, None, "fr", "with_anchors")
+    assert [label.get_text() for label in by_input.axes[1].get_xticklabels()] == names
+    assert len(figures.adaptation(table, "fr").axes) == 3 * 3
+    assert len(figures.forgetting(table, ["en"]).axes) == 3
+    defaults = yaml.safe_load((ROOT / "config.yaml").read_text())
+    overlay = make_overlay(table, "fr", "mine", defaults)
+    assert overlay["held_out"]["ptpp"] == list_stages(table)[-1]
+    assert overlay["laws"]["protocols"] == ["early_to_late", "with_anchors"]
+    assert overlay["plan"]["n_params"] == 87360
+
+
+def test_next_measurements_repeat_no_cell_of_a_jittered_table():
+    rows, plain = target_rows(jitter(0.03), "fr"), target_rows(TABLE, "fr")
+    plan = {"replay": 0.1}
+    found, expected = (candidate_cells(each, plan, list_stages(each)) for each in (rows, plain))
+    assert len(found) == len(expected)
+    assert (found["flops_pretrain"] > 0).sum() == (expected["flops_pretrain"] > 0).sum()
 
 
 def test_the_interface_finds_the_stage_that_is_near(tmp_path):

@@ -18,7 +18,7 @@ from ptpp.table.kinds import list_stages, with_stages
 ROLES = {"fit": "fit rows", "held_out": "held-out rows"}
 _ROLE_COLOURS = canvas.assign_looks(ROLES, canvas.PALETTE)
 _ROLE_MARKERS = {"fit": "o", "held_out": "^"}
-INPUTS = {"n_params": "parameters", "stage": "PTPP", "replay": "replay ratio", "atpp": "ATPP"}
+INPUTS = {"n_params": "parameters", "ptpp": "PTPP", "replay": "replay ratio", "atpp": "ATPP"}
 
 
 @canvas.style()
@@ -107,6 +107,7 @@ def residuals_by_input(
     """
     rows = _predictions(predictions, domain, "residuals_by_input")
     rows = rows[rows["protocol"] == protocol]
+    rows = rows.assign(ptpp=rows["stage"])
     if rows.empty:
         raise InputError(f"figure residuals_by_input: no rows under protocol {protocol!r}")
     laws = list(rows["law"].unique())

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ptpp.errors import InputError
+from ptpp.laws.dual import Dual
 from ptpp.laws.law import Law, Point
 
 # numpy's functions that formulas may use, and what they are in JavaScript.
@@ -69,14 +70,19 @@ class Symbol(NDArrayOperatorsMixin):
         return _operation(function, operands)
 
 
-def javascript(law: Law) -> str:
+def javascript(law: Law, slopes: bool = False) -> str:
     """A JavaScript function of `law`, as text.
 
     It takes parameters (an array in the order of `law.names`, natural units), the reference point
     and the model (objects of numbers by name), and returns a function of replay and ATPP whose
-    value is the law's, nats per token. Raises InputError for a formula that cannot be written so.
+    value is the law's, nats per token; with `slopes` an array: the value, then its derivatives in
+    the solver's parameters. Raises InputError for a formula that cannot be written so.
     """
-    parameters = {name: Symbol(f"p[{j}]") for j, name in enumerate(law.names)}
+    parameters: dict[str, Symbol | Dual] = {}
+    for j, parameter in enumerate(law.parameters):
+        symbol = Symbol(f"p[{j}]")
+        slope = symbol if parameter.scale == "log" else Symbol("1")
+        parameters[parameter.name] = Dual(symbol, {j: slope}) if slopes else symbol
     inputs = {name: Symbol(f"model.{name}") for name in _OF_MODEL}
     inputs |= {name: Symbol(text, varies=True) for name, text in _OF_POINT.items()}
     if own := [name for name in law.inputs if name not in inputs]:
@@ -89,7 +95,11 @@ def javascript(law: Law) -> str:
         value = law.formula(SimpleNamespace(**parameters), Point(inputs, reference))
     except TypeError as error:
         raise InputError(f"law {law.name}: cannot be written as JavaScript ({error})") from None
-    return _written(_symbol(value))
+    if not slopes:
+        return _written([_symbol(value)])
+    known = value if isinstance(value, Dual) else Dual(value, {})
+    each = [known.slopes.get(j, 0.0) for j in range(len(law.parameters))]
+    return _written([_symbol(one) for one in (known.value, *each)])
 
 
 def _operation(function: Callable, operands: tuple) -> Symbol:
@@ -108,7 +118,7 @@ def _symbol(operand: object) -> Symbol:
     return Symbol(f"({number.item()!r})")
 
 
-def _written(value: Symbol) -> str:
+def _written(values: list[Symbol]) -> str:
     """Every operation as a constant of its own, each written once and before it is used."""
     lines: dict[bool, list[str]] = {False: [], True: []}
     names: dict[str, str] = {}
@@ -122,7 +132,8 @@ def _written(value: Symbol) -> str:
             lines[symbol.varies].append(f"const {names[text]} = {text};")
         return names[text]
 
-    result = name_of(value)
+    results = [name_of(value) for value in values]
+    result = results[0] if len(results) == 1 else f"[{', '.join(results)}]"
     model = [f"  {line}" for line in lines[False]]
     point = [f"    {line}" for line in lines[True]]
     begin, inner, end = "(p, reference, model) => {", "  return (replay, atpp) => {", ["  };", "}"]

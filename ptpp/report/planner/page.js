@@ -1,20 +1,27 @@
 "use strict";
 
-// The page itself: what is asked for (state), what follows from it, and how it is shown.
+// The page itself: what is asked for (state), what follows from it, and how it is said.
 
 const data = JSON.parse(document.getElementById("data").textContent);
-const SHARE_GRID = 41; // the same for shares of draws
+const SHARE_GRID = 41; // points of the map of shares along each axis
 const BAND = [0.05, 0.95]; // the quantiles of draws between which bands run
 const PAUSE = 150; // milliseconds without a change before draws are counted
 const byId = (id) => document.getElementById(id);
+const make = (kind, attributes = {}, ...children) => {
+  const made = document.createElement(kind);
+  Object.entries(attributes).forEach(([name, value]) => made.setAttribute(name, value));
+  made.append(...children);
+  return made;
+};
+const asked = data.request;
 const targets = data.fits.filter((fit) => !fit.forgets);
 const keyOf = (fit) => `${fit.law}.${fit.protocol}`;
 const targetFit = () => targets.find((fit) => keyOf(fit) === state.law);
+const domains = [...new Set([...Object.keys(asked.forgetting), ...data.fits.filter((fit) => fit.forgets).map((fit) => fit.domain)])];
 const forgettingFits = () =>
-  data.fits.filter((fit) => fit.forgets && fit.protocol === targetFit().protocol);
-const domains = [...new Set(data.fits.filter((fit) => fit.forgets).map((fit) => fit.domain))];
+  domains.flatMap((domain) => data.fits.filter((fit) => fit.forgets && fit.domain === domain && fit.protocol === targetFit().protocol));
 
-// Numbers as text
+// Numbers as text, and back
 
 function plain(value, digits = 4) {
   if (value === null || Number.isNaN(value)) return "none";
@@ -23,19 +30,27 @@ function plain(value, digits = 4) {
   return String(Number(value.toPrecision(digits)));
 }
 
-// A replay ratio; a search ends near 0, not on it.
-function ratio(replay) {
-  return String(Number(replay.toFixed(4)));
+// Two digits, and thousands as k, M, B and T.
+function short(value, digits = 2) {
+  const [unit, scale] = [["T", 1e12], ["B", 1e9], ["M", 1e6], ["k", 1e3]].find(([, s]) => Math.abs(value) >= s) ?? ["", 1];
+  if (Math.abs(value) >= 1e15) return plain(value, digits + 1);
+  return `${Number((value / scale).toPrecision(digits))}${unit && ` ${unit}`}`;
 }
 
-function percent(share) {
-  return `${Number((100 * share).toFixed(1))} %`;
+// A number as people write it: 7B, 1.5T, 0,5.
+function parse(text) {
+  const [, digits, unit] = /^([-+\d.,e]+)\s*([kmbgt]?)$/i.exec(text.trim()) ?? [];
+  const scale = { k: 1e3, m: 1e6, b: 1e9, g: 1e9, t: 1e12 }[unit?.toLowerCase()] ?? 1;
+  return digits === undefined ? NaN : Number(digits.replace(",", ".")) * scale;
 }
+
+const ratio = (replay) => String(Number(replay.toFixed(4))); // a search ends near 0, not on it
+const percent = (share, digits = 3) => `${Number((100 * share).toPrecision(digits))} %`;
+const inTen = (share) => `${Number((10 * share).toFixed(share > 0.94 && share < 1 ? 1 : 0))} of 10`;
 
 // What is asked for
 
-const asked = data.request;
-const state = {
+const configured = {
   law: data.headline,
   n_params: asked.n_params,
   ptpp: asked.ptpp,
@@ -46,59 +61,58 @@ const state = {
   max_atpp: asked.max_atpp,
   max_flops: asked.max_flops,
   level: asked.level,
-  replay: null, // your own point; null: the cheapest plan
+  replay: null, // your own point; null: the plan
   atpp: null,
   shown: "target",
 };
-const configured = structuredClone(state);
+const state = structuredClone(configured);
 
 // One slider and one number each. `log`: the slider moves through powers of ten. `optional`: the
 // limit may be absent, and `fallback` is what it is when it is switched on.
+const nats = { unit: "nats/token", low: -0.2, high: 2, step: 0.01 };
 const fields = [
-  { id: "n_params", in: "model", label: "Parameters N", unit: "parameters", log: true, low: 1e4, high: 1e12 },
-  { id: "ptpp", in: "model", label: "Pre-training, PTPP", unit: "tokens/parameter", log: true, low: 1, high: 1e4 },
-  { id: "within", in: "limits", label: "Above the best reachable", unit: "nats/token", log: true, low: 1e-3, high: 2 },
-  { id: "target", in: "limits", label: "Target loss at most", unit: "nats/token", low: 0.05, high: 12, step: 0.01 },
-  ...domains.map((domain) => ({
-    id: `forgetting_${domain}`, in: "limits", label: `Forgetting of ${domain} at most`,
-    unit: "nats/token", low: -0.5, high: 4, step: 0.01, optional: true, fallback: 0.5,
-  })),
-  { id: "max_atpp", in: "budget", label: "Tokens, ATPP at most", unit: "tokens/parameter", log: true, low: 0.01, high: 1e4 },
-  { id: "max_flops", in: "budget", label: "Compute at most", unit: "FLOPs", log: true, low: 1e9, high: 1e27, optional: true, fallback: null },
-  { id: "level", in: "certainty", label: "Share of draws that keep the limits", unit: "%", low: 50, high: 99, step: 1, scale: 100 },
-  { id: "replay", in: "probe", label: "Replay", unit: "share", low: asked.min_replay, high: asked.max_replay, step: 0.005 },
-  { id: "atpp", in: "probe", label: "ATPP", unit: "tokens/parameter", log: true, low: 0.01, high: 1e4 },
+  { id: "n_params", in: "first", label: "Model size N", unit: "parameters", log: true, low: 1e4, high: 1e12, tip: "Parameters of the checkpoint; 7B is understood." },
+  { id: "forgetting", in: "first", label: "Forgetting at most", ...nats, tip: "How much loss of every base domain may be given up." },
+  { id: "within", in: "first", label: "Above the best reachable loss", unit: "nats/token", log: true, low: 1e-3, high: 2, tip: "How near the least target loss that the other limits allow." },
+  { id: "target", in: "first", label: "Target loss at most", unit: "nats/token", low: 0.05, high: 12, step: 0.01, tip: "Loss of the target domain after adaptation." },
+  { id: "ptpp", in: "model", label: "Pre-training, PTPP", unit: "tokens/parameter", log: true, low: 1, high: 1e4, tip: "Tokens per parameter that the checkpoint was pre-trained on." },
+  ...domains.map((domain) => ({ id: `forgetting_${domain}`, in: "limits", label: `Forgetting of ${domain} at most`, ...nats, optional: true, fallback: 0.5, tip: `Loss of ${domain} after adaptation minus before.` })),
+  { id: "max_atpp", in: "budget", label: "Tokens, ATPP at most", unit: "tokens/parameter", log: true, low: 0.01, high: 1e4, tip: "Adaptation tokens per parameter, replay included." },
+  { id: "max_flops", in: "budget", label: "Compute at most", unit: "FLOPs", log: true, low: 1e9, high: 1e27, optional: true, fallback: null, tip: "6 N times the tokens." },
+  { id: "level", in: "budget", label: "Share of draws that keep the limits", unit: "%", low: 50, high: 99, step: 1, scale: 100, tip: "How sure a plan has to be." },
+  { id: "replay", in: "probe", label: "Replay", unit: "share", low: asked.min_replay, high: asked.max_replay, step: 0.005, tip: "Share of the tokens that is taken from the base domains." },
+  { id: "atpp", in: "probe", label: "ATPP", unit: "tokens/parameter", log: true, low: 0.01, high: 1e4, tip: "Adaptation tokens per parameter." },
 ];
+const domainOf = (field) => (field.id.startsWith("forgetting_") ? field.id.slice(11) : null);
 
 function valueOf(field) {
-  if (field.id.startsWith("forgetting_")) return state.forgetting[field.id.slice(11)];
-  if (field.in === "probe") return probe()[field.id];
-  return state[field.id];
+  if (domainOf(field)) return state.forgetting[domainOf(field)];
+  if (field.id === "forgetting") return Object.values(state.forgetting).reduce((most, limit) => (limit === null ? most : Math.max(limit, most ?? limit)), null);
+  return field.in === "probe" ? probe()[field.id] : state[field.id];
 }
 
 function setValue(field, value) {
-  if (field.id.startsWith("forgetting_")) state.forgetting[field.id.slice(11)] = value;
+  if (domainOf(field)) state.forgetting[domainOf(field)] = value;
+  else if (field.id === "forgetting") domains.forEach((domain) => (state.forgetting[domain] = value));
   else if (field.in === "probe") Object.assign(state, probe(), { [field.id]: value });
   else state[field.id] = value;
   field.in === "probe" ? show() : update();
 }
 
+// Your own point, or else the best plan that there is.
 function probe() {
-  const at = found.point.refused ? { replay: asked.min_replay, atpp: asked.max_atpp } : found.point;
+  const { point, robust } = found;
+  const at = robust?.feasible ? robust : point.refused ? { replay: asked.min_replay, atpp: asked.max_atpp } : point;
   return { replay: state.replay ?? at.replay, atpp: state.atpp ?? at.atpp };
 }
 
-// What follows: law values, plans and shares
+// What follows: forecasts
 
-function predictor(fit, params, model) {
-  const known = { ...model, zero_shot_loss: model[`zero_shot_${fit.domain}`] };
-  return FORMULAS[fit.law](params, fit.reference, known);
-}
-
-// The checkpoint's base loss {value, source} by Python's rule (ptpp/planning/request.py): stated for
-// this checkpoint, measured, or forecast. A value that was stated is all there is without a table.
-function baseLossOf({ n_params, ptpp }) {
-  const { given, measured, forecast, near } = data.base_loss;
+// The checkpoint's loss before adaptation {value, source} by its name (base_loss, zero_shot_<domain>)
+// and by Python's rule (ptpp/planning/request.py): stated for this checkpoint, measured, or forecast.
+// A value that was stated is all there is without a table.
+function lossBefore(name, { n_params, ptpp }) {
+  const { given, measured, forecast, near } = data.losses[name];
   const far = (one, other, width) => Math.abs(Math.log(one / other)) / width;
   const away = ([n, p]) => Math.max(far(n, n_params, near[0]), far(p, ptpp, near[1]));
   const stated = given === null ? null : { value: given, source: "given" };
@@ -110,65 +124,142 @@ function baseLossOf({ n_params, ptpp }) {
   return { value: tokens(0, ptpp), source: "forecast" }; // of ptpp tokens per parameter
 }
 
-// What the laws know of the checkpoint: of a forgetting law, its domain's loss before adaptation.
-function modelOf({ n_params, ptpp }) {
-  const values = Object.keys(data.losses).map((name) => [name, lossBefore(name, { n_params, ptpp }).value]);
-  return { n_params, ptpp, ...Object.fromEntries(values) };
+// What a fit's law knows of the checkpoint.
+function modelOf({ n_params, ptpp }, fit) {
+  const known = { n_params, ptpp };
+  if (data.losses.base_loss) known.base_loss = lossBefore("base_loss", known).value;
+  if (data.losses[`zero_shot_${fit.domain}`]) known.zero_shot_loss = lossBefore(`zero_shot_${fit.domain}`, known).value;
+  return known;
 }
 
-// The search space at one set of parameters: pick(fit) is the fit's own or one of its draws.
-function spaceOf(pick) {
-  const model = modelOf(state);
+function predictor(fit, params, model) {
+  return FORMULAS[fit.law](params, fit.reference, model);
+}
+
+// The kriged forecast of a checkpoint by a fit.
+function forecastOf(fit, model) {
+  const law = SLOPES[fit.law](fit.params, fit.reference, model);
+  const offset = fit.forgets ? model.zero_shot_loss : 0;
+  const loss = (replay, atpp) => {
+    const values = law(replay, atpp);
+    values[0] += offset;
+    return values;
+  };
+  return { ...kriged(fit, model, loss), offset };
+}
+
+// The splines of a kriged forecast over a range, kept until others were needed. That of the spread
+// takes longer and is made by counting().
+const surfaces = new Map();
+
+function surfaceOf(fit, model, range) {
+  const key = JSON.stringify([data.fits.indexOf(fit), model, range]);
+  if (!surfaces.has(key)) {
+    if (surfaces.size > 24) surfaces.clear();
+    const forecast = forecastOf(fit, model);
+    surfaces.set(key, { ...forecast, logSpline: finish(splineOf(forecast.logLoss, ...range)), spreadSpline: null });
+  }
+  return surfaces.get(key);
+}
+
+// One law in a space (see search.js). A kriged one's draws are its forecast's quantiles.
+function lawOf(fit, place, model, range, draws) {
+  const name = fit.forgets ? `forgetting_${fit.domain}` : "target_loss";
+  const at = predictor(fit, fit.params, model);
+  const law = { fit, name, domain: fit.domain, limit: fit.forgets ? (state.forgetting[fit.domain] ?? NaN) : NaN };
+  law.alone = (replay, logAtpp) => at(replay, Math.exp(logAtpp));
+  if (fit.misfit) {
+    const surface = surfaceOf(fit, model, range);
+    const { logLoss, spread, offset, logSpline } = surface;
+    const z = Float64Array.from(data.deviates[draws][place]);
+    const fill = (mean, sd, out) => z.forEach((deviate, i) => (out[i] = Math.exp(mean + deviate * sd) - offset));
+    law.surface = surface;
+    law.value = (replay, logAtpp) => Math.exp(logSpline(replay, logAtpp)) - offset;
+    law.exact = (replay, logAtpp) => Math.exp(logLoss(replay, logAtpp)) - offset;
+    law.draw = (i) => (replay, logAtpp) => Math.exp(logSpline(replay, logAtpp) + z[i] * surface.spreadSpline(replay, logAtpp)) - offset;
+    law.fill = (replay, logAtpp, out) => fill(logSpline(replay, logAtpp), surface.spreadSpline(replay, logAtpp), out);
+    law.exactFill = (replay, logAtpp, out) => fill(logLoss(replay, logAtpp), spread(replay, logAtpp), out);
+    return law;
+  }
+  const rows = targetFit().pairs[fit.forgets ? fit.domain : ""];
+  const each = rows.map((row) => predictor(fit, fit.draws[row], model));
+  law.value = law.exact = law.alone;
+  law.draw = (i) => (replay, logAtpp) => each[i](replay, Math.exp(logAtpp));
+  law.fill = law.exactFill = (replay, logAtpp, out) => each.forEach((draw, i) => (out[i] = draw(replay, Math.exp(logAtpp))));
+  return law;
+}
+
+// What is searched: the limited laws; `shown` has every forgetting law.
+function spaceOf(stretched = 1) {
+  const fits = forgettingFits();
+  const limited = fits.filter((fit) => state.forgetting[fit.domain] !== null);
   const flops = state.max_flops === null ? Infinity : state.max_flops / flopsOf(state.n_params, 1);
   const most = Math.min(state.max_atpp, flops);
-  const limited = forgettingFits().filter((fit) => state.forgetting[fit.domain] !== null);
-  return {
-    low: Math.log(asked.min_atpp ?? most / ATPP_RANGE),
-    high: Math.log(most),
-    budget: most < state.max_atpp ? "max_flops" : "max_atpp",
-    leastReplay: limited.length ? Math.max(asked.min_replay, asked.replay_floor) : asked.min_replay,
-    mostReplay: asked.max_replay,
-    target: predictor(targetFit(), pick(targetFit()), model),
-    forgetting: limited.map((fit) => ({
-      domain: fit.domain,
-      limit: state.forgetting[fit.domain],
-      value: predictor(fit, pick(fit), model),
-    })),
-  };
+  const [low, high] = [Math.log(asked.min_atpp ?? most / ATPP_RANGE), Math.log(most * stretched)];
+  const floor = Math.max(asked.min_replay, asked.replay_floor);
+  const leastReplay = limited.length ? floor : asked.min_replay;
+  const drawn = [targetFit(), ...fits].filter((fit) => !fit.misfit);
+  const draws = drawn.length ? Object.values(targetFit().pairs)[0].length : Number(Object.keys(data.deviates)[0]);
+  const space = { low, high, budget: most < state.max_atpp ? "max_flops" : "max_atpp", leastReplay, mostReplay: asked.max_replay, minReplay: asked.min_replay, draws };
+  if (!(low < high)) return { ...space, empty: true, laws: [], shown: [] };
+  const ordered = [targetFit(), ...limited, ...fits.filter((fit) => !limited.includes(fit))];
+  space.shown = ordered.map((fit, place) => lawOf(fit, place, modelOf(state, fit), [[fit.forgets ? floor : leastReplay, asked.max_replay], [low, high]], draws));
+  return { ...space, laws: space.shown.slice(0, 1 + limited.length) };
 }
 
-// Row i of the target law's draws goes with row rows[i] of a forgetting law's.
-function drawsOf() {
-  const { pairs, draws } = targetFit();
-  const numbers = Object.values(pairs)[0] ?? draws;
-  return numbers.map((_, i) => spaceOf((fit) => fit.draws[fit.forgets ? pairs[fit.domain][i] : i]));
+// The splines of the spread, without which there are no draws.
+function* spreading(space) {
+  for (const { surface, fit } of space.shown)
+    if (surface && !surface.spreadSpline) {
+      const least = fit.forgets ? Math.max(asked.min_replay, asked.replay_floor) : space.leastReplay;
+      surface.spreadSpline = yield* splineOf(surface.spread, [least, space.mostReplay], [space.low, space.high]);
+    }
 }
 
-function loss() {
-  return { target: state.mode === "target" ? state.target : null, within: state.within };
-}
-
-const found = { space: null, draws: null, point: null, shares: null, robust: null, progress: 0 };
+const found = { space: null, point: null, limits: null, shares: null, robust: null, relaxed: null };
 let waiting = 0; // the timer of the count to come; a newer one makes an older one stop
+let eased = 0; // how often the page loosened its first question to find a robust plan
+
+const loss = () => ({ target: state.mode === "target" ? state.target : null, within: state.within });
+const placed = (point) => (point.logAtpp === undefined ? point : Object.assign(point, { atpp: Math.exp(point.logAtpp) }));
 
 function update() {
-  found.space = spaceOf((fit) => fit.params);
-  found.draws = null;
-  found.shares = found.robust = null;
-  found.empty = !(found.space.low < found.space.high);
-  found.point = found.empty
-    ? { refused: true, feasible: false, limit: NaN }
-    : pointPlan(found.space, loss());
-  finish(found.point);
-  found.draws = found.empty ? [] : drawsOf();
+  const space = spaceOf();
+  const point = space.empty ? { refused: true, feasible: false, limit: NaN } : placed(pointPlan(space, loss()));
+  Object.assign(found, { space, point, limits: null, shares: null, robust: null, relaxed: null, ready: false });
   clearTimeout(waiting);
-  if (!found.point.refused) waiting = setTimeout(count, PAUSE);
+  if (!point.refused) waiting = setTimeout(count, PAUSE);
   show();
 }
 
 function* counting() {
-  yield* giveLimits(found.draws, loss());
-  return yield* shareMap(found.space, found.draws, SHARE_GRID);
+  const { space } = found;
+  yield* spreading(space);
+  found.ready = true;
+  found.limits = yield* drawLimits(space, loss());
+  const robust = placed(yield* robustPlan(space, found.limits, state.level));
+  found.point.shares = sharesAt(space, found.limits, found.point.replay, found.point.logAtpp, "exactFill");
+  found.robust = robust;
+  show();
+  found.shares = yield* shareMap(space, found.limits, SHARE_GRID);
+  found.relaxed = robust.feasible ? [] : yield* relaxing(space);
+}
+
+// What would make a robust plan feasible if all other limits stay: [{limit, asked, needed}].
+function* relaxing(space) {
+  const names = { target_loss: state.mode === "target" ? state.target : state.within };
+  const result = [];
+  for (const [place, law] of space.laws.entries()) {
+    const best = yield* robustValue(space, place, found.limits, state.level);
+    const now = names[law.name] ?? law.limit;
+    result.push({ limit: law.name, asked: now, needed: best.allowed ? now + best.cost : NaN });
+  }
+  const far = spaceOf(ATPP_RANGE);
+  yield* spreading(far);
+  const best = yield* robustPlan(far, found.limits, state.level);
+  const unit = space.budget === "max_flops" ? flopsOf(state.n_params, 1) : 1;
+  result.push({ limit: space.budget, asked: unit * Math.exp(space.high), needed: best.feasible ? unit * Math.exp(best.logAtpp) : NaN });
+  return result;
 }
 
 // The count of draws takes a second or so; it goes on in short pieces, so that sliders stay quick.
@@ -178,78 +269,60 @@ function count() {
   const piece = () => {
     if (mine !== waiting) return;
     const until = performance.now() + 30;
-    while (performance.now() < until) {
-      const step = steps.next();
-      if (step.done) {
-        found.shares = step.value;
-        chooseRobust();
-        showVerdict();
-        showTable();
-        drawSoon(drawMap);
-        return;
+    while (performance.now() < until)
+      if (steps.next().done) {
+        if (eased > 0 && !found.robust.feasible && state.mode === "within" && state.within < 1) {
+          eased -= 1;
+          return set({ within: 2 * state.within });
+        }
+        eased = 0;
+        return show();
       }
-    }
     setTimeout(piece, 0);
   };
   piece();
 }
 
-function chooseRobust() {
-  if (found.shares === null) return;
-  const { space, draws, shares } = found;
-  found.robust = robustPlan(space, draws, state.level, shares);
-  finish(found.robust);
+// Values at a point: the forecasts, with the band of their draws once these are known.
+function valuesAt(replay, logAtpp) {
+  const out = new Float64Array(found.space.draws);
+  return found.space.shown.map((law) => {
+    if (found.ready) law.exactFill(replay, logAtpp, out);
+    const [low, high] = found.ready ? BAND.map((share) => quantile(out, share)) : [NaN, NaN];
+    return { value: law.exact(replay, logAtpp), low, high };
+  });
 }
 
-function finish(point) {
-  if (point.logAtpp === undefined) return;
-  point.atpp = Math.exp(point.logAtpp);
-}
+const NAMES = { n_params: "N", ptpp: "PTPP", replay: "replay", share: "replay", atpp: "ATPP", adapt_tokens: "the number of tokens", base_loss: "the base loss before adaptation", zero_shot_loss: "the loss before adaptation" };
 
-// Laws' values at a point, with the band of the draws; forgetting of every domain, limited or not.
-function valuesAt(replay, atpp) {
-  const model = modelOf(state);
-  const value = (fit) => {
-    const draws = fit.draws.map((params) => predictor(fit, params, model)(replay, atpp));
-    return {
-      value: predictor(fit, fit.params, model)(replay, atpp),
-      low: quantile(draws, BAND[0]),
-      high: quantile(draws, BAND[1]),
-    };
-  };
-  return { target: value(targetFit()), forgetting: forgettingFits().map(value) };
-}
-
-// Inputs of the laws beyond what their fits were measured on, each in words.
+// Inputs of the laws beyond what their fits were measured on: {text, factor} by name, in words.
 function beyond(point) {
-  const inputs = modelOf(state);
-  if (point.atpp !== undefined) {
-    inputs.replay = point.replay;
-    inputs.share = 1 - point.replay;
-    inputs.atpp = point.atpp;
-    inputs.adapt_tokens = point.atpp * state.n_params;
-  }
-  const names = { n_params: "N", ptpp: "PTPP", replay: "replay", share: "replay", atpp: "ATPP", adapt_tokens: "tokens", base_loss: "base loss", zero_shot_loss: "loss before adaptation" };
   const words = new Map();
-  for (const fit of [targetFit(), ...forgettingFits()])
+  for (const fit of [targetFit(), ...forgettingFits()]) {
+    const inputs = modelOf(state, fit);
+    if (point.atpp !== undefined) Object.assign(inputs, { replay: point.replay, share: 1 - point.replay, atpp: point.atpp, adapt_tokens: point.atpp * state.n_params });
     for (const [name, [low, high]] of Object.entries(fit.ranges)) {
-      const value = name === "zero_shot_loss" ? inputs[`zero_shot_${fit.domain}`] : inputs[name];
+      const value = inputs[name];
       const slack = 1e-9 * Math.max(Math.abs(low), Math.abs(high));
-      if (value === undefined || value === null || (value >= low - slack && value <= high + slack)) continue;
+      if (value === undefined || (value >= low - slack && value <= high + slack)) continue;
       const [from, to, at] = name === "share" ? [1 - high, 1 - low, 1 - value] : [low, high, value];
-      words.set(names[name], `${names[name]} ${plain(at)} (measured ${plain(from)} to ${plain(to)})`);
+      const factor = Math.max(at / to, from / at);
+      const measured = `(${short(at, 3)}; measured ${short(from, 3)} to ${short(to, 3)})`;
+      const spoken = name === "zero_shot_loss" ? `the loss of ${fit.domain} before adaptation` : NAMES[name];
+      const how = at > to ? `${short(factor)} × the largest measured` : `${short(1 / factor)} × the smallest measured`;
+      words.set(spoken, { text: `${spoken} is ${how} ${measured}`, factor });
     }
+  }
   return [...words.values()];
 }
 
-// How it is shown
+// How it is said
 
 function show() {
   showControls();
   showVerdict();
   showTable();
-  drawSoon(drawMap);
-  drawSoon(drawSlices);
+  [drawMap, drawSlices, drawFront].forEach(drawSoon);
 }
 
 // Plots are drawn once per frame, however fast a slider moves.
@@ -265,194 +338,159 @@ function drawSoon(plot) {
   toDraw.add(plot);
 }
 
-function describe(point) {
-  return (
-    `replay ${ratio(point.replay)}, ATPP ${plain(point.atpp)}: ` +
-    `${plain(point.atpp * state.n_params)} tokens, ${plain(flopsOf(state.n_params, point.atpp))} FLOPs`
-  );
+// Text in which **words** are strong.
+function say(id, text) {
+  byId(id).replaceChildren(...text.split("**").map((part, i) => (i % 2 ? make("strong", {}, part) : part)));
 }
 
-const WORDS = { target_loss: "target loss", max_atpp: "ATPP at most", max_flops: "compute", max_replay: "greatest replay", min_atpp: "least ATPP" };
+const WORDS = { target_loss: "target loss", max_atpp: "the most ATPP", max_flops: "compute", max_replay: "the most replay", min_atpp: "the least ATPP", least_replay: "the least replay" };
+const wordOf = (name) => WORDS[name] ?? name.replace("forgetting_", "forgetting of ");
 
-function describeBinding(point) {
-  return point.binding.map((name) => WORDS[name] ?? name.replace("forgetting_", "forgetting of ")).join(", ");
+// What a point costs, two digits.
+function costOf(point) {
+  const flops = flopsOf(state.n_params, point.atpp);
+  const hours = flops / GPU_FLOPS / 3600;
+  return `${short(point.atpp * state.n_params)} tokens, ${plain(flops, 3)} FLOPs${hours >= 0.01 ? `, ${short(hours)} H100-hours` : ""}`;
+}
+
+function describe(point) {
+  return `give **${percent(point.replay, 2)}** of the tokens to replay and read **${short(point.atpp)}** tokens per parameter (${costOf(point)})`;
 }
 
 function showVerdict() {
-  const { point, robust } = found;
-  const say = (id, title, text) => {
-    byId(id).replaceChildren(Object.assign(document.createElement("strong"), { textContent: `${title} ` }), text);
-  };
-  if (found.empty)
-    say("point-verdict", "No plan.", `The budget ends at ATPP ${plain(Math.exp(found.space.high))}; the search begins at ${plain(Math.exp(found.space.low))}.`);
-  else if (point.refused)
-    say("point-verdict", "No plan.", "By this law target loss rises with tokens here, and a plan needs a law whose loss falls.");
-  else if (point.feasible) {
-    const bound = describeBinding(point);
-    say("point-verdict", "Cheapest plan:", `${describe(point)}.${bound ? ` What binds: ${bound}.` : ""}`);
-  } else if (Number.isNaN(point.limit))
-    say("point-verdict", "No point keeps the forgetting limits.", `The nearest misses by ${plain(point.shortfall, 3)} nats/token, at ${describe(point)}. In the way: ${describeBinding(point)}.`);
-  else
-    say("point-verdict", "No point keeps every limit.", `The nearest misses by ${plain(point.shortfall, 3)} nats/token, at ${describe(point)}. In the way: ${describeBinding(point)}.`);
-  const title = `Robust plan (${percent(state.level)} of draws):`;
-  if (point.refused) say("robust-verdict", title, "none.");
-  else if (robust === null) say("robust-verdict", title, "counting draws …");
-  else if (robust.feasible) {
-    const more = point.feasible ? robust.atpp / point.atpp : NaN;
-    say("robust-verdict", title, `${describe(robust)}${Number.isNaN(more) ? "" : ` (${plain(more, 3)} times the compute of the cheapest)`}.`);
-  } else if (robust.share === 0) say("robust-verdict", title, "none. No draw keeps every limit at once anywhere.");
-  else
-    say("robust-verdict", title, `none. At best ${percent(robust.share)} of the draws keep every limit at once, near replay ${ratio(robust.replay)}, ATPP ${plain(robust.atpp, 3)}.`);
-  const outside = beyond(point);
+  const { point, robust, space, relaxed } = found;
+  const limits = space.laws.length > 1 ? "every limit" : "the target limit";
+  const bound = point.binding?.length ? ` What binds: ${point.binding.map(wordOf).join(", ")}.` : "";
+  let lead = "";
+  let second = "";
+  if (space.empty) lead = `**No plan.** The budget ends at ATPP ${plain(Math.exp(space.high))}; the search begins at ${plain(Math.exp(space.low))}.`;
+  else if (point.refused) lead = "**No plan.** By this law target loss rises with tokens here, and a plan needs a law whose loss falls.";
+  else {
+    const chance = point.shares ? ` It keeps ${limits} in ${inTen(point.shares.all)} draws.` : "";
+    second = point.feasible
+      ? `Cheapest plan, by the forecast alone: ${describe(point)}.${chance}${bound}`
+      : `No point keeps ${Number.isNaN(point.limit) ? "the forgetting limits" : "every limit"} even by the forecast alone. The nearest misses by ${plain(point.shortfall, 3)} nats/token: ${describe(point)}. In the way: ${point.binding.map(wordOf).join(", ")}.`;
+    const asked_ = `${inTen(state.level)} draws`;
+    if (robust === null) lead = `Robust plan: counting draws …`;
+    else if (robust.feasible) lead = `Robust plan: ${describe(robust)}: keeps ${limits} in **${inTen(robust.all)}** draws.`;
+    else {
+      const cures = (relaxed ?? []).filter((one) => Number.isFinite(one.needed));
+      lead = `**No plan keeps ${limits} in ${asked_}.** The least bad, ${describe(robust)}, keeps them in ${inTen(robust.all)}.`;
+      if (relaxed) lead += cures.length ? ` Each of these alone would do: ${cures.map((one) => `${wordOf(one.limit)} ${plain(one.needed, 3)} instead of ${plain(one.asked, 3)}`).join("; ")}.` : " No single limit, relaxed alone, would do.";
+    }
+  }
+  say("robust-verdict", lead);
+  say("point-verdict", second);
+  const best = robust?.feasible ? robust : point;
+  const known = !point.refused && best.atpp !== undefined;
+  const values = known ? valuesAt(best.replay, best.logAtpp) : [];
+  const tiles = known ? [["replay", percent(best.replay, 2)], ["tokens per parameter", short(best.atpp)], ...space.shown.map((law, i) => [law.fit.forgets ? `forgetting of ${law.domain}` : `loss of ${law.domain}`, plain(Number(values[i].value.toFixed(2)))])] : [];
+  byId("tiles").replaceChildren(...tiles.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
+  const outside = beyond(best);
+  const worst = Math.max(1, ...outside.map((one) => one.factor));
+  const grade = worst > 10 ? 3 : worst > 2 ? 2 : 1;
   byId("extrapolation").hidden = outside.length === 0;
-  byId("extrapolation").replaceChildren(
-    Object.assign(document.createElement("strong"), { textContent: "Extrapolated: " }),
-    `${outside.join("; ")}. No measurement bounds the error there; bands show only what resampling the runs changes.`,
-  );
+  byId("extrapolation").className = `grade-${grade}`;
+  const advice = ["Intervals widen there.", "Take the plan as a rough guide.", "Take the plan as a guess: nothing of that kind was measured. Measure one run before you rely on it."];
+  say("extrapolation", `**${["Beyond", "Far beyond", "Very far beyond"][grade - 1]} what was measured:** ${outside.map((one) => one.text).join("; ")}. ${advice[grade - 1]}`);
 }
 
 function showControls() {
   for (const field of fields) {
     const value = valueOf(field);
     const { row, slider, number, limited } = field;
-    row.hidden = (field.id === "within" || field.id === "target") && field.id !== state.mode;
+    row.hidden = ((field.id === "within" || field.id === "target") && field.id !== state.mode) || (field.id === "forgetting" && !domains.length);
     const off = value === null;
     if (limited) limited.checked = !off;
     slider.disabled = number.disabled = off;
-    if (off) {
-      number.value = "";
-      slider.setAttribute("aria-valuetext", "no limit");
-      continue;
-    }
+    if (off) number.value = "";
+    slider.setAttribute("aria-valuetext", off ? "no limit" : `${plain(value * (field.scale ?? 1))} ${field.unit}`);
+    if (off) continue;
     const scaled = value * (field.scale ?? 1);
     slider.value = field.log ? Math.log10(scaled) : scaled;
-    slider.setAttribute("aria-valuetext", `${plain(scaled)} ${field.unit}`);
-    if (document.activeElement !== number) number.value = plain(scaled, 5);
+    if (document.activeElement !== number) number.value = field.id === "n_params" ? short(scaled, 4) : plain(scaled, 5);
     number.removeAttribute("aria-invalid");
   }
   byId("law").value = state.law;
   byId("mode").value = state.mode;
+  byId("shown").value = state.shown;
   const fit = targetFit();
   const notes = [];
+  if (fit.error !== null) notes.push(`Held-out error ${percent(fit.error, 2)}.`);
   if (fit.drawn.length) notes.push(`The measured rows do not identify ${fit.drawn.join(", ")}: every draw takes a value at random.`);
   if (fit.at_bounds.length) notes.push(`At a bound of the fit: ${fit.at_bounds.join(", ")}.`);
-  if (fit.ranges.base_loss) {
-    const { value, source } = lossBefore("base_loss", state);
-    notes.push(`Base loss before adaptation: ${plain(value)} nats/token (${source}).`);
+  for (const name of Object.keys(data.losses)) {
+    const domain = name.replace("zero_shot_", "");
+    if (name === "base_loss" ? !fit.ranges.base_loss : !forgettingFits().some((one) => one.domain === domain)) continue;
+    const { value, source } = lossBefore(name, state);
+    notes.push(`${name === "base_loss" ? "Base loss" : `Loss of ${domain}`} before adaptation: ${plain(value)} nats/token (${source}).`);
   }
-  for (const each of forgettingFits().filter((one) => one.ranges.zero_shot_loss)) {
-    const { value, source } = lossBefore(`zero_shot_${each.domain}`, state);
-    notes.push(`Loss of ${each.domain} before adaptation: ${plain(value)} nats/token (${source}).`);
-  }
-  if (asked.replay_reason && found.space.forgetting.length) notes.push(`Searched: ${asked.replay_reason}.`);
-  byId("law-note").textContent = [`${fit.title}, ${fit.draws.length} draws.`, ...notes].join(" ");
-  byId("equations").replaceChildren(
-    ...[fit, ...forgettingFits().slice(0, 1)].map((each) =>
-      Object.assign(document.createElement("div"), { textContent: `${each.law}: ${each.equation}` }),
-    ),
-  );
-}
-
-function cell(kind, text, below = "") {
-  const made = Object.assign(document.createElement(kind), { textContent: text });
-  if (below) made.append(Object.assign(document.createElement("small"), { textContent: below }));
-  return made;
+  if (asked.replay_reason && found.space.laws.length > 1) notes.push(`Searched: ${asked.replay_reason}.`);
+  byId("law-note").textContent = [`${fit.title}, ${fit.misfit ? "corrected by its misfit" : `${fit.draws.length} draws`}.`, ...notes].join(" ");
+  byId("equations").replaceChildren(...[fit, ...forgettingFits().slice(0, 1)].map((each) => make("div", {}, `${each.law}: ${each.equation}`)));
 }
 
 function showTable() {
-  const own = probe();
-  const columns = state.replay === null ? [] : [["Your point", { ...own, logAtpp: Math.log(own.atpp) }]];
-  if (found.robust?.feasible) columns.unshift(["Robust plan", found.robust]);
-  if (!found.point.refused)
-    columns.unshift([found.point.feasible ? "Cheapest plan" : "Nearest miss", found.point]);
-  for (const column of columns) column[2] = valuesAt(column[1].replay, column[1].atpp);
+  const { point, robust, space } = found;
+  const columns = [];
+  if (robust?.feasible) columns.push(["Robust plan", robust]);
+  if (!point.refused) columns.push([point.feasible ? "Cheapest plan" : "Nearest miss", point]);
+  if (state.replay !== null && !space.empty) columns.push(["Your point", { ...probe(), logAtpp: Math.log(probe().atpp) }]);
+  for (const column of columns) {
+    const at = column[1];
+    column.push(valuesAt(at.replay, at.logAtpp), found.limits && sharesAt(space, found.limits, at.replay, at.logAtpp, "exactFill"));
+  }
   const rows = [
-    ["Replay", (point) => [ratio(point.replay)]],
-    ["ATPP, tokens/parameter", (point) => [plain(point.atpp)]],
-    ["Tokens", (point) => [plain(point.atpp * state.n_params)]],
-    ["Compute, FLOPs", (point) => [plain(flopsOf(state.n_params, point.atpp))]],
-    [`Loss of ${targetFit().domain}, nats/token`, (_, values) => measured(values.target, found.point.limit)],
-    ...forgettingFits().map((fit, i) => [
-      `Forgetting of ${fit.domain}, nats/token`,
-      (_, values) => measured(values.forgetting[i], state.forgetting[fit.domain]),
+    ["Replay", ({ replay }) => [ratio(replay)]],
+    ["ATPP, tokens/parameter", ({ atpp }) => [plain(atpp)]],
+    ["Tokens", ({ atpp }) => [plain(atpp * state.n_params)]],
+    ["Compute, FLOPs", ({ atpp }) => [plain(flopsOf(state.n_params, atpp))]],
+    ...space.shown.map((law, i) => [
+      law.fit.forgets ? `Forgetting of ${law.domain}, nats/token` : `Loss of ${law.domain}, nats/token`,
+      (_, values) => measured(values[i], i ? law.limit : point.limit),
     ]),
+    ...(found.limits ? [["Draws that keep every limit", (_, __, shares) => [percent(shares.all)]]] : []),
   ];
-  if (found.shares !== null)
-    rows.push([
-      "Draws that keep every limit",
-      (point) => [percent(shareOfDraws(found.draws, point.replay, point.logAtpp))],
-    ]);
-  const head = document.createElement("tr");
-  head.append(...["", ...columns.map(([name]) => name)].map((name) => {
-    const made = cell("th", name);
-    made.scope = "col";
-    return made;
-  }));
-  const body = rows.map(([name, text]) => {
-    const row = document.createElement("tr");
-    const title = cell("th", name);
-    title.scope = "row";
-    row.append(title, ...columns.map(([, point, values]) => {
-      const [value, below, broken] = text(point, values);
-      const made = cell("td", value, below);
-      if (broken) made.className = "broken";
-      return made;
-    }));
-    return row;
-  });
-  const parts = ["thead", "tbody"].map((kind) => document.createElement(kind));
-  parts[0].append(head);
-  parts[1].append(...body);
-  byId("numbers").replaceChildren(...parts);
-  byId("table-note").textContent =
-    "Small print: 5th to 95th percentile of the draws, and the limit. Marked: the fitted law is beyond its limit.";
+  const head = make("tr", {}, ...["", ...columns.map(([name]) => name)].map((name) => make("th", { scope: "col" }, name)));
+  const body = rows.map(([name, text]) =>
+    make("tr", {}, make("th", { scope: "row" }, name), ...columns.map(([, at, values, shares]) => {
+      const [value, below, broken] = text(at, values, shares);
+      return make("td", broken ? { class: "broken" } : {}, value, ...(below ? [make("small", {}, below)] : []));
+    })),
+  );
+  byId("numbers").replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
 }
 
 function measured({ value, low, high }, limit) {
-  const known = limit !== null && !Number.isNaN(limit);
-  const bound = known ? `, limit ${plain(limit)}` : "";
-  const broken = known && value - limit > TOLERANCE;
-  return [plain(value) + (broken ? " (too much)" : ""), `${plain(low, 3)} … ${plain(high, 3)}${bound}`, broken];
+  const broken = value - limit > BINDING; // closer than that it is met with equality
+  const band = Number.isNaN(low) ? "" : `${plain(low, 3)} … ${plain(high, 3)}`;
+  return [plain(value) + (broken ? " (too much)" : ""), `${band}${Number.isNaN(limit) ? "" : `, limit ${plain(limit)}`}`, broken];
 }
 
 // Controls
 
 function buildField(field) {
-  const make = (kind, attributes) => {
-    const made = document.createElement(kind);
-    Object.entries(attributes).forEach(([name, value]) => made.setAttribute(name, value));
-    return made;
-  };
   const ends = field.log ? [Math.log10(field.low), Math.log10(field.high)] : [field.low, field.high];
-  const label = make("label", { for: `${field.id}-number`, id: `${field.id}-label` });
-  label.textContent = field.label;
-  const number = make("input", { type: "text", inputmode: "decimal", id: `${field.id}-number`, autocomplete: "off", "aria-describedby": `${field.id}-unit` });
-  const unit = make("span", { class: "unit", id: `${field.id}-unit` });
-  unit.textContent = field.unit;
+  const label = make("label", { for: `${field.id}-number`, id: `${field.id}-label`, title: field.tip }, field.label);
+  const number = make("input", { type: "text", inputmode: "text", id: `${field.id}-number`, autocomplete: "off", "aria-describedby": `${field.id}-unit` });
+  const unit = make("span", { class: "unit", id: `${field.id}-unit` }, field.unit);
   const slider = make("input", { type: "range", id: field.id, min: ends[0], max: ends[1], step: field.log ? 0.01 : field.step, "aria-labelledby": `${field.id}-label` });
-  const row = make("div", { class: "row" });
-  row.append(label, number, unit, slider);
+  const row = make("div", { class: "row" }, label, number, unit, slider);
   slider.addEventListener("input", () => {
     const value = Number(slider.value);
     setValue(field, (field.log ? Number((10 ** value).toPrecision(3)) : value) / (field.scale ?? 1));
   });
   number.addEventListener("change", () => {
-    const value = Number(number.value.trim().replace(",", ".")) / (field.scale ?? 1);
-    const fine = number.value.trim() !== "" && Number.isFinite(value) && accepted(field, value);
-    number.toggleAttribute("aria-invalid", false);
-    if (fine) setValue(field, value);
+    const value = parse(number.value) / (field.scale ?? 1);
+    number.removeAttribute("aria-invalid");
+    if (Number.isFinite(value) && accepted(field, value)) setValue(field, value);
     else number.setAttribute("aria-invalid", "true");
   });
   Object.assign(field, { row, slider, number });
   if (field.optional) {
-    const wrap = make("label", { class: "limited" });
     const limited = make("input", { type: "checkbox", id: `${field.id}-limited` });
-    wrap.append(limited, " limited");
-    limited.addEventListener("change", () => {
-      const usual = field.fallback ?? flopsOf(state.n_params, state.max_atpp);
-      setValue(field, limited.checked ? usual : null);
-    });
-    row.append(wrap);
+    limited.addEventListener("change", () => setValue(field, limited.checked ? (field.fallback ?? flopsOf(state.n_params, state.max_atpp)) : null));
+    row.append(make("label", { class: "limited" }, limited, " limited"));
     field.limited = limited;
   }
   byId(field.in).append(row);
@@ -462,24 +500,61 @@ function buildField(field) {
 function accepted(field, value) {
   if (field.id === "replay") return value >= asked.min_replay && value <= asked.max_replay;
   if (field.id === "level") return value > 0 && value <= 1;
-  if (field.id.startsWith("forgetting_")) return true;
+  if (field.id.startsWith("forgetting")) return true;
   return field.id === "within" ? value >= 0 : value > 0;
 }
 
-function option(value, text) {
-  return Object.assign(document.createElement("option"), { value, textContent: text });
+// The checkpoint within what the target law was fitted to, or as it is.
+function inside() {
+  const within = (name) => Math.min(Math.max(state[name], targetFit().ranges[name]?.[0] ?? 0), targetFit().ranges[name]?.[1] ?? Infinity);
+  return { n_params: within("n_params"), ptpp: within("ptpp"), max_flops: null, replay: null, atpp: null };
 }
+
+// What is asked for as text: a link, a command line, a section of the configuration.
+function asText(kind) {
+  const limits = Object.entries(state.forgetting).filter(([, limit]) => limit !== null);
+  const goal = state.mode === "target" ? ["target_loss", state.target] : ["target_within", state.within];
+  const [law] = state.law.split(".");
+  if (kind === "link") return `${location.href.split("#")[0]}#${encodeURIComponent(JSON.stringify(state))}`;
+  const numbers = { n_params: state.n_params, ptpp: state.ptpp, [goal[0]]: goal[1], min_atpp: asked.min_atpp, max_atpp: state.max_atpp, max_replay: asked.max_replay, max_flops: state.max_flops };
+  const given = Object.entries({ ...numbers, confidence: state.level }).filter(([, value]) => value !== null);
+  if (kind === "yaml") return ["plan:", `  law: ${law}`, ...given.map(([name, value]) => `  ${name}: ${value}`), `  forgetting: {${limits.map(([d, limit]) => `${d}: ${limit}`).join(", ")}}`].join("\n");
+  const flags = given.map(([name, value]) => `--${name.replace("_", "-")} ${value}`);
+  return ["ptpp plan TABLE.csv", `--target ${targetFit().domain}`, `--law ${law}`, ...flags, ...limits.map(([d, limit]) => `--limit ${d}=${limit}`)].join(" ");
+}
+
+function copy(kind) {
+  const text = asText(kind);
+  byId("copied").hidden = false;
+  byId("copied").value = text;
+  byId("copied").select();
+  navigator.clipboard?.writeText(text).catch(() => {});
+}
+
+function save(name, type, content) {
+  const link = make("a", { download: name, href: URL.createObjectURL(new Blob([content], { type })) });
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+// The map's grid as a table.
+function asTable() {
+  const { space, shares } = found;
+  const head = ["replay", "atpp", ...space.shown.map((law) => law.name), "share_of_draws"];
+  const lines = (shares?.logAtpp ?? []).flatMap((logAtpp, i) =>
+    shares.replay.map((replay, j) => [replay, Math.exp(logAtpp), ...space.shown.map((law) => law.value(replay, logAtpp)), shares.all[i][j]].join(",")),
+  );
+  return [head.join(","), ...lines].join("\n") + "\n";
+}
+
+const option = (value, text) => Object.assign(make("option", {}, text), { value });
 
 function start() {
   fields.forEach(buildField);
-  byId("law").append(...targets.map((fit) => option(keyOf(fit), `${fit.law}, ${fit.protocol}`)));
+  byId("law").append(...targets.map((fit) => option(keyOf(fit), fit.called)));
   const domain = targets[0].domain;
   document.querySelectorAll(".domain").forEach((node) => (node.textContent = domain));
-  byId("shown").append(
-    option("target", `loss of ${domain}, nats/token`),
-    ...domains.map((each) => option(each, `forgetting of ${each}, nats/token`)),
-    option("share", "share of draws that keep every limit"),
-  );
+  byId("shown").append(option("target", `loss of ${domain}`), ...domains.map((each) => option(each, `forgetting of ${each}`)), option("share", "share of draws"));
   byId("law").addEventListener("change", (event) => set({ law: event.target.value }));
   byId("mode").addEventListener("change", (event) => {
     if (event.target.value === "target" && Number.isFinite(found.point.limit)) state.target = Number(found.point.limit.toPrecision(5));
@@ -490,21 +565,44 @@ function start() {
     drawSoon(drawMap);
   });
   byId("reset").addEventListener("click", () => set(structuredClone(configured)));
-  byId("inside").addEventListener("click", () => {
-    const ranges = targetFit().ranges;
-    const atpp = forgettingFits()[0]?.ranges.atpp;
-    set({
-      n_params: ranges.n_params?.[1] ?? state.n_params,
-      ptpp: ranges.ptpp?.[1] ?? state.ptpp,
-      max_atpp: atpp?.[1] ?? state.max_atpp,
-      max_flops: null,
-      replay: null,
-      atpp: null,
-    });
-  });
-  update();
+  byId("inside").addEventListener("click", () => set(inside()));
+  ["link", "command", "yaml"].forEach((kind) => byId(`copy-${kind}`).addEventListener("click", () => copy(kind)));
+  byId("save-csv").addEventListener("click", () => save("plan.csv", "text/csv", asTable()));
+  byId("save-png").addEventListener("click", saveMap);
+  byId("map").addEventListener("keydown", walk);
+  open();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
-  addEventListener("resize", () => [drawMap, drawSlices].forEach(drawSoon));
+  addEventListener("resize", () => [drawMap, drawSlices, drawFront].forEach(drawSoon));
+}
+
+// The first question: a link's, or the configured one within the measured range, loosened until it
+// has a robust plan.
+function open() {
+  let linked = null;
+  try {
+    linked = JSON.parse(decodeURIComponent(location.hash.slice(1)));
+  } catch {
+    // No link, or none of ours.
+  }
+  if (linked === null) eased = 5;
+  const known = Object.keys(linked ?? {}).filter((key) => key in configured && (key !== "law" || targets.some((fit) => keyOf(fit) === linked.law)));
+  Object.assign(state, known.length ? Object.fromEntries(known.map((key) => [key, linked[key]])) : { ...inside(), max_flops: asked.max_flops });
+  update();
+}
+
+// Arrow keys move your own point over the map, Escape gives it up.
+function walk(event) {
+  const steps = { ArrowLeft: [-0.01, 0], ArrowRight: [0.01, 0], ArrowUp: [0, 0.05], ArrowDown: [0, -0.05] };
+  if (event.key === "Escape") Object.assign(state, { replay: null, atpp: null });
+  else if (event.key in steps) {
+    const { replay, atpp } = probe();
+    const [across, up] = steps[event.key];
+    const { leastReplay, mostReplay, low, high } = found.space;
+    state.replay = Math.min(Math.max(replay + across, leastReplay), mostReplay);
+    state.atpp = Math.exp(Math.min(Math.max(Math.log(atpp) + up, low), high));
+  } else return;
+  event.preventDefault();
+  show();
 }
 
 function set(values) {
@@ -519,10 +617,13 @@ window.planner = {
   state,
   found,
   set,
-  settled: () =>
-    toDraw.size === 0 && (found.point.refused || found.robust !== null),
+  settled: () => toDraw.size === 0 && (found.point.refused || found.relaxed !== null),
   value(fit, draw, model, replay, atpp) {
     const chosen = data.fits[fit];
     return predictor(chosen, draw === null ? chosen.params : chosen.draws[draw], model)(replay, atpp);
+  },
+  forecast(fit, model, replay, atpp) {
+    const { logLoss, spread } = forecastOf(data.fits[fit], model);
+    return [logLoss(replay, Math.log(atpp)), spread(replay, Math.log(atpp))];
   },
 };

@@ -2,9 +2,9 @@
 
 // Plans, from law values alone, by the definitions of Python's planner, which hands over its
 // constants (TOLERANCE, BINDING, EDGE, BROKEN, meshes: ptpp/planning/search.py).
-// A space is {low, high: log ATPP; leastReplay, mostReplay; target: f; forgetting: [{limit, value: f}],
-// budget: name of the limit that ends ATPP},
-// where f(replay, atpp) is a law's value in nats per token. Points are [replay, log ATPP].
+// A space is {low, high: log ATPP; leastReplay, mostReplay, minReplay; budget: name of the limit that
+// ends ATPP; laws: the target's first, each {name, limit [nats]; value(replay, log ATPP), nats per
+// token; exact: the same, slower; draw(i): the i-th draw's value; fill: all draws' into an array}}.
 
 function flopsOf(nParams, atpp) {
   return FLOPS_PER_PARAMETER_AND_TOKEN * nParams * (atpp * nParams);
@@ -14,27 +14,37 @@ function spaced(low, high, count) {
   return Array.from({ length: count }, (_, i) => low + ((high - low) * i) / (count - 1));
 }
 
-// Excess over every limit, the target's first; a target limit of NaN is none. What is not a number
-// is infinitely bad.
-function excesses(space, limit, replay, logAtpp) {
-  const atpp = Math.exp(logAtpp);
-  const over = space.forgetting.map((f) => f.value(replay, atpp) - f.limit);
-  over.unshift(Number.isNaN(limit) ? -Infinity : space.target(replay, atpp) - limit);
-  return over.map((value) => (Number.isNaN(value) ? Infinity : value));
+function finish(steps) {
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
+
+const orInfinite = (value) => (Number.isNaN(value) ? Infinity : value);
+
+// How far a value is beyond a limit; a target limit of NaN is none. What is not a number is
+// infinitely bad.
+const beyondLimit = (value, limit) => orInfinite(value - (Number.isNaN(limit) ? Infinity : limit));
+
+// Excess over every limit, the target's first.
+function excesses(space, limit, replay, logAtpp, kind = "value") {
+  return space.laws.map((law, i) => beyondLimit(law[kind](replay, logAtpp), i ? law.limit : limit));
 }
 
 // The point {cost, ...} of least cost between low and high: a grid, then closer and closer grids
-// around its best point. look(x) gives a point.
-function zoom(look, low, high, mesh) {
+// around its best point. look(x) gives a point. A generator, so that a page stays awake meanwhile.
+function* zooming(look, low, high, mesh) {
   let best = null;
   for (const points of [mesh.points, ...Array(mesh.rounds).fill(mesh.zoom)]) {
     const grid = spaced(low, high, points);
     let place = 0;
     let least = null;
-    grid.forEach((x, i) => {
-      const at = look(x);
+    for (let i = 0; i < points; i++) {
+      const at = look(grid[i]);
       if (least === null || at.cost < least.cost) [least, place] = [at, i];
-    });
+      yield;
+    }
     if (best === null || least.cost < best.cost) best = least;
     [low, high] = [grid[Math.max(place - 1, 0)], grid[Math.min(place + 1, points - 1)]];
   }
@@ -43,34 +53,36 @@ function zoom(look, low, high, mesh) {
 
 // {cost, replay, logAtpp, allowed} of least cost(replay, logAtpp); a cost of BROKEN and more breaks
 // a limit.
-function search(space, mesh, cost) {
+function* searching(space, mesh, cost) {
   const alongAtpp = (replay) =>
-    zoom((logAtpp) => ({ cost: cost(replay, logAtpp), replay, logAtpp }), space.low, space.high, mesh);
-  const best = zoom(alongAtpp, space.leastReplay, space.mostReplay, mesh);
+    finish(zooming((logAtpp) => ({ cost: cost(replay, logAtpp), replay, logAtpp }), space.low, space.high, mesh));
+  const best = yield* zooming(alongAtpp, space.leastReplay, space.mostReplay, mesh);
   return { ...best, allowed: best.cost < BROKEN / 2 };
 }
 
 // The least ATPP, hence compute, within all limits; where there is none, the least worst excess.
 function leastCompute(space, limit, mesh) {
-  return search(space, mesh, (replay, logAtpp) => {
+  return finish(searching(space, mesh, (replay, logAtpp) => {
     const worst = Math.max(...excesses(space, limit, replay, logAtpp));
     return worst <= TOLERANCE ? logAtpp : BROKEN + worst;
-  });
+  }));
 }
 
-// The least target loss within all other limits.
-function leastLoss(space, mesh) {
-  return search(space, mesh, (replay, logAtpp) => {
-    const [loss, ...others] = excesses(space, 0, replay, logAtpp);
-    const worst = Math.max(-Infinity, ...others);
-    return worst <= TOLERANCE ? loss : BROKEN + worst;
-  });
+// The least excess of one limit (its place among the laws) within all others.
+function leastValue(space, place, limit, mesh) {
+  const { laws } = space;
+  return finish(searching(space, mesh, (replay, logAtpp) => {
+    let others = -Infinity;
+    for (let i = 0; i < laws.length; i++)
+      if (i !== place) others = Math.max(others, beyondLimit(laws[i].value(replay, logAtpp), i ? laws[i].limit : limit));
+    return others <= TOLERANCE ? beyondLimit(laws[place].value(replay, logAtpp), place ? laws[place].limit : limit) : BROKEN + others;
+  }));
 }
 
-// Does target loss fall with ATPP everywhere, as the search takes for granted?
+// Does target loss by the law alone fall with ATPP everywhere, as the search takes for granted?
 function falls(space) {
   return spaced(space.leastReplay, space.mostReplay, 9).every((replay) => {
-    const losses = spaced(space.low, space.high, 25).map((a) => space.target(replay, Math.exp(a)));
+    const losses = spaced(space.low, space.high, 25).map((a) => space.laws[0].alone(replay, a));
     return losses.slice(1).every((loss, i) => loss - losses[i] <= TOLERANCE);
   });
 }
@@ -78,7 +90,7 @@ function falls(space) {
 // The target loss's limit, nats; NaN where it depends on a loss that no point may have.
 function limitOf(space, request, mesh) {
   if (request.target !== null) return request.target;
-  const best = leastLoss(space, mesh);
+  const best = leastValue(space, 0, 0, mesh);
   return best.allowed ? best.cost + request.within : NaN;
 }
 
@@ -88,131 +100,91 @@ function pointPlan(space, request) {
   if (!falls(space)) return { refused: true, feasible: false, limit: NaN };
   const limit = limitOf(space, request, FINE);
   const { cost, replay, logAtpp, allowed: feasible } = leastCompute(space, limit, FINE);
-  const over = excesses(space, limit, replay, logAtpp);
+  const over = excesses(space, limit, replay, logAtpp, "exact");
   const shortfall = feasible ? 0 : cost - BROKEN;
   const edge = feasible ? 0 : Math.max(...over);
-  const names = ["target_loss", ...space.forgetting.map((f) => `forgetting_${f.domain}`)];
-  const binding = names.filter((_, i) => over[i] >= edge - BINDING);
+  const binding = space.laws.map((law) => law.name).filter((_, i) => over[i] >= edge - BINDING);
   if (logAtpp >= space.high - EDGE) binding.push(space.budget);
   if (replay >= space.mostReplay - EDGE) binding.push("max_replay");
   if (feasible && logAtpp <= space.low + EDGE) binding.push("min_atpp");
+  if (replay <= space.leastReplay + EDGE && space.leastReplay > space.minReplay) binding.push("least_replay");
   return { limit, replay, logAtpp, feasible, shortfall, binding };
 }
 
-// Give every draw (a space) its limit of the target loss: near the best means near that draw's own.
-function* giveLimits(draws, request) {
-  for (const draw of draws) {
-    draw.limit = limitOf(draw, request, COARSE);
+// The target loss's limit in every draw: near the best means near that draw's own.
+function* drawLimits(space, request) {
+  const limits = new Float64Array(space.draws);
+  for (let i = 0; i < space.draws; i++) {
+    const laws = space.laws.map((law) => ({ ...law, value: law.draw(i) }));
+    limits[i] = limitOf({ ...space, laws }, request, COARSE);
     yield;
   }
+  return limits;
 }
 
-// How often each limit holds among the draws at a point: all together and every single one. A draw
-// whose limit is NaN keeps it nowhere.
-function sharesAt(draws, replay, logAtpp, into) {
-  const atpp = Math.exp(logAtpp);
-  for (const draw of draws) {
-    let all = draw.target(replay, atpp) - draw.limit <= TOLERANCE;
-    if (all) into.target += 1;
-    draw.forgetting.forEach((f, i) => {
-      const kept = f.value(replay, atpp) - f.limit <= TOLERANCE;
-      if (kept) into.forgetting[i] += 1;
-      all = all && kept;
-    });
-    if (all) into.all += 1;
-  }
-  into.target /= draws.length;
-  into.all /= draws.length;
-  into.forgetting = into.forgetting.map((count) => count / draws.length);
-  return into;
+// Excess over every limit in every draw: an array over draws per law.
+function drawExcesses(space, limits, replay, logAtpp, kind = "fill") {
+  return space.laws.map((law, k) => {
+    const over = new Float64Array(space.draws);
+    law[kind](replay, logAtpp, over);
+    for (let i = 0; i < over.length; i++) over[i] = beyondLimit(over[i], k ? law.limit : limits[i]);
+    return over;
+  });
 }
 
-function shareOfDraws(draws, replay, logAtpp) {
-  let kept = 0;
-  const atpp = Math.exp(logAtpp);
-  for (const draw of draws)
-    if (
-      draw.target(replay, atpp) - draw.limit <= TOLERANCE &&
-      draw.forgetting.every((f) => f.value(replay, atpp) - f.limit <= TOLERANCE)
-    )
-      kept += 1;
-  return kept / draws.length;
+// In which share of the draws the limits hold at a point: all together and each. A draw without a
+// limit of the target loss keeps it nowhere.
+function sharesAt(space, limits, replay, logAtpp, kind = "fill") {
+  const over = drawExcesses(space, limits, replay, logAtpp, kind);
+  const kept = over.map((each, k) => each.map((x, i) => Number(x <= TOLERANCE && (k > 0 || !Number.isNaN(limits[i])))));
+  const share = (flags) => flags.reduce((sum, flag) => sum + flag, 0) / flags.length;
+  return { all: share(kept[0].map((_, i) => Math.min(...kept.map((each) => each[i])))), each: kept.map(share) };
 }
 
-// Shares over a grid, row by row (ATPP) of columns (replay); a generator, so that a page stays
-// awake meanwhile. Returns {replay, logAtpp, all, target, forgetting: [...]} with arrays of rows.
-function* shareMap(space, draws, size) {
+// The least number that a share of the values do not exceed.
+function quantile(values, share) {
+  const sorted = Float64Array.from(values).sort();
+  return sorted[Math.max(Math.ceil(share * sorted.length - 1e-9), 1) - 1];
+}
+
+// The least ATPP at which a share `level` of the draws keep all limits at once.
+function* robustPlan(space, limits, level) {
+  const { allowed, ...best } = yield* searching(space, COARSE, (replay, logAtpp) => {
+    const [worst, ...others] = drawExcesses(space, limits, replay, logAtpp);
+    for (const other of others) for (let i = 0; i < worst.length; i++) if (other[i] > worst[i]) worst[i] = other[i];
+    const over = quantile(worst, level);
+    return over <= TOLERANCE ? logAtpp : BROKEN + over;
+  });
+  return { ...best, feasible: allowed, ...sharesAt(space, limits, best.replay, best.logAtpp, "exactFill") };
+}
+
+// Shares over a grid, row by row (ATPP) of columns (replay): {replay, logAtpp, all, each: [...]}
+// with arrays of rows.
+function* shareMap(space, limits, size) {
   const map = {
     replay: spaced(space.leastReplay, space.mostReplay, size),
     logAtpp: spaced(space.low, space.high, size),
     all: [],
-    target: [],
-    forgetting: space.forgetting.map(() => []),
+    each: space.laws.map(() => []),
   };
   for (const logAtpp of map.logAtpp) {
-    const row = map.replay.map((replay) =>
-      sharesAt(draws, replay, logAtpp, {
-        all: 0,
-        target: 0,
-        forgetting: space.forgetting.map(() => 0),
-      }),
-    );
-    map.all.push(row.map((share) => share.all));
-    map.target.push(row.map((share) => share.target));
-    map.forgetting.forEach((rows, i) => rows.push(row.map((share) => share.forgetting[i])));
+    const row = map.replay.map((replay) => sharesAt(space, limits, replay, logAtpp));
+    map.all.push(row.map((shares) => shares.all));
+    map.each.forEach((rows, k) => rows.push(row.map((shares) => shares.each[k])));
     yield;
   }
   return map;
 }
 
-// The point of least ATPP at which at least `level` of the draws keep all limits, from a share map,
-// refined; {feasible: false} with the greatest share found if there is none. Where enough draws
-// keep the limits may be narrower than the map's mesh, so its surroundings are looked at closely.
-function robustPlan(space, draws, level, map) {
-  const enough = (share) => share >= level - 1e-12;
-  const shareAt = (replay, logAtpp) => shareOfDraws(draws, replay, logAtpp);
-  const within = (replay) => Math.min(Math.max(replay, space.leastReplay), space.mostReplay);
-  let width = 2 * (map.replay[1] - map.replay[0]);
-  let height = 2 * (map.logAtpp[1] - map.logAtpp[0]);
-  const points = map.logAtpp.flatMap((logAtpp, i) =>
-    map.replay.map((replay, j) => ({ replay, logAtpp, share: map.all[i][j] })),
-  );
-  const top = (all) => all.reduce((best, at) => (at.share > best.share ? at : best));
-  let best = points.find((at) => enough(at.share)); // rows come in the order of ATPP
-  if (best === undefined) {
-    const around = top(points);
-    const near = spaced(around.logAtpp - height, around.logAtpp + height, 25)
-      .filter((logAtpp) => logAtpp >= space.low && logAtpp <= space.high)
-      .flatMap((logAtpp) =>
-        spaced(around.replay - width, around.replay + width, 25).map((x) => ({
-          replay: within(x),
-          logAtpp,
-          share: shareAt(within(x), logAtpp),
-        })),
-      );
-    const found = top([around, ...near]);
-    if (!enough(found.share)) return { feasible: false, ...found };
-    best = found;
-  }
-  for (let round = 0; round < 7; round++, width /= 4, height /= 4) {
-    const centre = best.replay;
-    for (const near of spaced(centre - width, centre + width, 25)) {
-      const replay = within(near);
-      for (const down of spaced(0, height, 13)) {
-        const logAtpp = Math.max(best.logAtpp - 1e-9 - down, space.low);
-        if (logAtpp >= best.logAtpp || !enough(shareAt(replay, logAtpp))) continue;
-        best = { replay, logAtpp };
-      }
-    }
-  }
-  return { feasible: true, ...best, share: shareAt(best.replay, best.logAtpp) };
-}
-
-// The quantile of a list of numbers, linear between them, as numpy's.
-function quantile(values, share) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const place = share * (sorted.length - 1);
-  const below = Math.floor(place);
-  const above = Math.min(below + 1, sorted.length - 1);
-  return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
+// The least excess of one limit (its place among the laws) that, with all others, a share `level` of
+// the draws keep.
+function robustValue(space, place, limits, level) {
+  return searching(space, COARSE, (replay, logAtpp) => {
+    const over = drawExcesses(space, limits, replay, logAtpp);
+    const values = over[place].map((value, i) => {
+      const others = Math.max(-Infinity, ...over.filter((_, k) => k !== place).map((each) => each[i]));
+      return others <= TOLERANCE ? value : BROKEN + others;
+    });
+    return quantile(values, level);
+  });
 }
