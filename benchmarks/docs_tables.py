@@ -207,6 +207,7 @@ def headlines() -> str:
     noise = [result.noise() for result in EACH]
     three = [result.by_anchors("state", 3) for result in EACH]
     twenty = [result.error("state", "anchors") for result in EACH]
+    guessed = [result.error("state", "early") for result in EACH]
     floors = [result.error("floor", "early") for result in EACH]
     cover = [
         result.covered("state", level) for result in EACH for level in ("zero_shot", "anchors")
@@ -226,7 +227,7 @@ def headlines() -> str:
         aim of twice the noise.""",
         f"""**With early stages alone**, `floor` with its curvature held at .4 is
         {span(floors)} % off. `gated_floor` is worse, and a base loss that is itself forecast is
-        worth nothing on models this small ({span([r.error("state", "early") for r in EACH])} %).""",
+        worth nothing on models this small ({span(guessed)} %).""",
         f"""**With anchors** `state` is at {span(three)} % with three and at {span(twenty)} % with
         twenty, about the seed noise.""",
         f"""**Intervals hold what they say.** 90 % intervals of `state` cover {span(cover, 0)} % of
