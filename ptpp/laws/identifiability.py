@@ -3,8 +3,9 @@
 A profile holds one parameter at a value and refits all others. Its deviance is twice the loss in
 log-likelihood, with errors whose density is proportional to exp(-Huber(log residual) / tau), tau
 profiled out: Laplace errors where residuals are far above delta, normal ones far below. It is
-divided by the usual design effect of clusters, since rows of one run are correlated. Profile
-likelihood and design effect are textbook statistics; joining them with this density is ours.
+divided by the usual design effect of clusters, since rows of one run are correlated, and by the
+share of runs that the parameters leave as degrees of freedom. Profile likelihood, design effect and
+degrees of freedom are textbook statistics; joining them with this density is ours.
 """
 
 from collections.abc import Sequence
@@ -67,7 +68,12 @@ def profile(fitted: FittedLaw) -> pd.DataFrame:
     the 90 % threshold or a bound is reached. Raises InputError where the rows are not the fit's.
     """
     problem, parameters = fitted.problem, fitted.law.parameters
-    effect = design_effect(problem.log_residuals(problem.theta), run_numbers(fitted.rows))
+    runs = run_numbers(fitted.rows)
+    effect = design_effect(problem.log_residuals(problem.theta), runs)
+    # A fit makes residuals smaller than the errors they stand for, as with `Draws.residuals`, and
+    # errors are shared within runs: so many runs are left to tell their size.
+    count = int(runs.max()) + 1
+    effect *= count / max(count - int(problem.free.sum()), 1)
     points = [
         (parameters[line.j].name, parameters[line.j].from_solver(place), objective)
         for line in _trace_profiles(problem, effect)
