@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 from browser import CHROMIUM, DRIVER, MISSING, chromium, look, open_page, settle
 from laws_grid import HELD_OUT, SIZES, observations
 from pages import REQUEST, every_law, kriged_laws
@@ -18,6 +19,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from ptpp.laws.base_loss import BaseLosses
 from ptpp.planning import complete_request, make_plan, make_robust_plan, plan_law, relaxations
 from ptpp.planning.forecast import Forecast, pair_rows
+from ptpp.planning.front import pareto_front
 from ptpp.report.planner import planner_page
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=MISSING)
@@ -484,3 +486,79 @@ def test_it_loads_nothing_and_complains_of_nothing(page):
     assert page.execute_script("return performance.getEntriesByType('resource').length") == 0
     assert [entry for entry in page.get_log("browser") if entry["level"] != "INFO"] == []
     assert page.title == "Adaptation planner"
+
+
+def test_the_map_is_walked_by_keyboard_and_left_by_escape(page):
+    place = page.find_element("id", "map")
+    place.send_keys(Keys.ARROW_RIGHT * 3 + Keys.ARROW_DOWN)
+    moved = page.execute_script("return [planner.state.replay, planner.state.atpp]")
+    plan = page.execute_script("const p = planner.found.robust; return [p.replay, p.atpp]")
+    assert moved[0] == pytest.approx(plan[0] + 0.03)
+    assert moved[1] == pytest.approx(plan[1] * np.exp(-0.05))
+    place.send_keys(Keys.ESCAPE)
+    assert page.execute_script("return planner.state.replay") is None
+
+
+def test_a_link_opens_the_same_state(page):
+    page.execute_script("planner.set({within: 0.3, forgetting: {en: 0.4, ar: null}})")
+    plan, link = found(page, "robust.atpp"), page.execute_script("return asText('link')")
+    before = page.current_url
+    page.get("about:blank")
+    try:
+        page.get(link)
+        assert found(page, "robust.atpp") == plan
+    finally:
+        page.get("about:blank")
+        page.get(before)
+        settle(page)
+
+
+def test_what_is_asked_for_is_taken_along(page):
+    page.execute_script("planner.set({n_params: 70000, mode: 'target', target: 3.3})")
+    unfold(page)
+    page.find_element("id", "copy-command").click()
+    command = page.find_element("id", "copied").get_attribute("value")
+    for part in ("plan TABLE.csv", "--n-params 70000", "--target-loss 3.3", "--limit en=0.5"):
+        assert part in command
+    page.find_element("id", "copy-yaml").click()
+    section = yaml.safe_load(page.find_element("id", "copied").get_attribute("value"))["plan"]
+    assert section["forgetting"] == {"en": 0.5, "ar": 0.6} and section["target_loss"] == 3.3
+    settle(page)
+    head, *lines = page.execute_script("return asTable()").split()
+    assert head == "replay,atpp,target_loss,forgetting_en,forgetting_ar,share_of_draws"
+    assert len(lines) == 41 * 41
+    page.execute_script("window.saved = null; save = (...all) => (window.saved = all)")
+    page.find_element("id", "save-png").click()
+    WebDriverWait(page, 10).until(lambda p: p.execute_script("return window.saved !== null"))
+    assert page.execute_script("return saved[2].size") > 10_000
+
+
+def test_the_pareto_front_is_that_of_python(page):
+    page.execute_script("planner.set({law: 'gated_floor.with_anchors'})")
+    settle(page)
+    shown = page.execute_script("return paretoFront(planner.found.space)")
+    python = pareto_front(REQUEST, TARGETS["gated_floor"], FORGETTING)
+    for ours, theirs in (("replay", "replay"), ("atpp", "atpp"), ("loss", "target_loss")):
+        np.testing.assert_allclose([at[ours] for at in shown], python[theirs], rtol=1e-9)
+
+
+def test_the_map_shows_what_was_measured_and_stays_in_sight_on_a_phone(driver, tmp_path):
+    path = tmp_path / "planner.html"
+    fits = [KRIGED[1], *KRIGED[-2:]]
+    asked = replace(REQUEST, n_params=SIZES["m"])
+    path.write_text(planner_page(asked, fits, ("state", "with_anchors"), BASE_LOSSES), "utf-8")
+    before = driver.current_url
+    try:
+        look(driver, 390, 844)
+        open_page(driver, path)
+        cells = driver.find_elements("css selector", "#map .cell")
+        assert len(cells) == 4 * 5 and all(one.get_attribute("fill") != "none" for one in cells)
+        top = "byId(id).getBoundingClientRect().top"
+        tops = driver.execute_script(f"return ['verdict', 'map', 'first'].map((id) => {top})")
+        assert tops == sorted(tops)
+        driver.execute_script("byId('budget').scrollIntoView()")
+        assert driver.execute_script("return byId('map').getBoundingClientRect().bottom") > 200
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
+    finally:
+        driver.get(before)
+        settle(driver)

@@ -55,11 +55,6 @@ def open_page(driver: webdriver.Chrome, path: Path) -> None:
 if __name__ == "__main__":
     page, picture = map(Path, sys.argv[1:])
     with chromium() as driver:
-        look(driver, 1100, 1040)
+        look(driver, 1400, 900)
         open_page(driver, page)
-        driver.find_element("id", "inside").click()
-        driver.find_element("id", "within-number").clear()
-        driver.find_element("id", "within-number").send_keys("0.2\n")
-        driver.execute_script("document.activeElement.blur()")
-        settle(driver)
         driver.save_screenshot(str(picture))

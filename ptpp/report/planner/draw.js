@@ -83,18 +83,15 @@ function above(plot, values, levels) {
 
 const outline = (contour) => contour.rings.map((ring) => `M${ring.map((at) => at.map((v) => v.toFixed(2))).join("L")}Z`).join("");
 
-function area(plot, contour, tint, opacity = 1) {
+const area = (plot, contour, tint, opacity = 1) =>
   put(plot.inside.append("path"), { d: outline(contour), fill: tint, "fill-opacity": opacity, "fill-rule": "evenodd" });
-}
-
-function line(plot, contour, tint, width, dash = "solid") {
+const line = (plot, contour, tint, width, dash = "solid") =>
   put(plot.inside.append("path"), { d: outline(contour), fill: "none", stroke: tint, "stroke-width": width, "stroke-dasharray": DASHES[dash] });
-}
 
 // A line's name, where the line is well inside the plot and no other label is near.
 function label(plot, contour, taken, text) {
   const { x, y, width, height } = areaOf(plot.x, plot.y);
-  const half = 3.4 * text.length;
+  const half = 3.8 * text.length;
   const free = ([a, b]) => a > x + half && a < x + width - half && b > y + 12 && b < y + height - 12 &&
     taken.every((other) => Math.abs(other.y - b) > 17 || Math.abs(other.x - a) > half + other.half);
   const candidates = contour.rings.flat().filter(free);

@@ -95,8 +95,8 @@ function valueOf(field) {
 }
 
 function setValue(field, value) {
-  if (domainOf(field)) state.forgetting[domainOf(field)] = value;
-  else if (field.id === "forgetting") domains.forEach((domain) => (state.forgetting[domain] = value));
+  const some = field.id === "forgetting" ? domains : [domainOf(field)].filter(Boolean);
+  if (some.length) some.forEach((domain) => (state.forgetting[domain] = value));
   else if (field.in === "probe") Object.assign(state, probe(), { [field.id]: value });
   else state[field.id] = value;
   field.in === "probe" ? show() : update();
@@ -144,19 +144,13 @@ function modelOf({ n_params, ptpp }, fit) {
   return known;
 }
 
-function predictor(fit, params, model) {
-  return FORMULAS[fit.law](params, fit.reference, model);
-}
+const predictor = (fit, params, model) => FORMULAS[fit.law](params, fit.reference, model);
 
 // The kriged forecast of a checkpoint by a fit.
 function forecastOf(fit, model) {
   const law = SLOPES[fit.law](fit.params, fit.reference, model);
   const offset = fit.forgets ? model.zero_shot_loss : 0;
-  const loss = (replay, atpp) => {
-    const values = law(replay, atpp);
-    values[0] += offset;
-    return values;
-  };
+  const loss = (replay, atpp) => law(replay, atpp).map((value, i) => (i ? value : value + offset));
   const { logLoss, spread } = kriged(fit, model, loss);
   const error = fit.ranges.base_loss ? lossBefore("base_loss", model).spread : 0;
   if (!(error > 0 && error < Infinity)) return { logLoss, spread, offset };
@@ -229,8 +223,7 @@ function spaceOf(stretched = 1) {
 
 // The splines of the spread, without which there are no draws.
 function* spreading(space) {
-  for (const { surface } of space.shown)
-    if (surface && !surface.spreadSpline) surface.spreadSpline = yield* splineOf(surface.spread, surface.range);
+  for (const { surface } of space.shown) if (surface) surface.spreadSpline ??= yield* splineOf(surface.spread, surface.range);
 }
 
 const found = { space: null, point: null, limits: null, shares: null, robust: null, relaxed: null };
@@ -286,16 +279,12 @@ function count() {
   const steps = counting();
   const piece = () => {
     if (mine !== waiting) return;
-    const until = performance.now() + 30;
-    while (performance.now() < until)
-      if (steps.next().done) {
-        if (eased > 0 && !found.robust.feasible && state.mode === "within" && state.within < 1) {
-          eased -= 1;
-          return set({ within: 2 * state.within });
-        }
-        eased = 0;
-        return show();
-      }
+    for (const until = performance.now() + 30; performance.now() < until; ) {
+      if (!steps.next().done) continue;
+      const ease = eased-- > 0 && !found.robust.feasible && state.mode === "within" && state.within < 1;
+      if (!ease) eased = 0;
+      return ease ? set({ within: 2 * state.within }) : show();
+    }
     setTimeout(piece, 0);
   };
   piece();
@@ -371,9 +360,7 @@ function costOf(point) {
   return `${short(point.atpp * state.n_params)} tokens, ${plain(flops, 3)} FLOPs${hours >= 0.01 ? `, ${short(hours)} H100-hours` : ""}`;
 }
 
-function describe(point) {
-  return `give **${percent(point.replay, 2)}** of the tokens to replay and read **${short(point.atpp)}** tokens per parameter (${costOf(point)})`;
-}
+const describe = (point) => `give **${percent(point.replay, 2)}** of the tokens to replay and read **${short(point.atpp)}** tokens per parameter (${costOf(point)})`;
 
 function showVerdict() {
   const { point, robust, space, relaxed } = found;
@@ -552,9 +539,9 @@ function copy(kind) {
 }
 
 function save(name, type, content) {
-  const link = make("a", { download: name, href: URL.createObjectURL(new Blob([content], { type })) });
-  link.click();
-  URL.revokeObjectURL(link.href);
+  const href = URL.createObjectURL(new Blob([content], { type }));
+  make("a", { download: name, href }).click();
+  URL.revokeObjectURL(href);
 }
 
 // The map's grid as a table.
@@ -582,7 +569,7 @@ function start() {
   });
   byId("shown").addEventListener("change", (event) => {
     state.shown = event.target.value;
-    drawSoon(drawMap);
+    show();
   });
   byId("reset").addEventListener("click", () => set(structuredClone(configured)));
   byId("inside").addEventListener("click", () => set(inside()));
@@ -604,7 +591,7 @@ function open() {
   } catch {
     // No link, or none of ours.
   }
-  if (linked === null) eased = 5;
+  eased = linked === null ? 5 : 0;
   const known = Object.keys(linked ?? {}).filter((key) => key in configured && (key !== "law" || targets.some((fit) => keyOf(fit) === linked.law)));
   Object.assign(state, known.length ? Object.fromEntries(known.map((key) => [key, linked[key]])) : { ...inside(), max_flops: asked.max_flops });
   update();
@@ -638,13 +625,7 @@ window.planner = {
   found,
   set,
   settled: () => toDraw.size === 0 && (found.point.refused || !found.sure || found.relaxed !== null),
-  value(fit, draw, model, replay, atpp) {
-    const chosen = data.fits[fit];
-    return predictor(chosen, draw === null ? chosen.params : chosen.draws[draw], model)(replay, atpp);
-  },
+  value: (fit, draw, model, replay, atpp) => predictor(data.fits[fit], data.fits[fit].draws?.[draw] ?? data.fits[fit].params, model)(replay, atpp),
   values: (replay, atpp) => valuesAt(replay, Math.log(atpp)),
-  forecast(fit, model, replay, atpp) {
-    const { logLoss, spread } = forecastOf(data.fits[fit], model);
-    return [logLoss(replay, Math.log(atpp)), spread(replay, Math.log(atpp))];
-  },
+  forecast: (fit, model, replay, atpp) => ["logLoss", "spread"].map((name) => forecastOf(data.fits[fit], model)[name](replay, Math.log(atpp))),
 };

@@ -7,14 +7,10 @@
 // ATPP), nats per token; exact: the same, slower; draw(i): the i-th draw's value; fill and exactFill:
 // all draws' into an array}}. Limits of the target loss come as an array over draws.
 
-function flopsOf(nParams, atpp) {
-  return FLOPS_PER_PARAMETER_AND_TOKEN * nParams * (atpp * nParams);
-}
+const flopsOf = (nParams, atpp) => FLOPS_PER_PARAMETER_AND_TOKEN * nParams * (atpp * nParams);
+const spaced = (low, high, count) => Array.from({ length: count }, (_, i) => low + ((high - low) * i) / (count - 1));
 
-function spaced(low, high, count) {
-  return Array.from({ length: count }, (_, i) => low + ((high - low) * i) / (count - 1));
-}
-
+// Run a generator to its end.
 function finish(steps) {
   for (;;) {
     const step = steps.next();
