@@ -269,8 +269,7 @@ function* relaxing(space) {
   yield* spreading(far);
   const best = yield* robustPlan(far, found.limits, state.level);
   const unit = space.budget === "max_flops" ? flopsOf(state.n_params, 1) : 1;
-  result.push({ limit: space.budget, asked: unit * Math.exp(space.high), needed: best.feasible ? unit * Math.exp(best.logAtpp) : NaN });
-  return result;
+  return [...result, { limit: space.budget, asked: unit * Math.exp(space.high), needed: best.feasible ? unit * Math.exp(best.logAtpp) : NaN }];
 }
 
 // The count of draws takes a second or so; it goes on in short pieces, so that sliders stay quick.
@@ -353,6 +352,12 @@ function say(id, text) {
 const WORDS = { target_loss: "target loss", max_atpp: "the most ATPP", max_flops: "compute", max_replay: "the most replay", min_atpp: "the least ATPP", least_replay: "the least replay" };
 const wordOf = (name) => WORDS[name] ?? name.replace("forgetting_", "forgetting of ");
 
+// What one limit, relaxed alone, would have to be.
+function cureOf({ limit, asked: now, needed }) {
+  const near = limit === "target_loss" && state.mode === "within" ? " above the best" : "";
+  return `${wordOf(limit)} ${plain(needed, 3)}${near} instead of ${plain(now, 3)}`;
+}
+
 // What a point costs, two digits.
 function costOf(point) {
   const flops = flopsOf(state.n_params, point.atpp);
@@ -382,12 +387,12 @@ function showVerdict() {
     else {
       const cures = (relaxed ?? []).filter((one) => Number.isFinite(one.needed));
       lead = `**No plan keeps ${limits} in ${asked_}.** The least bad, ${describe(robust)}, keeps them in ${inTen(robust.all)}.`;
-      if (relaxed) lead += cures.length ? ` Each of these alone would do: ${cures.map((one) => `${wordOf(one.limit)} ${plain(one.needed, 3)} instead of ${plain(one.asked, 3)}`).join("; ")}.` : " No single limit, relaxed alone, would do.";
+      if (relaxed) lead += cures.length ? ` Each of these alone would do: ${cures.map(cureOf).join("; ")}.` : " No single limit, relaxed alone, would do.";
     }
   }
   say("robust-verdict", lead);
   say("point-verdict", second);
-  const best = robust?.feasible ? robust : point;
+  const best = robust ?? point;
   const known = !point.refused && best.atpp !== undefined;
   const values = known ? valuesAt(best.replay, best.logAtpp) : [];
   const tiles = known ? [["replay", percent(best.replay, 2)], ["tokens per parameter", short(best.atpp)], ...space.shown.map((law, i) => [law.fit.forgets ? `forgetting of ${law.domain}` : `loss of ${law.domain}`, plain(Number(values[i].value.toFixed(2)))])] : [];

@@ -39,6 +39,7 @@ CONSTANTS = {
     "FLOPS_PER_PARAMETER_AND_TOKEN": FLOPS_PER_PARAMETER_AND_TOKEN,
     "FINE": vars(search.Mesh()),
     "COARSE": vars(search.COARSE),
+    "OF_DRAWS": vars(search.OF_DRAWS),
     "GPU_FLOPS": DEVICES["h100"].peak * DEVICES["h100"].utilisation,
 }
 # What people call laws, before their titles.

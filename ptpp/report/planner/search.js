@@ -149,7 +149,7 @@ function pointPlan(space, request) {
 function* drawLimits(space, request) {
   const limits = new Float64Array(space.draws);
   for (let i = 0; i < space.draws; i++) {
-    limits[i] = limitOf(single(space, i), request, COARSE);
+    limits[i] = limitOf(single(space, i), request, OF_DRAWS);
     yield;
   }
   return limits;
