@@ -20,6 +20,7 @@ from ptpp.laws import (
     get_law,
     split,
 )
+from ptpp.laws.rows import law_rows
 from ptpp.laws.solver import huber
 from ptpp.laws.uncertainty import (
     Resamples,
@@ -30,7 +31,7 @@ from ptpp.laws.uncertainty import (
     run_numbers,
 )
 from ptpp.table.anchors import choose_anchors
-from ptpp.table.kinds import forgetting_rows, target_rows
+from ptpp.table.kinds import target_rows
 
 ANCHORS = choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20)
 ROWS = target_rows(observations(noise=0.01), "fr")
@@ -148,7 +149,7 @@ def test_a_band_belongs_to_the_floor_s_curvature_and_not_to_a_name():
 
 
 def test_forgetting_draws_predict_losses_not_changes():
-    parts = early_to_late(forgetting_rows(observations(noise=0.01), "en"), HELD_OUT)
+    parts = early_to_late(law_rows(observations(noise=0.01), "forgetting", "en"), HELD_OUT)
     predicted = bootstrap(fit("forgetting", parts.fit), 5).loss_draws(parts.held_out)
     assert predicted.shape == (5, len(parts.held_out))
     np.testing.assert_allclose(

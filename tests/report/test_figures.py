@@ -307,7 +307,7 @@ def test_of_several_forecasts_the_kriged_one_that_knew_most_is_drawn(observation
     both = interval_table(laws=["floor", "dcpt"])
     better = off_by(both[both["law"] == "floor"], -0.5, ["value", "low", "high"])
     better = better.assign(forecast="kriged")
-    found = figures.law_comparison(pd.concat([both, better]), None, "fr").axes
+    found = figures.law_comparison(pd.concat([better, both]), None, "fr").axes
     wanted = figures.law_comparison(pd.concat([better, both[both["law"] == "dcpt"]]), None, "fr")
     for one, other in zip(found, wanted.axes, strict=True):
         ends = [[tuple(line.get_xdata()) for line in axis.get_lines()] for axis in (one, other)]

@@ -20,7 +20,7 @@ from ptpp.errors import InputError
 from ptpp.laws.base_loss import NEAR, BaseLosses
 from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.forms import get_law
-from ptpp.laws.kriging import LEAST_MIX, NOISE
+from ptpp.laws.kriging import LEAST_MIX
 from ptpp.planning import FLOPS_PER_PARAMETER_AND_TOKEN, PlanRequest, forgetting_fits, search
 from ptpp.planning.forecast import pair_rows, robust_draws
 from ptpp.planning.request import ATPP_RANGE, complete_request, losses_before, stated_loss
@@ -168,7 +168,7 @@ def _embed_misfit(fitted: FittedLaw) -> dict:
         "drift": misfit.drift,
         "largest": misfit.largest if np.isfinite(misfit.largest) else None,
         "last_stage": misfit.last_stage,
-        "noise": NOISE,
+        "noise": misfit.kernel.noise,
         "least_mix": LEAST_MIX,
         "reads": law.offset or ("base_loss" if "base_loss" in law.inputs else "ptpp"),
         "offset": law.offset is not None,
