@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ptpp.errors import InputError
-from ptpp.table.units import parse_number
+from ptpp.table.units import has_thousands, parse_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +39,7 @@ class Number(click.ParamType):
             number = parse_number(value)
         except InputError as error:
             self.fail(str(error), param, ctx)
-        if isinstance(value, str) and is_thousands(value, self.whole):
+        if isinstance(value, str) and has_thousands(value, self.whole):
             cure = value.strip().replace(".", "")
             self.fail(
                 f"{value!r} may be {cure} with a point between thousands, or a small number with "
@@ -68,6 +67,15 @@ class Pair(click.ParamType):
         return left, self.right.convert(right, param, ctx)
 
 
+class File(click.Path):
+    """The name of a file; what stands there is checked by whoever reads or writes it."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        if not value or "\0" in value:
+            self.fail(f"{value!r:.80}; accepted is the name of a file", param, ctx)
+        return value
+
+
 NUMBER = Number()
 POSITIVE = Number("a number above 0", lambda value: value > 0)
 TOKENS = Number("a number above 0", lambda value: value > 0, whole=True)
@@ -76,14 +84,7 @@ COUNT = click.IntRange(min=1)
 RENAMING = Pair("THEIRS=OURS, such as N=n_params, cpt_B=adapt_tokens*1e9 or replay=1 - share")
 LIMIT = Pair("DOMAIN=NATS, such as en=0.5", NUMBER)
 INPUT = Pair("NAME=VALUE, such as width=64", NUMBER)
-FILE = click.Path()
-_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
-
-
-def is_thousands(text: str, whole: bool = False) -> bool:
-    """Whether a number may have a point between thousands: 1.000, or 87.360 where it is `whole`."""
-    text = text.strip()
-    return bool(_THOUSANDS.fullmatch(text)) and (whole or text.endswith(".000"))
+FILE = File()
 
 
 @dataclass(frozen=True)

@@ -121,15 +121,21 @@ def check_output(
     """Raise InputError unless a file may be written to `path`, or take the place of what is there.
 
     Refused are a directory, a device or a FIFO, one of the `inputs`, and a file with anything in it
-    that is not `is_ours`, which errors call `kind`.
+    that is not `is_ours`, which errors call `kind`. Nothing may go into the folders of devices and
+    processes: /dev/stdout, led to a file, looks like one, and a rename would take its place.
     """
     path = Path(path)
     try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return
+        folder = f"{os.path.realpath(path.parent)}/"
+        mode = path.stat().st_mode if os.path.lexists(path) else None
+    except FileNotFoundError:  # a link that leads nowhere; it is replaced
+        mode = None
     except (OSError, ValueError) as error:
         raise InputError(f"{str(path)[:200]!r}: cannot be written ({_reason(error)})") from None
+    if folder == "/dev/" or folder.startswith(("/proc/", "/sys/")):
+        raise InputError(f"{path}: a device; accepted is the name of a file to write")
+    if mode is None:
+        return
     if not stat.S_ISREG(mode):
         raise InputError(f"{path}: {_kind_of(mode)}; accepted is the name of a file to write")
     for each in inputs:

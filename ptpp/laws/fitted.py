@@ -24,7 +24,7 @@ from ptpp.laws.problem import (
     offset_of,
     stage_labels,
 )
-from ptpp.laws.record import Draws, Fit, draws_path
+from ptpp.laws.record import DAMAGED, Draws, Fit, draws_path
 from ptpp.laws.scoring import score
 
 LEVEL = 0.9  # of intervals
@@ -229,8 +229,11 @@ def _read_misfit(law: Law, path: Path) -> Misfit | None:
         with np.load(path, allow_pickle=False) as stored:
             names = [name for name in stored.files if name.startswith(_MISFIT)]
             arrays = {name.removeprefix(_MISFIT): stored[name] for name in names}
+        numbers = [v for name, v in arrays.items() if not name.startswith("of ")]
+        if any(v.dtype.kind not in "fiu" or np.isnan(v).any() for v in numbers):
+            raise ValueError("arrays of something else than numbers")
         return from_arrays(law, arrays) if arrays else None
-    except (OSError, ValueError, KeyError, LinAlgError):
+    except (*DAMAGED, LinAlgError, IndexError):
         raise InputError(
             f"{path}: not the misfit of law {law.name}; accepted is the .npz beside a fit of this "
             "version"

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from tokenize import TokenError
 from typing import Annotated, Any
 from zipfile import BadZipFile
 
@@ -24,8 +25,8 @@ _NotNegative = Annotated[_Finite, Field(ge=0)]
 _Positive = Annotated[_Finite, Field(gt=0)]
 _SLACK = 1e-9  # of a bound: what rounding to the solver's scale and back may do
 # What reading an archive of arrays raises where it is damaged.
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)
-_DAMAGED += (MemoryError, RuntimeError, TypeError, OverflowError)
+DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)
+DAMAGED += (MemoryError, RuntimeError, TypeError, OverflowError, SyntaxError, TokenError)
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,9 @@ class Fit:
         for name, (low, high) in self.ranges.items():
             if low > high:
                 refuse(f"ranges/{name}", [low, high], "the least value before the greatest")
+            centre, slack = self.reference.get(name, high), _SLACK * high
+            if not low - slack <= centre <= high + slack:
+                refuse(f"reference/{name}", centre, f"a number from {low:g} to {high:g}")
         for name in self.fixed:
             if name not in law.names:
                 refuse("fixed", name, f"one of {', '.join(law.names)}")
@@ -166,7 +170,7 @@ class Draws:
             arrays = [value[name] for name in _SHAPES]
             if any(array.dtype.kind not in "fi" for array in arrays):
                 raise TypeError
-        except _DAMAGED:
+        except DAMAGED:
             raise InputError(
                 f"{path}: not bootstrap draws; accepted is the .npz beside a fit of this version"
             ) from None
@@ -231,7 +235,7 @@ def are_draws(path: str | os.PathLike) -> bool:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {"names", "params", "objectives"} <= set(stored.files)
-    except (*_DAMAGED, AttributeError):
+    except (*DAMAGED, AttributeError):
         return False
 
 

@@ -19,7 +19,7 @@ from ptpp.table.kinds import (
     stages_of,
 )
 from ptpp.table.reading import Places, number_text
-from ptpp.table.units import expand
+from ptpp.table.units import expand, has_thousands
 from ptpp.table.where import is_empty
 
 log = logging.getLogger("ptpp")
@@ -29,6 +29,7 @@ STEP_TOLERANCE = 0.05
 
 _POSITIVE = ("n_params", "n_params_non_embedding", "ptpp", "loss", "bits_per_byte", *EXTRA, "stage")
 _COUNTS = ("n_params", "n_params_non_embedding", "adapt_tokens", "ptpp", "atpp", "flops", "stage")
+_WHOLE = ("n_params", "n_params_non_embedding", "adapt_tokens", "flops")
 _ABOVE, _NOT_BELOW = "; accepted is a number above 0", "; accepted is a number not below 0"
 _SHARE = "accepted is a share between 0 and 1"
 _UNITS = {"thousands": 1e3, "millions": 1e6, "billions": 1e9}
@@ -118,7 +119,20 @@ def _numbers(frame: pd.DataFrame, column: str, places: Places) -> pd.Series:
             raise places.error(position, column, _why_no_number(str(value))) from None
         if is_text and not np.isfinite(numbers[position]):
             raise places.error(position, column, f"{value!r}; accepted is a finite number")
+    if column in _COUNTS:
+        _refuse_thousands(cells, column, places)
     return pd.Series(numbers, name=column)
+
+
+def _refuse_thousands(cells: Sequence[object], column: str, places: Places) -> None:
+    """Raise for 1.000 in a column of whole numbers: written by one hand, that is a thousand."""
+    texts = [cell.strip() if isinstance(cell, str) else "" for cell in cells]
+    marked = [has_thousands(text, column in _WHOLE) for text in texts]
+    if any(marked) and any(text.isdecimal() for text in texts):
+        position = marked.index(True)
+        message = f"{texts[position]!r} among whole numbers looks like thousands set off by a point"
+        cure = texts[position].replace(".", "")
+        raise places.error(position, column, f"{message}; accepted is {cure}, or {cure[:-3]}")
 
 
 def _why_no_number(text: str) -> str:

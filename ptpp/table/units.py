@@ -7,6 +7,7 @@ from ptpp.errors import InputError
 
 _POWERS = {"k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
 ACCEPTED = "accepted is a finite number, such as 7000000000, 7e9, 7B or 1.5T"
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
 _SUFFIX = re.compile(r"([+-]?(?:\d[\d_]*\.?\d*|\.\d+))\s*([kmbgt])", re.IGNORECASE)
 
 
@@ -28,6 +29,14 @@ def expand(text: str) -> str:
     """`text` with a suffix written as an exponent: 1.5T -> 1.5e12; unchanged without one."""
     match = _SUFFIX.fullmatch(text.strip())
     return f"{match[1]}e{_POWERS[match[2].lower()]}" if match else text
+
+
+def has_thousands(text: str, whole: bool = False) -> bool:
+    """Whether a number may have a point between thousands: 1.000, or 87.360 where it must be
+    `whole`. Whoever writes a number by hand gives it no three zeros after the decimal point.
+    """
+    text = text.strip()
+    return bool(_THOUSANDS.fullmatch(text)) and (whole or text.endswith(".000"))
 
 
 def read_quantity(value: object) -> object:

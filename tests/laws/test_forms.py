@@ -13,6 +13,7 @@ from ptpp.laws.problem import law_inputs
 
 TARGET_LAWS = [name for name, law in LAWS.items() if law.offset is None]
 SHARE_LAWS = [name for name in TARGET_LAWS if "S" in get_law(name).names]
+STATE_LAWS = [name for name in TARGET_LAWS if "state" in name]  # a factor for the base loss
 
 unit = st.floats(min_value=0, max_value=1)
 few = settings(max_examples=12)  # per law; every example draws a batch of rows
@@ -98,6 +99,16 @@ def evaluate(law, params, inputs):
     return get_law(law).predict(get_law(law).to_solver(params), inputs, REFERENCE)
 
 
+def state(q, inputs):
+    """exp(lam (L_base - L_base0)), the factor of the laws of the checkpoint's state."""
+    return np.exp(q["lam"] * (inputs["base_loss"] - REFERENCE["base_loss"]))
+
+
+def mix(q, share):
+    ratio = (share + q["eps"]) / (REFERENCE["share"] + q["eps"])
+    return q["S"] * g(ratio, q["gamma"])
+
+
 @few
 @given(inputs=points(), kappa=st.floats(0.05, 1.5))
 def test_nested_laws_coincide(inputs, kappa):
@@ -131,6 +142,9 @@ def test_at_full_share_dcpt_is_a_chinchilla_law_up_to_a_constant(inputs):
 @given(data=st.data())
 def test_target_loss_falls_with_size_and_with_tokens(law, data):
     theta, inputs = data.draw(thetas(law)), data.draw(points())
+    if law == "floor_tokens":  # a larger model has read more, which lowers the floor for G >= 0
+        place = get_law(law).names.index("G")
+        theta[place] = abs(theta[place])
     before = get_law(law).predict(theta, inputs, REFERENCE)
     slack = 1e-9 * np.abs(before)
     for name in ("n_params", "adapt_tokens"):
@@ -151,28 +165,41 @@ def test_target_loss_tends_to_its_floor(law, data):
     endless = {**inputs, "n_params": np.full(4, 1e150), "adapt_tokens": np.full(4, 1e150)}
     floor = np.full(4, TARGET_PARAMS["E"])
     if law in SHARE_LAWS:
-        eps = TARGET_PARAMS["eps"]
-        ratio = (inputs["share"] + eps) / (REFERENCE["share"] + eps)
-        floor += TARGET_PARAMS["S"] * g(ratio, TARGET_PARAMS["gamma"])
+        floor += mix(TARGET_PARAMS, inputs["share"])
     if law == "checkpoint_informed":
         floor += TARGET_PARAMS["lam"] * (inputs["base_loss"] - REFERENCE["base_loss"])
-    if "floor" in law:
+    if law == "floor_tokens":  # endless models have read endless text
+        floor -= TARGET_PARAMS["G"] / TARGET_PARAMS["kappa"]
+    elif "floor" in law:
         ratio = inputs["ptpp"] / REFERENCE["ptpp"]
         floor += TARGET_PARAMS["G"] * g(ratio, TARGET_PARAMS["kappa"])
+    if law == "state_without_offset":
+        floor = TARGET_PARAMS["K"] * (floor - TARGET_PARAMS["E"])
+    if law in STATE_LAWS:
+        floor *= state(TARGET_PARAMS, inputs)
     np.testing.assert_allclose(evaluate(law, TARGET_PARAMS, endless), floor, rtol=1e-9)
 
 
 @pytest.mark.parametrize("law", TARGET_LAWS)
 @few
 @given(inputs=points())
-def test_before_adaptation_a_law_is_infinite_or_knows_nothing_of_replay(law, inputs):
+def test_before_adaptation_a_law_is_infinite_or_knows_what_pretraining_is_worth(law, inputs):
     before = {**inputs, "atpp": np.full(4, 1e-200), "adapt_tokens": 1e-200 * inputs["n_params"]}
     loss = evaluate(law, TARGET_PARAMS, before)
-    if not get_law(law).zero_shot:
+    if "adapt_tokens" not in get_law(law).may_be_zero:
         assert (loss > 1e20).all()
         return
-    none = {**inputs, "adapt_tokens": np.zeros(4), "share": np.array([0, 0.3, 0.7, 1])}
+    none = {**inputs, "adapt_tokens": np.zeros(4)}
     q = TARGET_PARAMS
+    if law == "transfer_state":
+        worth = q["tau"] * inputs["n_params"] / REFERENCE["adapt_tokens"]
+        size = q["A"] * (inputs["n_params"] / REFERENCE["n_params"]) ** -q["alpha"]
+        bracket = q["E"] + size + q["B"] * worth ** -q["beta"] + mix(q, inputs["share"])
+        expected = bracket * state(q, inputs)
+        np.testing.assert_allclose(evaluate(law, q, none), expected, rtol=1e-12)
+        np.testing.assert_allclose(loss, expected, rtol=1e-12)
+        return
+    none["share"] = np.array([0, 0.3, 0.7, 1])  # it knows nothing of replay
     p = inputs["ptpp"] / REFERENCE["ptpp"]
     worth = q["tau"] * inputs["n_params"] * p ** q["pi"] / REFERENCE["adapt_tokens"]
     size = q["A"] * (inputs["n_params"] / REFERENCE["n_params"]) ** -q["alpha"]
@@ -193,6 +220,8 @@ def test_endless_pretraining_leaves_what_the_law_states(law, inputs):
     loss = evaluate(law, q, endless)
     if law == "floor":
         expected = evaluate(law, q, at_reference) - q["G"] / q["kappa"]
+    elif law == "floor_tokens":
+        expected = evaluate("dcpt", q, inputs) - q["G"] / q["kappa"]
     elif law == "gated":
         q = {**q, "delta": -0.5}
         loss, expected = evaluate(law, q, endless), no_data
@@ -228,12 +257,12 @@ def test_without_replay_the_loss_is_finite_and_reached_smoothly(law, inputs):
 @given(inputs=points())
 def test_replay_alone_leaves_what_the_law_states(law, inputs):
     alone = {**inputs, "share": np.full(4, 1e-300), "replay": np.ones(4)}
-    if law == "chinchilla":
+    if law in ("chinchilla", "tied"):
         np.testing.assert_array_equal(
             evaluate(law, TARGET_PARAMS, alone), evaluate(law, TARGET_PARAMS, inputs)
         )
-    elif law == "transfer_offset":
-        before = {**inputs, "adapt_tokens": np.zeros(4)}
+    elif law in ("transfer_offset", "transfer_state"):
+        before = {**inputs, "adapt_tokens": np.zeros(4), "share": np.zeros(4)}
         np.testing.assert_allclose(
             evaluate(law, TARGET_PARAMS, alone), evaluate(law, TARGET_PARAMS, before), rtol=1e-12
         )
@@ -242,6 +271,8 @@ def test_replay_alone_leaves_what_the_law_states(law, inputs):
         without = {**TARGET_PARAMS, "eta": 0.3}
         finite = evaluate(law, without, alone)
         no_data = evaluate(law, {**without, "B": 1e-300}, {**alone, "share": np.zeros(4) + 1e-300})
+        if law == "state_without_offset":
+            no_data = without["K"] * mix(without, np.zeros(4)) * state(without, inputs)
         np.testing.assert_allclose(finite, no_data, rtol=1e-9)
 
 
@@ -251,7 +282,8 @@ def test_replay_alone_leaves_what_the_law_states(law, inputs):
 def test_more_target_text_lowers_target_loss_where_eta_is_not_positive(law, data):
     theta, inputs = data.draw(thetas(law)), data.draw(points())
     names = get_law(law).names
-    theta[names.index("eta")] = -abs(theta[names.index("eta")]) / 2
+    if "eta" in names:
+        theta[names.index("eta")] = -abs(theta[names.index("eta")]) / 2
     before = get_law(law).predict(theta, inputs, REFERENCE)
     more = {**inputs, "share": np.sqrt(inputs["share"])}
     slack = 1e-9 * np.abs(before)
@@ -266,7 +298,16 @@ PTPP_SIGNS = {  # by law: the parameters that make target loss fall with PTPP
     "transfer_offset": {"pi": 0.3},
     "saturating_gate": {},
     "checkpoint_informed": {"lam": 0.5},
+    "floor_tokens": {"G": 0.3},
+    "state": {"lam": 0.5},
+    "transfer_state": {"lam": 0.5},
+    "state_without_offset": {"lam": 0.5},
 }
+
+
+def test_every_law_that_knows_of_pretraining_has_its_signs():
+    known = [n for n in TARGET_LAWS if {"ptpp", "base_loss"} & set(get_law(n).inputs)]
+    assert set(known) == set(PTPP_SIGNS)
 
 
 @pytest.mark.parametrize("law", PTPP_SIGNS)
@@ -274,6 +315,8 @@ PTPP_SIGNS = {  # by law: the parameters that make target loss fall with PTPP
 @given(data=st.data())
 def test_a_better_pretrained_model_has_the_lower_target_loss(law, data):
     theta, inputs = data.draw(thetas(law)), data.draw(points())
+    if law in STATE_LAWS:  # a factor of what is positive where the share term is
+        inputs["share"] = np.minimum(inputs["share"], REFERENCE["share"])
     for name, value in PTPP_SIGNS[law].items():
         theta[get_law(law).names.index(name)] = value
     before = get_law(law).predict(theta, inputs, REFERENCE)
@@ -303,6 +346,41 @@ def test_the_further_laws_contain_those_they_extend(inputs, kappa):
     all_target = {**inputs, "share": np.ones(4)}
     no_worth = evaluate("transfer_offset", {**q, "tau": 1e-200}, all_target)
     np.testing.assert_allclose(no_worth, evaluate("chinchilla", q, all_target), rtol=1e-12)
+
+
+@few
+@given(inputs=points())
+def test_the_laws_of_state_and_tokens_contain_those_they_extend(inputs):
+    q, s0 = TARGET_PARAMS, REFERENCE["share"]
+    np.testing.assert_allclose(
+        evaluate("tied", q, inputs),
+        evaluate("chinchilla", {**q, "beta": q["alpha"]}, inputs),
+        rtol=1e-12,
+    )
+    dcpt = evaluate("dcpt", q, inputs)
+    np.testing.assert_allclose(evaluate("state", {**q, "lam": 0.0}, inputs), dcpt, rtol=1e-12)
+    np.testing.assert_allclose(evaluate("state", q, inputs), dcpt * state(q, inputs), rtol=1e-12)
+    no_offset = {**q, "E": 0.0, "A": 1e-300, "B": q["K"], "S": q["K"] * q["S"]}
+    np.testing.assert_allclose(
+        evaluate("state_without_offset", q, inputs),
+        evaluate("state", no_offset, inputs),
+        rtol=1e-12,
+    )
+    # Without a worth of pre-training, the tokens of the target are s D.
+    of_target = {**q, "eta": -q["beta"], "B": q["B"] * s0 ** -q["beta"]}
+    np.testing.assert_allclose(
+        evaluate("transfer_state", {**q, "tau": 1e-200}, inputs),
+        evaluate("state", of_target, inputs),
+        rtol=1e-12,
+    )
+    one_size = {**inputs, "n_params": np.full(4, REFERENCE["n_params"])}
+    np.testing.assert_allclose(
+        evaluate("floor_tokens", q, one_size), evaluate("floor", q, one_size), rtol=1e-12
+    )
+    # Twice the size at half the PTPP: as many tokens.
+    doubled = {**inputs, "n_params": 2 * inputs["n_params"], "ptpp": inputs["ptpp"] / 2}
+    floors = [evaluate("floor_tokens", q, x) - evaluate("dcpt", q, x) for x in (inputs, doubled)]
+    np.testing.assert_allclose(*floors, rtol=1e-9, atol=1e-9)
 
 
 def rewarmed(q, inputs):
@@ -387,5 +465,7 @@ def test_each_law_documents_itself(law):
 
 
 def test_an_unknown_law_is_refused_with_the_names_of_the_known():
-    with pytest.raises(InputError, match="'gate' is not known; accepted are chinchilla, dcpt"):
+    with pytest.raises(
+        InputError, match="'gate' is not known; accepted are chinchilla, tied, dcpt"
+    ):
         get_law("gate")
