@@ -90,7 +90,9 @@ def _fans_of(predictions: pd.DataFrame, law: str, domain: str) -> pd.DataFrame:
     rows = predictions[(predictions["law"] == law) & (predictions["domain"] == domain)]
     rows = rows[rows["protocol"].isin(_FANS)]
     if not (rows["role"] == "held_out").any():
-        raise InputError(f"figure forecast: the law {law!r} forecasts no held-out cell of {domain!r}")
+        raise InputError(
+            f"figure forecast: the law {law!r} forecasts no held-out cell of {domain!r}"
+        )
     if (rows["forecast"] == "kriged").any():
         rows = rows[rows["forecast"] == "kriged"]
     known = rows["low"].notna().groupby(rows["protocol"]).transform("any")

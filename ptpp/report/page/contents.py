@@ -115,6 +115,7 @@ SECTIONS = (
                 "goal; law; protocol; kind; cases=cases:count; declared=declared (%):share;"
                 "met=kept (%):share; best_cell=best (%):share; excess_mean=excess (nats):loss;"
                 "compute_ratio=compute / best:number; loss_regret=loss above best:loss",
+                folded=True,
             ),
             _table(
                 "plan/relaxations.csv",
@@ -122,8 +123,13 @@ SECTIONS = (
                 "law; n_params=N:size; kind; limit; asked=asked:number; needed=needed:number",
                 "plan_relaxations",
             ),
-            _table("plan/least_loss.csv", "The least loss within the limits", "kind;" + _PLAN,
-                   "plan_least_loss", folded=True),
+            _table(
+                "plan/least_loss.csv",
+                "The least loss within the limits",
+                "kind;" + _PLAN,
+                "plan_least_loss",
+                folded=True,
+            ),
             _table(
                 "plan/front.csv",
                 "The Pareto front",

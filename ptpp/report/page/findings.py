@@ -145,7 +145,7 @@ def plan_sentences(plans: pd.DataFrame, robust: pd.DataFrame, law: str) -> PlanS
 def _plan_text(model: str, kind: str, row: pd.Series) -> str:
     met = row.get("met")
     sure = f"keeps all limits in {percent(met)} of the draws" if pd.notna(met) else "keeps limits"
-    lead = "" if kind == "robust" else "at the least compute, "
+    lead = "" if kind == "robust" else "the cheapest by the point forecast: "
     return (
         f"{model}: {lead}give {digits(100 * row['replay'])} % of the tokens to replay and read "
         f"{digits(row['atpp'])} tokens per parameter ({_count(row['adapt_tokens'])} tokens, "

@@ -32,6 +32,15 @@ function openTarget() {
 addEventListener("hashchange", openTarget);
 openTarget();
 
+// The planner begins to work when it is first seen, since it measures the room it has.
+const planner = document.getElementById("planner");
+if (planner) {
+  planner.addEventListener("toggle", () => {
+    const frame = planner.querySelector("iframe");
+    frame.srcdoc ||= frame.dataset.page;
+  });
+}
+
 const contents = document.querySelector("nav details");
 const narrow = matchMedia("(max-width: 70rem)");
 const fold = () => { contents.open = !narrow.matches; };

@@ -88,11 +88,12 @@ def report_page(folder: Path, captions: Path, run: Run) -> Report:
     if all(table is not None and len(table) for table in tables):
         plan = plan_sentences(*tables, run.law)
     decimals = _loss_digits(observations, findings)
+    measured = _measured(observations, run.config)
+    told = {"finding": True, "sweep": measured, "plan": plan, "run": True}  # in words
     parts = []
     for section in SECTIONS:
         shown = [_show(folder, captions, item, run.config, decimals) for item in section.items]
         part = Part(section, tuple(each for each in shown if each))
-        told = {"finding": True, "run": True, "plan": plan is not None}
         if part.shown or told.get(section.name):
             parts.append(part)
     planner = folder / _PLANNER
@@ -105,6 +106,7 @@ def report_page(folder: Path, captions: Path, run: Run) -> Report:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "digits": digits, "label": _label}
+    environment.filters["plain"] = "{:g}".format
     html = environment.get_template("page.html").render(
         scale=run.config["scale"],
         target=run.config["corpora"]["target"],
@@ -113,7 +115,7 @@ def report_page(folder: Path, captions: Path, run: Run) -> Report:
         plan=plan,
         planner=_PLANNER if planner.exists() else "",
         planner_page=planner.read_text(encoding="utf-8") if small else "",
-        measured=_measured(observations, run.config),
+        measured=measured,
         facts=_facts(folder, run),
         command=run.command,
         style=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
@@ -193,18 +195,25 @@ def _facts(folder: Path, run: Run) -> list[tuple[str, str]]:
     else:
         languages = config["corpora"]["languages"]
         facts.append(("corpora", _list(f"{one['name']}: {one['source']}" for one in languages)))
-        seeds = (f"{one['name']}: {_list(map(str, one.get('seeds', [])))}"
-                 for one in config["models"]["sizes"])
+        seeds = (
+            f"{one['name']}: {_list(map(str, one.get('seeds', [])))}"
+            for one in config["models"]["sizes"]
+        )
         facts.append(("seeds by size", "; ".join(seeds)))
-    facts.append(("target, base", f"{config['corpora']['target']}, {_list(config['corpora']['base'])}"))
+    facts.append(
+        ("target, base", f"{config['corpora']['target']}, {_list(config['corpora']['base'])}")
+    )
     if held_out["ptpp"] is not None:
         anchors = held_out["anchors"]
         facts += [
             ("held_out.ptpp", f"{held_out['ptpp']:g}"),
             ("held_out.anchors", f"{anchors['count']}, seed {anchors['seed']}"),
             ("laws.target", _list(laws["target"])),
-            ("laws", f"krige {str(laws['krige']).lower()}, starts {laws['starts']}, bootstrap "
-                     f"{laws['bootstrap']}, seed {laws['seed']}"),
+            (
+                "laws",
+                f"krige {str(laws['krige']).lower()}, starts {laws['starts']}, bootstrap "
+                f"{laws['bootstrap']}, seed {laws['seed']}",
+            ),
             ("plan.law", run.law),
             ("plan.confidence", f"{config['plan']['confidence']:g}"),
         ]
@@ -231,5 +240,3 @@ def _list(texts: Sequence | Mapping) -> str:
 
 def _label(score) -> str:
     return score.name.replace("_", " ")
-
-
