@@ -170,6 +170,13 @@ def test_the_cell_shown_is_in_the_middle_of_the_grid_and_no_anchor_where_one_is_
     assert middle_cell(late[late["atpp"] > 1])[0] in (0.1, 0.25)
 
 
+def test_one_protocol_is_enough():
+    table = prediction_table()
+    figure = forecast(table[table["protocol"] == "with_anchors"], "state", "fr")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[0] == "forecast with anchors at PTPP 279"
+
+
 def test_a_law_that_forecasts_nothing_is_named():
     with pytest.raises(InputError, match="the law 'gated' forecasts no held-out cell of 'fr'"):
         forecast(prediction_table(), "gated", "fr")
@@ -258,6 +265,7 @@ def test_parts_that_a_run_lacks_are_left_out(tmp_path, config):
     assert report.findings is None and report.plan is None
     assert re.findall(r'<section id="(\w+)"', report.html) == ["finding", "sweep", "run"]
     assert "This run measures only" in report.html
+    assert "How it was made, how to make it again</h2>" in report.html
     assert summary(None, None, "here") == ["open here"]
 
 

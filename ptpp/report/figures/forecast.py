@@ -162,6 +162,8 @@ def _legend(rows: pd.DataFrame, stages: Sequence[float], held_out: float) -> lis
         "with_anchors": f"the same with anchors at PTPP {held_out:g}",
     }
     present = [protocol for protocol in _FANS if (rows["protocol"] == protocol).any()]
+    if len(present) == 1:
+        names["with_anchors"] = f"forecast with anchors at PTPP {held_out:g}"
     mark = {"color": _INK, "linestyle": "none"}
     handles = [
         Line2D([], [], color=_FANS[p], linestyle=canvas.LINES[n], label=names[p], linewidth=2)

@@ -22,11 +22,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Section:
-    """A section by the part of its address, its heading and items."""
+    """A section by the part of its address, its heading and items.
+
+    `bare`: the heading where the run has none of the items, if another.
+    """
 
     name: str
     title: str
     items: tuple[Item, ...] = ()
+    bare: str = ""
 
 
 def _figure(name: str, title: str, folded: bool = False) -> Item:
@@ -208,5 +212,6 @@ SECTIONS = (
                 "tokens_per_second=tokens/s:count; peak_memory_mib=memory (MiB):count",
             ),
         ),
+        bare="How it was made, how to make it again",
     ),
 )

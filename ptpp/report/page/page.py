@@ -25,7 +25,7 @@ from ptpp.report.page.findings import (
     plan_sentences,
 )
 from ptpp.report.page.tables import Table, digits_of_noise, read_csv, read_shown
-from ptpp.table.kinds import is_sweep, list_stages
+from ptpp.table.kinds import is_before, is_sweep, list_stages
 from ptpp.table.observations import read_observations
 
 PARTS = Path(__file__).parent
@@ -54,6 +54,10 @@ class Part:
 
     section: Section
     shown: tuple[Shown, ...]
+
+    @property
+    def title(self) -> str:
+        return self.section.title if self.shown else self.section.bare or self.section.title
 
 
 @dataclass(frozen=True)
@@ -129,12 +133,12 @@ def _findings(folder: Path, observations: pd.DataFrame, run: Run) -> Findings | 
     held_out = run.config["held_out"]["ptpp"]
     if scores is None or held_out is None:
         return None
-    stages = list_stages(observations[is_sweep(observations)])
+    before = is_sweep(observations) & is_before(observations, held_out)
+    early = list_stages(observations[before])
     anchors = read_csv(folder / "anchors.csv")
     count = 0
     if anchors is not None and len(anchors):
         count = len(anchors[["size", "replay", "atpp"]].drop_duplicates())
-    early = [stage for stage in stages if stage < held_out * 0.99]
     target = run.config["corpora"]["target"]
     return find(scores, target, run.law, held_out, early, count)
 
