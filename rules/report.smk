@@ -1,16 +1,26 @@
 localrules:
     figures_forecast,
+    figures_pareto,
     report,
 
 
 # Laws forecast a stage only where one is held out.
 FIGURES["forecast"] = {"forecast": "forecast and measured"} if HELD_OUT is not None else {}
+# A front trades the target's loss for forgetting only where forgetting is limited.
+FORGETTING_LIMITS = [
+    config["plan"]["forgetting"][domain]
+    for domain in BASE_DOMAINS
+    if config["plan"]["forgetting"].get(domain) is not None
+]
+FIGURES["pareto"] = {"pareto": "the Pareto front, drawn"}
+if HELD_OUT is None or not FORGETTING_LIMITS:
+    FIGURES["pareto"] = {}
 REPORT_PARTS = ["page.html", "page.css", "page.js"]
 
 
 def report_outputs():
     """Everything that the report shows."""
-    return [*final_outputs(), *figure_paths("forecast")]
+    return [*final_outputs(), *figure_paths("forecast"), *figure_paths("pareto")]
 
 
 if HELD_OUT is not None:
@@ -33,6 +43,30 @@ if HELD_OUT is not None:
             code=code_digest("ptpp.report.figures.forecast"),
         script:
             "../scripts/figures_forecast.py"
+
+
+if FIGURES["pareto"]:
+
+    rule figures_pareto:
+        """Draw what more compute and more forgetting buy."""
+        input:
+            front=f"{RESULTS}/plan/front.csv",
+            robust=f"{RESULTS}/plan/robust.csv",
+        output:
+            **figure_files("pareto", "4 Plan"),
+        log:
+            f"{LOGS}/figures_pareto.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/figures_pareto.tsv"
+        conda:
+            "../envs/ptpp.yaml"
+        params:
+            target=TARGET,
+            law=PLAN_LAW,
+            limit=FORGETTING_LIMITS[0] if len(set(FORGETTING_LIMITS)) == 1 else None,
+            code=code_digest("ptpp.report.figures.pareto"),
+        script:
+            "../scripts/figures_pareto.py"
 
 
 rule report:

@@ -15,7 +15,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from ptpp.errors import InputError
 from ptpp.report import figures
-from ptpp.report.figures.forecast import forecast, middle_cell
+from ptpp.report.figures.forecast import forecast, middle_cell, name_stages
+from ptpp.report.figures.pareto import pareto
 from ptpp.report.page import Run, find, make_reachable, report_page, summary
 from ptpp.report.page.findings import digits, percent, plan_sentences
 from ptpp.report.page.tables import Column, digits_of_noise, read_shown
@@ -170,6 +171,15 @@ def test_the_cell_shown_is_in_the_middle_of_the_grid_and_no_anchor_where_one_is_
     assert middle_cell(late[late["atpp"] > 1])[0] in (0.1, 0.25)
 
 
+@pytest.mark.parametrize(
+    ("stages", "text"),
+    [([15.0], "15"), ([15.0, 31.0], "15 and 31"), ([2.0, 4.0, 8.0], "2, 4 and 8"),
+     ([8, 15, 31, 62, 124], "8 to 124 (5 stages)")],
+)  # fmt: skip
+def test_many_stages_are_named_by_their_ends(stages, text):
+    assert name_stages(stages) == text
+
+
 def test_one_protocol_is_enough():
     table = prediction_table()
     figure = forecast(table[table["protocol"] == "with_anchors"], "state", "fr")
@@ -180,6 +190,33 @@ def test_one_protocol_is_enough():
 def test_a_law_that_forecasts_nothing_is_named():
     with pytest.raises(InputError, match="the law 'gated' forecasts no held-out cell of 'fr'"):
         forecast(prediction_table(), "gated", "fr")
+
+
+def front_table():
+    rows = [
+        {"law": law, "replay": replay, "atpp": atpp, "flops": 6 * atpp * 87360**2,
+         "target_loss": 3 + replay / 2 - np.log(atpp) / 10, "worst_forgetting": 1 - replay,
+         "forgetting_en": 1 - replay, "forgetting_en_high": 9.0}
+        for law, atpp, replay in product(("floor", "state"), (1.0, 4.0, 16.0), (0.1, 0.5, 0.9))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_the_front_has_a_line_per_budget_and_the_robust_plan_of_the_measured_model():
+    robust = plan_table(0.3, 13.2, 0.9).assign(
+        forgetting_en=0.45, forgetting_en_high=0.6, forgetting_en_limit=0.5
+    )
+    robust.loc[robust["n_params"] > 1e6, "forgetting_en"] = 0.2
+    figure = pareto(front_table(), robust, "state", "fr", 0.5)
+    lines = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [len(line.get_xdata()) for line in lines] == [3, 3, 3]
+    assert lines[0].get_xdata().tolist() == pytest.approx([0.9, 0.5, 0.1])
+    star = next(line for line in figure.axes[0].lines if line.get_marker() == "*")
+    assert (star.get_xdata()[0], star.get_ydata()[0]) == (0.45, 2.957)
+    none = pareto(front_table(), robust.assign(feasible=False), "state", "fr", None)
+    assert "*" not in [line.get_marker() for line in none.axes[0].lines]
+    with pytest.raises(InputError, match="no front of the law 'gated'"):
+        pareto(front_table(), robust, "gated", "fr", 0.5)
 
 
 # --- numbers and sentences

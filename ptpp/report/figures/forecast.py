@@ -15,7 +15,7 @@ from ptpp.table.kinds import list_stages, with_stages
 
 _CELL = ["size", "replay", "atpp"]
 _FANS = {"early_to_late": canvas.PALETTE[0], "with_anchors": canvas.PALETTE[1]}
-_STEP = 0.16  # natural log of PTPP by which the intervals stand beside the held-out measurement
+_STEP = 0.05  # of the axis, by which the intervals stand beside the held-out measurement
 _INK = "0.15"
 _COLUMNS = 4  # most panels side by side
 
@@ -38,18 +38,17 @@ def forecast(predictions: pd.DataFrame, law: str, domain: str) -> Figure:
     sizes, stages = canvas.size_names(rows), list_stages(rows)
     columns = min(len(sizes), _COLUMNS if len(sizes) <= _COLUMNS else -(-len(sizes) // 2))
     figure, axes = canvas.new_panels(
-        -(-len(sizes) // columns), columns, 2.3, max(4.2, min(canvas.WIDTH, 1.75 * columns)),
-        sharex=True, sharey=True,
+        -(-len(sizes) // columns), columns, height=2.3, sharex=True, sharey=True
     )  # fmt: skip
     for axis in axes.flat[len(sizes) :]:
         axis.set_visible(False)
     for axis, size in zip(axes.flat, sizes, strict=False):
         panel = rows[rows["size"] == size]
-        _draw_panel(axis, panel, held_out)
+        _draw_panel(axis, panel, held_out, _STEP * np.log(max(stages) / min(stages)))
         axis.set_title(_panel_title(rows, panel, size, held_out), fontsize=7)
     canvas.log_ticks(axes[0, 0], "x", stages)
     low, high = np.log(min(stages)), np.log(max(stages))
-    margin = 0.04 * (high - low) + 1.5 * _STEP
+    margin = (0.04 + 1.5 * _STEP) * (high - low)
     axes[0, 0].set_xlim(np.exp(low - margin), np.exp(high + margin))
     return canvas.finish(
         figure, _legend(rows, stages, held_out), "outside upper center", columns=2,
@@ -85,6 +84,14 @@ def middle_cell(predictions: pd.DataFrame) -> tuple[float, float]:
     return float(best["replay"]), float(best["atpp"])
 
 
+def name_stages(stages: Sequence[float]) -> str:
+    """The stages in words: "15 and 31", or the first and last of more than three."""
+    names = [f"{stage:g}" for stage in stages]
+    if len(names) > 3:
+        return f"{names[0]} to {names[-1]} ({len(names)} stages)"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
 def _fans_of(predictions: pd.DataFrame, law: str, domain: str) -> pd.DataFrame:
     """The rows of the law's best-informed forecast under each of `_FANS`, kriged where it was."""
     rows = predictions[(predictions["law"] == law) & (predictions["domain"] == domain)]
@@ -99,7 +106,7 @@ def _fans_of(predictions: pd.DataFrame, law: str, domain: str) -> pd.DataFrame:
     return rows[rows["low"].notna() | ~known]
 
 
-def _draw_panel(axis: Axes, panel: pd.DataFrame, held_out: float) -> None:
+def _draw_panel(axis: Axes, panel: pd.DataFrame, held_out: float, step: float) -> None:
     early = panel[panel["protocol"] == panel["protocol"].iloc[0]].sort_values("stage")
     late, fitted = early[early["stage"] == held_out], early[early["stage"] < held_out]
     if len(fitted):
@@ -116,7 +123,7 @@ def _draw_panel(axis: Axes, panel: pd.DataFrame, held_out: float) -> None:
         )
         axis.plot(fan["stage"], fan["predicted"], linestyle=canvas.LINES[number], **look)
         end = fan[fan["stage"] == held_out]
-        place = end["stage"] * np.exp(_STEP * (2 * number - 1))
+        place = end["stage"] * np.exp(step * (2 * number - 1))
         spread = [end["predicted"] - end["low"], end["high"] - end["predicted"]]
         axis.errorbar(
             place, end["predicted"], spread, fmt="none", ecolor=colour, elinewidth=1.6, zorder=5
@@ -154,7 +161,7 @@ def _anchors(rows: pd.DataFrame, held_out: float) -> pd.DataFrame:
 
 
 def _legend(rows: pd.DataFrame, stages: Sequence[float], held_out: float) -> list:
-    early = " and ".join(f"{stage:g}" for stage in stages if stage < held_out)
+    early = name_stages([stage for stage in stages if stage < held_out])
     informed = set(rows["information"]) & {"zero_shot"}
     own = ", and the checkpoint's base loss" if informed else " alone"
     names = {

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ptpp.report.figures.canvas import short_number, size_names
+from ptpp.report.figures.forecast import name_stages
 from ptpp.report.page.captions import render_caption
 from ptpp.report.page.contents import SECTIONS, Item, Section
 from ptpp.report.page.findings import (
@@ -110,7 +111,7 @@ def report_page(folder: Path, captions: Path, run: Run) -> Report:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "digits": digits, "label": _label}
-    environment.filters["plain"] = "{:g}".format
+    environment.filters |= {"plain": "{:g}".format, "stages": name_stages}
     html = environment.get_template("page.html").render(
         scale=run.config["scale"],
         target=run.config["corpora"]["target"],
