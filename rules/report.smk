@@ -1,15 +1,84 @@
 localrules:
+    figures_forecast,
+    figures_pareto,
     report,
 
 
+# Laws forecast a stage only where one is held out.
+FIGURES["forecast"] = {"forecast": "forecast and measured"} if HELD_OUT is not None else {}
+# A front trades the target's loss for forgetting only where forgetting is limited.
+FORGETTING_LIMITS = [
+    config["plan"]["forgetting"][domain]
+    for domain in BASE_DOMAINS
+    if config["plan"]["forgetting"].get(domain) is not None
+]
+FIGURES["pareto"] = {"pareto": "the Pareto front, drawn"}
+if HELD_OUT is None or not FORGETTING_LIMITS:
+    FIGURES["pareto"] = {}
+REPORT_PARTS = ["page.html", "page.css", "page.js"]
+
+
+def report_outputs():
+    """Everything that the report shows."""
+    return [*final_outputs(), *figure_paths("forecast"), *figure_paths("pareto")]
+
+
+if HELD_OUT is not None:
+
+    rule figures_forecast:
+        """Draw loss after adaptation against pre-training: forecast and measured."""
+        input:
+            predictions=f"{RESULTS}/tables/predictions.csv",
+        output:
+            **figure_files("forecast", "3 Laws"),
+        log:
+            f"{LOGS}/figures_forecast.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/figures_forecast.tsv"
+        conda:
+            "../envs/ptpp.yaml"
+        params:
+            target=TARGET,
+            law=PLAN_LAW,
+            code=code_digest("ptpp.report.figures.forecast"),
+        script:
+            "../scripts/figures_forecast.py"
+
+
+if FIGURES["pareto"]:
+
+    rule figures_pareto:
+        """Draw what more compute and more forgetting buy."""
+        input:
+            front=f"{RESULTS}/plan/front.csv",
+            robust=f"{RESULTS}/plan/robust.csv",
+        output:
+            **figure_files("pareto", "4 Plan"),
+        log:
+            f"{LOGS}/figures_pareto.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/figures_pareto.tsv"
+        conda:
+            "../envs/ptpp.yaml"
+        params:
+            target=TARGET,
+            law=PLAN_LAW,
+            limit=FORGETTING_LIMITS[0] if len(set(FORGETTING_LIMITS)) == 1 else None,
+            code=code_digest("ptpp.report.figures.pareto"),
+        script:
+            "../scripts/figures_pareto.py"
+
+
 rule report:
-    """Write report.html: results, captions, parameters and code on one page."""
+    """Write report.html, a page to read, and provenance.html, every result with its code."""
     input:
-        final_outputs(),
-        # Captions, so that the report is made anew when one changes.
+        report_outputs(),
+        # Captions and page parts, so that the report is made anew when one changes.
         texts=sorted(source_path("report", path.name) for path in (BASE / "report").glob("*.rst")),
+        parts=[source_path("ptpp", "report", "page", name) for name in REPORT_PARTS],
     output:
-        f"{RESULTS}/report.html",
+        page=f"{RESULTS}/report.html",
+        provenance=f"{RESULTS}/provenance.html",
     log:
         f"{LOGS}/report.log",
     benchmark:
@@ -17,6 +86,10 @@ rule report:
     conda:
         "../envs/ptpp.yaml"
     params:
-        targets=final_outputs(),
+        targets=report_outputs(),
+        law=PLAN_LAW,
+        captions=source_path("report"),
+        code=code_digest("ptpp.report.page"),
+        laws=code_digest("ptpp.laws.experiment", "ptpp.planning"),
     script:
         "../scripts/report.py"

@@ -1,6 +1,8 @@
-"""Let Snakemake write its report of all results; `config["arguments"]` says how they were made."""
+"""Write the report's page, and Snakemake's own report beside it.
 
-import os
+`config["arguments"]` says how the results were made.
+"""
+
 import shlex
 import subprocess
 import sys
@@ -10,17 +12,28 @@ from ptpp.jobs.job import log, run_job
 
 with run_job(snakemake.log[0]):
     from ptpp.errors import InputError
+    from ptpp.jobs.files import write_text
+    from ptpp.report.page import Run, make_reachable, report_page, summary
 
-    page = Path(snakemake.output[0])
-    draft = page.with_name(f".{page.name}")
-    command = [sys.executable, "-m", "snakemake", *snakemake.params.targets, "--nolock", "--quiet"]
+    page, provenance = map(Path, (snakemake.output.page, snakemake.output.provenance))
+    config, params = snakemake.config, snakemake.params
+
+    draft = provenance.with_name(".provenance.html")
+    command = [sys.executable, "-m", "snakemake", *params.targets, "--nolock", "--quiet"]
     snakefile = Path(snakemake.scriptdir).parent / "Snakefile"
     command += ["--snakefile", str(snakefile), "--report", str(draft)]
-    command += shlex.split(snakemake.config["arguments"])
+    command += shlex.split(config["arguments"])
     done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
+    try:
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            raise InputError(f"{provenance}: not written: {lines[-1]}")
+        write_text(provenance, make_reachable(draft.read_text(encoding="utf-8")))
+    finally:
         draft.unlink(missing_ok=True)
-        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise InputError(f"{page}: not written: {lines[-1]}")
-    os.replace(draft, page)
-    log.info("report: %s", page)
+
+    run = Run(config, params.law, f"snakemake --cores 2{config['arguments']}", params.laws)
+    report = report_page(page.parent, Path(params.captions), run)
+    write_text(page, report.html)
+    for line in summary(report.findings, report.plan, str(page)):
+        log.info("%s", line)

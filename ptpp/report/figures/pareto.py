@@ -1,0 +1,69 @@
+"""The Pareto front of plans: what more compute and more forgetting buy."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ptpp.errors import InputError
+from ptpp.report.figures import canvas
+
+_COLUMNS = ("law", "replay", "atpp", "flops", "target_loss", "worst_forgetting")
+
+
+@canvas.style()
+def pareto(
+    front: pd.DataFrame, robust: pd.DataFrame, law: str, target: str, limit: float | None
+) -> Figure:
+    """Target loss against forgetting along the front of one law: a line per ATPP.
+
+    `front`, `robust`: the tables of the front and of robust plans. `limit`: the most forgetting
+    allowed [nats], None where base domains have several. The star is the robust plan of the model
+    that the front is for, where it is feasible. Raises InputError where the law has no front.
+    """
+    canvas.check_columns(front, _COLUMNS, "pareto")
+    rows = front[front["law"] == law]
+    if rows.empty:
+        raise InputError(f"figure pareto: no front of the law {law!r}")
+    budgets = sorted(rows["atpp"].unique())
+    colours = canvas.colour_ramp(budgets, "viridis", 0.0, 0.85)
+    figure, axes = canvas.new_panels(1, 1, height=2.9, width=5.0)
+    axis = axes[0, 0]
+    for atpp in budgets:
+        line = rows[rows["atpp"] == atpp].sort_values("replay")
+        x, y = line["worst_forgetting"].to_numpy(), line["target_loss"].to_numpy()
+        axis.plot(x, y, "o-", color=colours[atpp], markersize=2.5)
+        if {"target_loss_low", "target_loss_high"} <= set(line):
+            ends = line["target_loss_low"], line["target_loss_high"]
+            axis.fill_between(x, *ends, color=colours[atpp], alpha=0.12, linewidth=0)
+    handles = [
+        canvas.legend_key(colours[a], "o", f"{a:.3g} ({_flops(rows, a)} FLOPs)") for a in budgets
+    ]
+    if limit is not None:
+        axis.axvline(limit, color="0.3", linestyle="--", linewidth=0.9)
+        handles.append(Line2D([], [], color="0.3", linestyle="--", label="most forgetting allowed"))
+    plan = _robust_plan(rows, robust, law)
+    if plan is not None:
+        look = {"marker": "*", "markersize": 10, "linestyle": "none"}
+        look |= {"markerfacecolor": "white", "markeredgecolor": "0.1"}
+        axis.plot(*plan, zorder=5, **look)
+        handles.append(Line2D([], [], label="the robust plan", **look))
+    return canvas.finish(
+        figure, handles, title="ATPP (compute)",
+        x="worst forgetting of a base domain (nats/token)", y=f"{target} loss (nats/token)",
+    )  # fmt: skip
+
+
+def _flops(rows: pd.DataFrame, atpp: float) -> str:
+    return f"{rows.loc[rows['atpp'] == atpp, 'flops'].iloc[0]:.1e}".replace("e+", "e")
+
+
+def _robust_plan(rows: pd.DataFrame, robust: pd.DataFrame, law: str) -> tuple | None:
+    """Worst forgetting and loss at the robust plan of the front's model."""
+    n_params = np.sqrt(rows["flops"].iloc[0] / rows["atpp"].iloc[0] / 6)
+    mine = (robust["law"] == law) & (np.abs(robust["n_params"] / n_params - 1) < 1e-6)
+    plan = robust[mine & robust["feasible"].astype(bool)]
+    names = [n for n in rows if n.startswith("forgetting_") and f"{n}_limit" in plan]
+    if plan.empty or not names:
+        return None
+    return plan[names].iloc[0].max(), plan["target_loss"].iloc[0]

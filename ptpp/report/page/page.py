@@ -1,0 +1,247 @@
+"""The report's page: what a run left in its folder, gathered, and rendered by `page.html`."""
+
+import base64
+import hashlib
+import platform
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ptpp.report.figures.canvas import short_number, size_names
+from ptpp.report.figures.forecast import name_stages
+from ptpp.report.page.captions import render_caption
+from ptpp.report.page.contents import SECTIONS, Item, Section
+from ptpp.report.page.findings import (
+    Findings,
+    PlanSentences,
+    digits,
+    find,
+    percent,
+    plan_sentences,
+)
+from ptpp.report.page.tables import Table, digits_of_noise, read_csv, read_shown
+from ptpp.table.kinds import is_before, is_sweep, list_stages
+from ptpp.table.observations import read_observations
+
+PARTS = Path(__file__).parent
+MOST_BYTES = 8_000_000  # of the page
+_PLANNER = "plan/planner.html"
+_PLANNER_BYTES = 3_000_000  # of a planner that is embedded
+_PIXELS = 200  # of a figure, per inch
+_PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "torch", "snakemake", "ptpp")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An item as the page shows it: a `table`, or a figure by its data address and size."""
+
+    item: Item
+    caption: Markup
+    table: Table | None = None
+    image: str = ""
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section with what the run has of it."""
+
+    section: Section
+    shown: tuple[Shown, ...]
+
+    @property
+    def title(self) -> str:
+        return self.section.title if self.shown else self.section.bare or self.section.title
+
+
+@dataclass(frozen=True)
+class Run:
+    """How the page is told what was run. `command`: makes the run again; `code`: a digest."""
+
+    config: Mapping
+    law: str
+    command: str
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page's HTML, and the findings that it leads with; None for those that a run lacks."""
+
+    html: str
+    findings: Findings | None
+    plan: PlanSentences | None
+
+
+def report_page(folder: Path, captions: Path, run: Run) -> Report:
+    """The report of the run whose results stand in `folder`, with captions of that other folder.
+
+    Files that a run does not leave are left out with their captions, and so are sections without
+    any. Raises InputError where observations.csv is not a table of losses.
+    """
+    observations = read_observations(folder / "observations.csv")
+    findings = _findings(folder, observations, run)
+    tables = [read_csv(folder / "plan" / f"{name}.csv") for name in ("plan", "robust")]
+    plan = None
+    if all(table is not None and len(table) for table in tables):
+        plan = plan_sentences(*tables, run.law)
+    decimals = _loss_digits(observations, findings)
+    measured = _measured(observations, run.config)
+    told = {"finding": True, "sweep": measured, "plan": plan, "run": True}  # in words
+    parts = []
+    for section in SECTIONS:
+        shown = [_show(folder, captions, item, run.config, decimals) for item in section.items]
+        part = Part(section, tuple(each for each in shown if each))
+        if part.shown or told.get(section.name):
+            parts.append(part)
+    planner = folder / _PLANNER
+    small = planner.exists() and planner.stat().st_size <= _PLANNER_BYTES
+    environment = Environment(
+        loader=FileSystemLoader(PARTS),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "digits": digits, "label": _label}
+    environment.filters |= {"plain": "{:g}".format, "stages": name_stages}
+    html = environment.get_template("page.html").render(
+        scale=run.config["scale"],
+        target=run.config["corpora"]["target"],
+        parts=parts,
+        findings=findings,
+        plan=plan,
+        planner=_PLANNER if planner.exists() else "",
+        planner_page=planner.read_text(encoding="utf-8") if small else "",
+        measured=measured,
+        facts=_facts(folder, run),
+        command=run.command,
+        style=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
+        script=Markup((PARTS / "page.js").read_text(encoding="utf-8")),
+    )
+    return Report(html, findings, plan)
+
+
+def _findings(folder: Path, observations: pd.DataFrame, run: Run) -> Findings | None:
+    scores = read_csv(folder / "tables" / "scores.csv")
+    held_out = run.config["held_out"]["ptpp"]
+    if scores is None or held_out is None:
+        return None
+    before = is_sweep(observations) & is_before(observations, held_out)
+    early = list_stages(observations[before])
+    anchors = read_csv(folder / "anchors.csv")
+    count = 0
+    if anchors is not None and len(anchors):
+        count = len(anchors[["size", "replay", "atpp"]].drop_duplicates())
+    target = run.config["corpora"]["target"]
+    return find(scores, target, run.law, held_out, early, count)
+
+
+def _loss_digits(observations: pd.DataFrame, findings: Findings | None) -> int:
+    relative = findings.noise if findings else float("nan")
+    return digits_of_noise(relative * float(observations["loss"].mean()))
+
+
+def _show(folder: Path, captions: Path, item: Item, config: Mapping, decimals: int) -> Shown | None:
+    path = folder / item.path
+    if not path.exists():
+        return None
+    if item.columns:
+        table = read_shown(folder, item.path, item.title, item.columns, decimals)
+        if table is None:
+            return None
+        return Shown(item, render_caption(captions / f"{item.caption}.rst", config), table)
+    data = path.read_bytes()
+    width, height = struct.unpack(">II", data[16:24])  # the header of a PNG
+    scale = 96 / _PIXELS
+    return Shown(
+        item,
+        render_caption(captions / f"{item.caption}.rst", config),
+        image=f"data:image/png;base64,{base64.b64encode(data).decode()}",
+        width=round(width * scale),
+        height=round(height * scale),
+    )
+
+
+def _measured(observations: pd.DataFrame, config: Mapping) -> str:
+    """The sweep in one sentence."""
+    sweep = observations[is_sweep(observations)]
+    if sweep.empty:
+        return ""
+    numbers = sweep.groupby("size")["n_params"].first()
+    sizes = ", ".join(short_number(float(numbers[size])) for size in size_names(sweep))
+    stages = _list(f"{stage:g}" for stage in list_stages(sweep))
+    replays = _list(f"{replay:g}" for replay in sorted(sweep["replay"].unique()))
+    atpps = _list(f"{atpp:g}" for atpp in sorted(sweep["atpp"].unique()))
+    seeds, runs = sweep["seed"].nunique(), sweep["run"].nunique()
+    source = config["observations"]
+    made = f"The finished table {source}" if source else "This run"
+    return (
+        f"{made} has {runs} adaptation runs: models of {sizes} parameters, checkpoints at PTPP "
+        f"{stages}, replay ratios {replays}, measured at {atpps} adaptation tokens per parameter "
+        f"(ATPP), {seeds} {'seed' if seeds == 1 else 'seeds'}."
+    )
+
+
+def _facts(folder: Path, run: Run) -> list[tuple[str, str]]:
+    """What has to be known to judge or to repeat the run: keys of the configuration, versions."""
+    config = run.config
+    laws, held_out = config["laws"], config["held_out"]
+    facts = [("observations.csv, SHA-256", _digest(folder / "observations.csv"))]
+    if config["observations"]:
+        facts.append(("observations", str(config["observations"])))
+    else:
+        languages = config["corpora"]["languages"]
+        facts.append(("corpora", _list(f"{one['name']}: {one['source']}" for one in languages)))
+        seeds = (
+            f"{one['name']}: {_list(map(str, one.get('seeds', [])))}"
+            for one in config["models"]["sizes"]
+        )
+        facts.append(("seeds by size", "; ".join(seeds)))
+    facts.append(
+        ("target, base", f"{config['corpora']['target']}, {_list(config['corpora']['base'])}")
+    )
+    if held_out["ptpp"] is not None:
+        anchors = held_out["anchors"]
+        facts += [
+            ("held_out.ptpp", f"{held_out['ptpp']:g}"),
+            ("held_out.anchors", f"{anchors['count']}, seed {anchors['seed']}"),
+            ("laws.target", _list(laws["target"])),
+            (
+                "laws",
+                f"krige {str(laws['krige']).lower()}, starts {laws['starts']}, bootstrap "
+                f"{laws['bootstrap']}, seed {laws['seed']}",
+            ),
+            ("plan.law", run.law),
+            ("plan.confidence", f"{config['plan']['confidence']:g}"),
+        ]
+    costs = read_csv(folder / "costs.csv")
+    if costs is not None and "device" in costs:
+        facts.append(("devices", _list(map(str, costs["device"].dropna().unique()))))
+    versions = [f"Python {platform.python_version()}"]
+    for name in _PACKAGES:
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    facts.append(("versions", ", ".join(versions)))
+    return [*facts, *([("code digest", run.code)] if run.code else [])]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _list(texts: Sequence | Mapping) -> str:
+    return ", ".join(texts)
+
+
+def _label(score) -> str:
+    return score.name.replace("_", " ")
