@@ -76,6 +76,7 @@ rule planner_page:
         fits=planning_fits(),
         draws=planning_fits("npz"),
         observations=f"{RESULTS}/observations.csv",
+        scores=f"{RESULTS}/tables/scores.csv",
         # Files beside Python, whose changes no digest sees.
         parts=[source_path("ptpp", "report", "planner", name) for name in PAGE_PARTS],
     output:

@@ -3,6 +3,8 @@
 from ptpp.jobs.job import log, run_job
 
 with run_job(snakemake.log[0]):
+    import pandas as pd
+
     from ptpp.jobs.files import write_text
     from ptpp.laws import FittedLaw
     from ptpp.laws.base_loss import BaseLosses
@@ -16,7 +18,8 @@ with run_job(snakemake.log[0]):
     request, *_ = make_requests(params.wishes, observations)
     base_losses = BaseLosses.of(observations, params.target)
     headline = params.law, fits[0].record.protocol
-    page = planner_page(request, fits, headline, base_losses)
+    scores = pd.read_csv(source.scores)
+    page = planner_page(request, fits, headline, base_losses, scores)
     write_text(snakemake.output[0], page)
     log.info("%d fits, %.2f MB", len(fits), len(page) / 1e6)
     if len(page) > REPORT_LIMIT:

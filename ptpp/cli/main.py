@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 
 import click
@@ -47,7 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger.addHandler(notes)
     logger.setLevel(logging.INFO)
     try:
-        result = commands.main(arguments, prog_name="ptpp", standalone_mode=False)
+        with warnings.catch_warnings():
+            # Numbers that overflow are told, or are no answer: numpy need not say so too.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            result = commands.main(arguments, prog_name="ptpp", standalone_mode=False)
         if isinstance(result, Result):
             print(_printable(result.render(notes.lines)), flush=True)
             return 0

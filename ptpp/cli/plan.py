@@ -71,7 +71,7 @@ GOALS = click.Choice(["least_compute", "least_loss", "pareto"])
 def plan(source: Source, limit: tuple, out: str | None, as_json: bool, **wishes: Any) -> Result:
     """The best replay ratio and tokens per parameter within limits."""
     from ptpp.cli.text import describe_plans
-    from ptpp.jobs.files import check_output, write_text
+    from ptpp.jobs.files import check_output, require_file, write_text
     from ptpp.report.tables import to_csv
 
     if wishes["target_loss"] is not None and wishes["target_within"] is not None:
@@ -80,6 +80,8 @@ def plan(source: Source, limit: tuple, out: str | None, as_json: bool, **wishes:
     if out:
         inputs = [source.path, wishes.get("from_scratch", ""), *wishes.get("law", ())]
         check_output(out, inputs, _is_table_of_plans, "a table of plans")
+    if "from_scratch" in wishes:
+        require_file(wishes["from_scratch"])
     table = source.read(held_out=wishes.get("held_out"))
     plans = ptpp.plan(table, target=source.target, limits=dict(limit), **wishes)
     lines = describe_plans(plans)

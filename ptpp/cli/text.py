@@ -75,7 +75,9 @@ def describe_plans(plans: Plans) -> list[str]:
 
 def _describe_law(one: PlanOfLaw) -> list[str]:
     record, request = one.fit.fitted.record, one.request
-    lines = []
+    times, lines = request.n_params / one.fit.fitted.largest_size, []
+    if times > _BEYOND:
+        lines.append(f"extrapolates: N is {times:.3g} times the largest measured model")
     if request.base_loss is not None:
         lines.append(f"base loss {request.base_loss:.4g} nats ({request.base_loss_source})")
     for domain in filter(request.zero_shot_losses.get, request.forgetting_limits):
@@ -116,8 +118,6 @@ def _describe_plan(plan: Plan, title: str) -> list[str]:
         limit = plan.forgetting_limits[domain]
         lines.append(_describe_value(f"forgetting_{domain}", value, limit, plan))
     lines.append(f"binding: {', '.join(plan.binding) or 'none'}")
-    if plan.times_largest > _BEYOND:
-        lines.append(f"N is {plan.times_largest:.3g} times the largest measured model")
     if plan.note:
         lines.append(plan.note)
     if plan.met is not None:

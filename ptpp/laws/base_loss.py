@@ -60,19 +60,25 @@ class BaseLosses:
             return rows[["ptpp", "base_loss"]].mean().reset_index()
         return base_losses(self.observations, measured_domains(self.observations, self.target))
 
-    def spread(self, n_params: float, ptpp: float) -> float:
-        """Standard deviation [nats] of a forecast base loss: by the misfit of its law, and by the
-        drift beyond the largest size. Infinite where the largest measured model is `TINY`: when a
+    @cached_property
+    def kriged(self) -> FittedLaw | None:
+        """The forecast with its misfit; None where the largest measured model is `TINY`: when a
         tiny model passes its phase transition cannot be foreseen.
         """
         from ptpp.laws.misfit import krige_where_possible  # which fits laws itself
 
         if self.measured["n_params"].max() < TINY:
-            return float("inf")
+            return None
         fitted, _ = krige_where_possible(self.forecast, settings=FitSettings(starts=8))
-        if fitted.misfit is None:
+        return fitted if fitted.misfit is not None else None
+
+    def spread(self, n_params: float, ptpp: float) -> float:
+        """Standard deviation [nats] of a forecast base loss: by the misfit of its law, and by the
+        drift beyond the largest size. Infinite where nothing is known of it.
+        """
+        if self.kriged is None:
             return float("inf")
-        loss, spread = fitted.forecast(base_loss_inputs(n_params, ptpp))
+        loss, spread = self.kriged.forecast(base_loss_inputs(n_params, ptpp))
         return float(loss[0] * spread[0])
 
     def find(self, n_params: float, ptpp: float) -> tuple[float, str]:

@@ -8,12 +8,14 @@ fitted cells, the law itself left as it was fitted,
 The variance is that of universal kriging: K -> K + J S J', where J holds the derivatives of ln law
 in its parameters and S the variances of a flat prior between their bounds. So a parameter that the
 cells do not tell widens the interval wherever the forecast depends on it. A Gaussian process for
-the misfit follows Kennedy and O'Hagan 2001; kernel and constants are ours, and fixed. One number is
-fitted, the scale tau of the misfit, by leaving out one size and stage at a time.
+the misfit follows Kennedy and O'Hagan 2001; kernel and constants are ours, and fixed. Two numbers
+are fitted, the scale tau of the misfit and that of the noise of runs, by leaving out one size and
+stage at a time.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +24,11 @@ from scipy.linalg import cho_factor, cho_solve
 from ptpp.laws.law import Law
 from ptpp.laws.problem import Columns
 
+NOISE = 1.6e-5  # square of .4 % of the loss
 MOST_CELLS = 2000  # beyond, solving costs more than the correction is worth
 TAUS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6)
-_TAU_SPREAD = 0.5  # of ln tau about 0: how far from 1 the scale is expected
+NOISES = (1.0, 1.4, 2.0, 2.8, 4.0)
+_SCALE_SPREAD = 0.5  # of the logarithms about 0: how far from 1 the scales are expected
 _LOG_AMPLITUDE, _LINEAR_AMPLITUDE = 1.0, 4.0  # prior variances; the second in nats^2
 LEAST_MIX = 1e-3  # share or replay of 0 in a logarithm
 
@@ -45,10 +49,21 @@ class Term:
 
 @dataclass(frozen=True)
 class Kernel:
-    """`lengths` of the coordinates in their own units, and the terms of the covariance."""
+    """`lengths` of the coordinates in their own units, the terms of the covariance, and `noise`:
+    the variance of the log loss of one run beside all that.
+    """
 
     lengths: Mapping[str, float]
     terms: tuple[Term, ...]
+    noise: float = NOISE
+
+    def with_noise(self, scale: float) -> "Kernel":
+        """The same with the standard deviations of what runs do not share times `scale`."""
+        terms = tuple(
+            replace(term, variance=term.variance * scale**2) if "same run" in term.factors else term
+            for term in self.terms
+        )
+        return Kernel(self.lengths, terms, self.noise * scale**2)
 
 
 # Variances are squares of 1, 0.4 and 0.3 % of the loss.
@@ -65,7 +80,6 @@ _TERMS = (
     Term(0.8e-5, ("same run",), scaled=False),
     Term(0.8e-5, ("same run", "atpp"), scaled=False),
 )
-NOISE = 1.6e-5  # variance of the log loss of one run beside all that
 # Lengths: of ln PTPP or of a base loss in nats, of ln N, ln ATPP, and ln share or ln replay.
 BY_PTPP = Kernel({"state": 1.5, "size": 0.7, "atpp": 1.0, "mix": 0.5}, _TERMS)
 BY_BASE_LOSS = Kernel({"state": 0.25, "size": 0.7, "atpp": 1.0, "mix": 0.5}, _TERMS)
@@ -154,12 +168,12 @@ def covariance(kernel: Kernel, tau: float, a: Cells, b: Cells) -> NDArray:
     factors: dict[str, NDArray | float] = {}
     total = np.zeros((len(a.runs), len(b.runs)))
     for term in kernel.terms:
-        product: NDArray | float = term.variance * (tau**2 if term.scaled else 1.0)
+        value: NDArray | float = term.variance * (tau**2 if term.scaled else 1.0)
         for name in term.factors:
             if name not in factors:
                 factors[name] = _factor(kernel, name, a, b)
-            product = product * factors[name]
-        total += product
+            value = value * factors[name]
+        total += value
     return total
 
 
@@ -167,14 +181,14 @@ def variance(kernel: Kernel, tau: float, cells: Cells) -> NDArray:
     """The diagonal (n,) of the covariance of cells with themselves."""
     total = np.zeros(len(cells.runs))
     for term in kernel.terms:
-        product = np.full(len(total), term.variance * (tau**2 if term.scaled else 1.0))
+        value = np.full(len(total), term.variance * (tau**2 if term.scaled else 1.0))
         for name in term.factors:
             kind, _, rest = name.partition(" ")
             if kind == "linear":
-                product *= cells.coordinates[rest] ** 2 if rest in cells.coordinates else 0.0
+                value *= cells.coordinates[rest] ** 2 if rest in cells.coordinates else 0.0
             elif kind == "same":
-                product *= (1.0 if rest == "size" else 1 / cells.runs) * (rest in cells.groups)
-        total += product
+                value *= (1.0 if rest == "size" else 1 / cells.runs) * (rest in cells.groups)
+        total += value
     return total
 
 
@@ -187,7 +201,9 @@ def _factor(kernel: Kernel, name: str, a: Cells, b: Cells) -> NDArray | float:
     if kind == "same":
         if rest not in a.groups:
             return 0.0
-        same = a.groups[rest][:, None] == b.groups[rest][None]
+        names = np.concatenate([a.groups[rest], b.groups[rest]])
+        numbers = np.unique(names, return_inverse=True)[1]  # faster to compare than texts
+        same = numbers[: len(a.runs), None] == numbers[None, len(a.runs) :]
         return same if rest == "size" else same / np.sqrt(a.runs[:, None] * b.runs[None])
     if name not in a.coordinates:
         return 1.0
@@ -228,7 +244,7 @@ class Misfit:
 
     def __post_init__(self) -> None:
         plain = covariance(self.kernel, self.tau, self.cells, self.cells)
-        plain[np.diag_indices_from(plain)] += NOISE / self.cells.runs
+        plain[np.diag_indices_from(plain)] += self.kernel.noise / self.cells.runs
         wide = plain + (self.slopes * self.prior) @ self.slopes.T
         object.__setattr__(self, "_weights", cho_solve(cho_factor(plain), self.residuals))
         object.__setattr__(self, "_factor", cho_factor(wide, lower=True))
@@ -254,7 +270,7 @@ class Misfit:
             cells = replace(cells, runs=np.full(len(cells.runs), np.inf))
         known = covariance(self.kernel, self.tau, cells, self.cells)
         wide = known + (slopes * self.prior) @ self.slopes.T
-        spread = variance(self.kernel, self.tau, cells) + NOISE / cells.runs
+        spread = variance(self.kernel, self.tau, cells) + self.kernel.noise / cells.runs
         spread = spread + np.sum(slopes**2 * self.prior, axis=1)
         spread -= np.sum(wide * cho_solve(self._factor, wide.T).T, axis=1)
         if self.drift and "size" in cells.coordinates:
@@ -272,31 +288,35 @@ class Misfit:
         return before - wide[0] @ cho_solve(self._factor, wide[1].T)
 
 
-def find_tau(
+def find_scales(
     kernel: Kernel, cells: Cells, residuals: NDArray, wide: NDArray, blocks: Sequence
-) -> float:
-    """The scale of the misfit under which left-out `blocks` (n,) of cells are most likely.
+) -> tuple[float, float]:
+    """The scales of the misfit and of the noise under which left-out `blocks` (n,) of cells are
+    most likely.
 
     `wide` (n, n): the covariance that the law's parameters add. The score is the sum over blocks of
     the mean log density of their cells, each block forecast from the others (in closed form), minus
-    (ln tau / 0.5)^2 / 2.
+    (ln scale / 0.5)^2 / 2 for each of the two.
     """
     numbers = np.unique(np.asarray(blocks), return_inverse=True)[1]
     places = [np.flatnonzero(numbers == k) for k in range(numbers.max() + 1)]
-    scores = []
-    for tau in TAUS:
-        total = covariance(kernel, tau, cells, cells) + wide
-        total[np.diag_indices_from(total)] += NOISE / cells.runs
+    best, found = -np.inf, (1.0, 1.0)
+    for noise, tau in product(NOISES, TAUS):
+        noisy = kernel.with_noise(noise)
+        total = covariance(noisy, tau, cells, cells) + wide
+        total[np.diag_indices_from(total)] += noisy.noise / cells.runs
         inverse = cho_solve(cho_factor(total), np.eye(len(total)))
         weights = inverse @ residuals
-        score = -((np.log(tau) / _TAU_SPREAD) ** 2) / 2
+        logs = np.log([noise, tau]) / _SCALE_SPREAD
+        score = -float(logs @ logs) / 2
         for place in places:
             block = np.linalg.inv(inverse[np.ix_(place, place)])
             spread = np.diag(block)
             error = block @ weights[place]
             score += np.mean(-0.5 * np.log(2 * np.pi * spread) - error**2 / (2 * spread))
-        scores.append(score)
-    return TAUS[int(np.argmax(scores))]
+        if score > best:
+            best, found = score, (tau, noise)
+    return found
 
 
 def to_arrays(misfit: Misfit) -> dict[str, NDArray]:
@@ -305,7 +325,8 @@ def to_arrays(misfit: Misfit) -> dict[str, NDArray]:
     arrays |= {f"of {name}": values for name, values in misfit.cells.groups.items()}
     names = ("residuals", "slopes", "prior", "tau", "last_stage", "largest", "drift")
     arrays |= {name: np.asarray(getattr(misfit, name)) for name in names}
-    return arrays | {"runs": misfit.cells.runs}
+    scale = np.sqrt(misfit.kernel.noise / NOISE)
+    return arrays | {"runs": misfit.cells.runs, "noise": np.asarray(scale)}
 
 
 def from_arrays(law: Law, arrays: Mapping[str, NDArray]) -> Misfit:
@@ -315,7 +336,8 @@ def from_arrays(law: Law, arrays: Mapping[str, NDArray]) -> Misfit:
     numbers = {n: float(arrays[n]) for n in ("tau", "last_stage", "largest", "drift")}
     cells = Cells(places, groups, arrays["runs"])
     vectors = {n: arrays[n] for n in ("residuals", "slopes", "prior")}
-    misfit = Misfit(kernel_of(law), cells, **vectors, **numbers)
+    kernel = kernel_of(law).with_noise(float(arrays["noise"]))
+    misfit = Misfit(kernel, cells, **vectors, **numbers)
     n, p = misfit.slopes.shape
     if any(len(v) != n for v in (*places.values(), *groups.values(), cells.runs)):
         raise ValueError("arrays of different lengths")

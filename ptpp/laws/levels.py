@@ -80,6 +80,19 @@ def _law_and_kriged(
         yield Forecast(information, "kriged", table)
 
 
+def best_forecasts(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the one forecast of each law, protocol and domain that figures draw.
+
+    The best informed one (where `table` has the column information), and of that the kriged one
+    where it was made.
+    """
+    rank = table["forecast"].map(FORECASTS.index)
+    if "information" in table:
+        rank += len(FORECASTS) * table["information"].map(INFORMATION.index)
+    best = rank.groupby([table[name] for name in ("law", "protocol", "domain")]).transform("max")
+    return table[rank == best]
+
+
 def last_stage_losses(
     observations: pd.DataFrame, cells: pd.DataFrame, held_out: float, law: Law, domain: str
 ) -> pd.Series:

@@ -18,7 +18,7 @@ from ptpp.laws.kriging import (
     MOST_CELLS,
     Cells,
     Misfit,
-    find_tau,
+    find_scales,
     kernel_of,
     prior_variances,
     with_drift,
@@ -79,7 +79,8 @@ def _misfit(fitted: FittedLaw, held_out: float | None) -> Misfit:
     residuals = np.log(rows["loss"].to_numpy(float) / fitted.loss(rows))
     slopes = fitted.log_slopes(rows)
     blocks = cells.groups.get("checkpoint", cells.groups.get("size", np.arange(len(rows))))
-    tau = find_tau(kernel, cells, residuals, (slopes * prior) @ slopes.T, blocks)
+    tau, noise = find_scales(kernel, cells, residuals, (slopes * prior) @ slopes.T, blocks)
+    kernel = kernel.with_noise(noise)
     largest = float(cells.coordinates["size"].max()) if "size" in cells.coordinates else np.inf
     return Misfit(kernel, cells, residuals, slopes, prior, tau, last_stage, largest)
 
@@ -94,7 +95,7 @@ def _find_drift(fitted: FittedLaw, held_out: float | None, settings: FitSettings
     rows = fitted.rows
     sizes = np.sort(rows["n_params"].unique()) if "n_params" in rows else []
     parts = []
-    for smaller, size in pairwise(sizes):
+    for smaller, size in pairwise(sizes[1:]):  # one size alone would leave the size term out
         part = rows[rows["n_params"] <= smaller].reset_index(drop=True)
         try:
             one = fit(fitted.law, part, settings)

@@ -14,6 +14,7 @@ from ptpp.table.kinds import (
     cell_means,
     forgetting_rows,
     is_sweep,
+    sort_runs,
     target_rows,
     zero_shot_rows,
 )
@@ -62,7 +63,7 @@ def _rows_of_kind(observations: pd.DataFrame, law: Law, domain: str) -> pd.DataF
     if "base_loss" not in law.inputs:
         return rows
     runs = observations[(observations["domain"] == domain) & is_sweep(observations)]
-    return runs.sort_values([*CELL, "seed"]).reset_index(drop=True).assign(n_seeds=1)
+    return sort_runs(runs.assign(n_seeds=1))
 
 
 def anchors_of(law: Law, anchors: Sequence[Cell]) -> list[Cell]:

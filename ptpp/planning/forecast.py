@@ -27,7 +27,7 @@ from ptpp.laws.record import Draws
 from ptpp.planning.request import PlanRequest
 
 _PAIRING_SEED = 0
-_DEVIATES = 200  # draws of a forecast all of whose laws are kriged
+_DEVIATES = 100  # draws of a forecast all of whose laws are kriged
 _FEW_POINTS = 64  # are forecast themselves, more by splines
 _STEP = 1e-4  # nats of the base loss, for a slope
 _EDGE = 0.02  # keeps the coordinate of replay finite at 0

@@ -23,6 +23,7 @@ from ptpp.planning.search import (
     BROKEN,
     COARSE,
     EDGE,
+    OF_DRAWS,
     TOLERANCE,
     Mesh,
     Optimum,
@@ -215,7 +216,7 @@ def with_intervals(
     forecast = Forecast.of_draws(request, target, forgetting)
     limits = _target_limit(forecast, COARSE, plan.goal, lowest)
     own = lowest if plan.goal == "least_loss" else None
-    own = own or _best(forecast, limits, COARSE, plan.goal)
+    own = own or _best(forecast, limits, OF_DRAWS, plan.goal)
     atpp = np.exp(own.log_atpp[own.allowed])
     ends = {"replay": own.replay[own.allowed], "atpp": atpp, "flops": request.flops(1.0) * atpp}
     plan = _judge(plan, forecast, limits)
@@ -269,7 +270,7 @@ def least_losses(
     draws or a limited domain no fit.
     """
     forecast = Forecast.of_draws(request, target, forgetting)
-    return least_value(forecast, "target_loss", np.zeros(1), COARSE)
+    return least_value(forecast, "target_loss", np.zeros(1), OF_DRAWS)
 
 
 def surface(

@@ -33,8 +33,9 @@ class Mesh:
     rounds: int = 8
 
 
-# Searches over hundreds of draws: ATPP to about 1e-5 of its value.
+# A search over all draws together: ATPP to about 1e-5 of its value; and one for each draw.
 COARSE = Mesh(points=48, zoom=13, rounds=5)
+OF_DRAWS = Mesh(points=32, zoom=9, rounds=5)
 
 
 @dataclass(frozen=True)

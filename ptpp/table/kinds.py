@@ -183,8 +183,13 @@ def forgetting_rows(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
             f"ptpp {row['ptpp']:g}, seed {row['seed']}; forgetting is measured against it"
         )
     change = adapted["loss"] - adapted["zero_shot_loss"]
-    order = [*CELL, *(("seed",) if "seed" in adapted else ())]
-    return adapted.assign(forgetting=change, n_seeds=1).sort_values(order, ignore_index=True)
+    return sort_runs(adapted.assign(forgetting=change, n_seeds=1))
+
+
+def sort_runs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows in the order of their cells, as `cell_means` has them, and of seeds within a cell."""
+    keys = [*CELL_KEYS, *(("seed",) if "seed" in frame else ())]
+    return with_stages(frame).sort_values(keys, ignore_index=True)[list(frame.columns)]
 
 
 def has_base_losses(frame: pd.DataFrame, target: str) -> bool:

@@ -55,9 +55,11 @@ def read_text(path: str | os.PathLike) -> tuple[pd.DataFrame, Places]:
     if not records:
         raise InputError(f"{path}: the file is empty; a header line and rows are needed")
     header = records.pop(min(records))
+    seen: set[str] = set()
     for name in header:
-        if header.count(name) > 1:
+        if name in seen:
             raise InputError(f"{path}: row 1: column {name!r} stands there more than once")
+        seen.add(name)
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if len(header) == 1 and separator in header[0]:
             raise InputError(

@@ -12,6 +12,7 @@ from laws_grid import HELD_OUT, observations
 import ptpp
 from ptpp.cli.main import main
 from ptpp.laws import fit as fit_rows
+from ptpp.laws import score
 from ptpp.table.kinds import target_rows
 from ptpp.table.observations import write_observations
 
@@ -43,7 +44,21 @@ def test_predictions_have_a_row_per_point_and_intervals(fit):
     assert "n_params" in table["extrapolated"].tolist()[1]
     again = fit.predict(table[["n_params", "ptpp", "replay", "atpp"]])
     np.testing.assert_allclose(again["loss"], table["loss"])
+    kriged, spread = fit.fitted.forecast(table)
+    np.testing.assert_array_equal(table["loss"], kriged)
+    np.testing.assert_allclose(table["high"], kriged * np.exp(1.6448536 * spread))
+    np.testing.assert_array_equal(table["law_loss"], fit.fitted.loss(table))
+
+
+def test_a_fit_that_is_not_kriged_predicts_by_its_law_and_draws(fit):
+    alone = {"held_out": HELD_OUT, "anchors": 5, "krige": False, **QUICK}
+    one = ptpp.fit(TABLE, law="gated", target="fr", **alone)
+    assert one.fitted.misfit is None and one.fitted.record == fit.fitted.record
+    table = one.predict(n_params=[17e3, 8e4], ptpp=279, replay=0.1, atpp=5)
     np.testing.assert_array_equal(table["loss"], fit.fitted.loss(table))
+    low, high = fit.fitted.interval(table)
+    np.testing.assert_array_equal(table[["low", "high"]].to_numpy().T, [low, high])
+    assert "law_loss" not in table and list(one.score().columns) == ["value", "low", "high"]
 
 
 @pytest.mark.parametrize(
@@ -63,12 +78,18 @@ def test_a_point_that_cannot_be_is_refused_in_one_line(fit, point, message):
 
 def test_scores_are_of_the_held_out_rows_or_of_a_table(fit):
     scores = fit.score()
-    assert list(scores.columns) == ["value", "low", "high"]
-    assert scores.loc["mae_rel", "value"] == fit.fitted.score(fit.held_out)["mae_rel"]
+    assert list(scores.columns) == ["value", "low", "high", "law"]
+
+    def kriged(rows):
+        return score(rows["loss"], fit.fitted.forecast(rows)[0])["mae_rel"]
+
+    assert scores.loc["mae_rel", "value"] == kriged(fit.held_out)
+    assert scores.loc["mae_rel", "law"] == fit.fitted.score(fit.held_out)["mae_rel"]
     assert 0 < scores.loc["noise_floor", "value"] < 0.05
     late = TABLE[TABLE["ptpp"] == HELD_OUT]
     rows = target_rows(late, "fr")
-    assert fit.score(late).loc["mae_rel", "value"] == fit.fitted.score(rows)["mae_rel"]
+    assert fit.score(late).loc["mae_rel", "value"] == kriged(rows)
+    assert fit.score(late).loc["mae_rel", "law"] == fit.fitted.score(rows)["mae_rel"]
 
 
 def test_a_fit_that_is_saved_and_loaded_predicts_the_same(fit, tmp_path):
@@ -130,6 +151,6 @@ def test_anchors_need_a_held_out_stage():
 
 def test_the_example_runs_on_the_shipped_table(capsys):
     result = runpy.run_path(str(ROOT / "examples" / "plan_from_a_table.py"))
-    assert capsys.readouterr().out.startswith("forecast error 1.1%, seed noise of one run 0.6%")
+    assert capsys.readouterr().out.startswith("forecast error 0.7%, seed noise of one run 0.6%")
     assert result["plans"].table["feasible"].any()
     assert (result["curve"]["low"] < result["curve"]["loss"]).all()

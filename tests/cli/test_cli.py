@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from laws_grid import HELD_OUT, observations
 
 from ptpp.cli.main import main
-from ptpp.laws import FittedLaw, early_to_late, fit
+from ptpp.laws import FittedLaw, early_to_late, fit, score
 from ptpp.table.kinds import target_rows
 from ptpp.table.observations import write_observations
 
@@ -30,7 +30,7 @@ parameters:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a table, a fit of all its stages and a fit of its early ones."""
+    """A folder with a table, a fit of all its stages and of its early ones, kriged and alone."""
     folder = tmp_path_factory.mktemp("cli")
     write_observations(TABLE, folder / "table.csv")
     quick = ["--target", "fr", "--starts", "4", "--bootstrap", "20"]
@@ -38,6 +38,8 @@ def folder(tmp_path_factory):
     assert main(["fit", table, "--law", "gated", "--out", str(folder / "all.json"), *quick]) == 0
     early = ["--law", "floor", "--out", str(folder / "early.json"), "--held-out", "279"]
     assert main(["fit", table, *early, *quick]) == 0
+    alone = ["--law", "floor", "--out", str(folder / "alone.json"), "--held-out", "279"]
+    assert main(["fit", table, *alone, "--no-krige", *quick]) == 0
     return folder
 
 
@@ -69,8 +71,13 @@ def test_a_held_out_stage_is_not_fitted_but_scored(folder, capsys, tmp_path):
         "--target", "fr", "--where", "ptpp > 100",
     )  # fmt: skip
     assert code == 0
-    expected = FittedLaw.load(folder / "early.json").score(parts.held_out)["mae_rel"]
-    assert f"mae_rel = {expected:.4g} (90%:" in out
+    fitted = FittedLaw.load(folder / "early.json")
+    law = fitted.score(parts.held_out)["mae_rel"]
+    kriged = score(parts.held_out["loss"], fitted.forecast(parts.held_out)[0])["mae_rel"]
+    line = next(line for line in out.splitlines() if "mae_rel" in line)
+    assert line.startswith(f"  mae_rel = {kriged:.4g} (90%:")
+    assert line.endswith(f"; the law alone {law:.4g}")
+    assert f"{kriged:.4g}" != f"{law:.4g}"
     assert "coverage of 90% intervals" in out
     assert "noise floor" in out
 
@@ -80,9 +87,10 @@ def test_predict_gives_the_loss_its_interval_and_what_is_extrapolated(folder, ca
     code, out, _ = run(capsys, "predict", folder / "all.json", *point)
     assert code == 0
     fitted = FittedLaw.load(folder / "all.json")
-    row = {"n_params": [8.1e9], "ptpp": [279], "replay": [0.1], "adapt_tokens": [5 * 8.1e9]}
-    (loss,) = fitted.loss({name: np.array(v) for name, v in row.items()})
-    assert f"loss: {loss:.6g} nats/token" in out
+    row = {"n_params": 8.1e9, "ptpp": 279, "replay": 0.1, "atpp": 5, "adapt_tokens": 5 * 8.1e9}
+    frame = {name: np.array([value]) for name, value in row.items()}
+    (loss,), (law,) = fitted.forecast(frame)[0], fitted.loss(frame)
+    assert f"loss: {loss:.6g} nats/token (the law alone: {law:.6g})" in out
     low, high = map(float, re.search(r"interval .*: (\S+) to (\S+) nats", out).groups())
     assert low < loss < high
     assert "extrapolated: n_params, adapt_tokens outside" in out
@@ -90,13 +98,18 @@ def test_predict_gives_the_loss_its_interval_and_what_is_extrapolated(folder, ca
 
 def test_a_forecast_that_two_stages_cannot_make_is_printed_as_a_band(folder, capsys):
     point = ["--n-params", "5e4", "--ptpp", "279", "--replay", "0.1", "--atpp", "5"]
-    code, out, _ = run(capsys, "predict", folder / "early.json", *point)
+    code, out, _ = run(capsys, "predict", folder / "alone.json", *point)
     assert code == 0
     first = out.splitlines()[0]
     low, high = map(float, re.match(r"loss: (\S+) to (\S+) nats/token, a band", first).groups())
     assert low < high
     assert "over kappa from 0.05 to 1.5" in first
     assert "anchors at the stage to be forecast, or four stages" in first
+    # A kriged forecast has the prior of that parameter in its interval.
+    code, out, _ = run(capsys, "predict", folder / "early.json", *point)
+    assert code == 0 and "a band" not in out
+    least, most = map(float, re.search(r"interval .*: (\S+) to (\S+) nats", out).groups())
+    assert least < low < high < most
 
 
 def test_a_declared_law_fits_a_foreign_table_of_n_d_and_loss(tmp_path, capsys):

@@ -5,6 +5,7 @@ import math
 import os
 import re
 import shutil
+import warnings
 import zipfile
 
 import numpy as np
@@ -49,9 +50,12 @@ def folder(tmp_path_factory):
 def ends_well(capsys, *arguments):
     """The exit code of a command that ends in one line of error, or in finite numbers."""
     capsys.readouterr()
-    code = main([os.fspath(a) for a in arguments])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        code = main([os.fspath(a) for a in arguments])
     out, err = capsys.readouterr()
     assert code in (0, 2)
+    assert not told  # it would be a line more
     if code:
         assert err.startswith("error: ") and err.count("\n") == 1 and len(err) < 1100, err
         assert out == "" and "Traceback" not in err

@@ -23,7 +23,9 @@ def test_stages_domains_and_ranges_are_found_in_the_table():
     assert overlay["held_out"]["ptpp"] == 279
     assert overlay["held_out"]["anchors"]["count"] == 10  # of 2 sizes, 4 ratios and 5 ATPP
     plan = overlay["plan"]
-    assert (plan["n_params"], plan["ptpp"]) == (87360, 279)
+    # The largest model that was measured at that stage, and none beyond.
+    assert "n_params" not in plan and DEFAULTS["plan"]["n_params"] is None
+    assert (plan["beyond"], plan["ptpp"]) == ([], 279)
     assert (plan["min_atpp"], plan["max_atpp"], plan["max_replay"]) == (1, 16, 0.5)
     assert set(plan["forgetting"]) == {"ar", "en"} and min(plan["forgetting"].values()) > 0
     assert overlay["laws"]["protocols"] == ["early_to_late", "with_anchors"]
@@ -55,9 +57,7 @@ def test_two_stages_need_anchors_and_one_is_not_enough():
         make_overlay(TABLE[TABLE["ptpp"] == 15], "fr", "lab", DEFAULTS)
     one_size = TABLE[TABLE["size"] == "m"]
     overlay = make_overlay(one_size, "fr", "lab", DEFAULTS)
-    assert overlay["laws"]["protocols"] == ["early_to_late"] and overlay["plan"]["protocol"] == (
-        "early_to_late"
-    )
+    assert overlay["laws"]["protocols"] == ["early_to_late"] and "protocol" not in overlay["plan"]
 
 
 def test_an_overlay_that_stands_there_is_never_overwritten(tmp_path):

@@ -31,15 +31,33 @@ def changed(config, key, value):
 
 
 def test_numbers_may_have_a_suffix(config):
+    config["plan"]["n_params"] = 8.1e9
     plain = read_config(config)
     config["plan"]["n_params"] = "8.1B"
+    config["plan"]["beyond"] = ["8.1B"]
     config["corpora"]["languages"][0]["train_tokens"] = "12.5M"
     assert read_config(config) == plain
     assert read_command_line({"plan": {"n_params": "1.5T"}}) == {"plan": {"n_params": 1.5e12}}
 
 
 def test_the_default_configuration_is_accepted(config):
-    assert read_config(config).anchor_sizes() == ["w16", "w32"]
+    read = read_config(config)
+    assert read.anchor_sizes() == ["w16", "w32"]
+    # The plan is for the largest measured model, and for one beyond.
+    assert read.plan.n_params is None and read.plan.beyond == [8.1e9]
+
+
+def test_a_plan_may_be_for_measured_models_alone(config):
+    plan = {k: v for k, v in config["plan"].items() if k not in ("n_params", "beyond")}
+    read = read_config({**config, "plan": plan})
+    assert read.plan.n_params is None and read.plan.beyond == []
+
+
+def test_plans_are_of_all_rows_and_ask_for_no_protocol(config):
+    with pytest.raises(InputError, match="plan: unknown key 'protocol'"):
+        read_config(changed(config, "plan.protocol", "with_anchors"))
+    assert read_config(changed(config, "laws.krige", False)).laws.krige is False
+    assert read_config(config).laws.krige is True
 
 
 WRONG = [

@@ -78,4 +78,14 @@ def test_coverage_is_measured_and_names_what_was_drawn(fits):
     assert by_law.coverage["with_anchors", "dcpt"] < 0.7  # the wrong law is surer than right
     assert by_law.drawn["early_to_late", "gated_floor"] == "kappa"
     assert by_law.drawn["with_anchors", "gated_floor"] == ""
-    assert (table["mean_width_of_law"] < table["mean_width"]).all()
+    # The largest size is told apart, and each row says what its forecast knew and how it was made.
+    one = fits[0]
+    cells = EXPERIMENT.split_of(one).held_out
+    cells = cells[cells["n_params"] == cells["n_params"].max()]
+    low, high = one.interval(cells)
+    inside = ((cells["loss"] >= low) & (cells["loss"] <= high)).mean()
+    assert table.iloc[0]["coverage_largest"] == pytest.approx(inside)
+    assert (table["forecast"] == "law").all()
+    assert by_law.information.to_dict() == {
+        key: "anchors" if key[0] == "with_anchors" else "early" for key in by_law.index
+    }

@@ -64,8 +64,10 @@ def test_the_score_table_stands_beside_the_noise_floor():
     few = FitSettings(starts=4)
     fits = [experiment.fit(law, "early_to_late", "fr", few) for law in ("gated", "dcpt")]
     frame = score_table(fits, experiment)
-    assert frame.columns[:5].tolist() == ["law", "protocol", "domain", "n_fit", "n_held_out"]
-    assert frame["law"].tolist() == ["dcpt", "gated"]  # in the order of the zoo
-    assert (frame["n_held_out"] == 60).all() and (frame["n_fit"] == 120).all()
+    labels = ["law", "protocol", "domain", "information", "forecast", "n_fit", "n_held_out"]
+    assert frame.columns[:7].tolist() == labels
+    # In the order of the zoo, and last what a law has to beat.
+    assert frame["law"].tolist() == ["dcpt", "gated", "last_stage"]
+    assert (frame["n_held_out"] == 60).all() and frame["n_fit"].tolist() == [120, 120, 0]
     late = table[(table["domain"] == "fr") & (table["ptpp"] == HELD_OUT)]
     assert (frame["noise_floor"] == seed_noise(late)).all()

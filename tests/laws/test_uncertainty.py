@@ -10,11 +10,28 @@ from hypothesis import strategies as st
 from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
 
 from ptpp.errors import InputError
-from ptpp.laws import Draws, FitSettings, bootstrap, early_to_late, fit, get_law, split
+from ptpp.laws import (
+    Draws,
+    FitSettings,
+    bootstrap,
+    declared_law,
+    early_to_late,
+    fit,
+    get_law,
+    split,
+)
+from ptpp.laws.rows import law_rows
 from ptpp.laws.solver import huber
-from ptpp.laws.uncertainty import coverage, refits, resample_counts, run_numbers
+from ptpp.laws.uncertainty import (
+    Resamples,
+    choose_resamples,
+    coverage,
+    refits,
+    resample_counts,
+    run_numbers,
+)
 from ptpp.table.anchors import choose_anchors
-from ptpp.table.kinds import forgetting_rows, target_rows
+from ptpp.table.kinds import target_rows
 
 ANCHORS = choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20)
 ROWS = target_rows(observations(noise=0.01), "fr")
@@ -132,7 +149,7 @@ def test_a_band_belongs_to_the_floor_s_curvature_and_not_to_a_name():
 
 
 def test_forgetting_draws_predict_losses_not_changes():
-    parts = early_to_late(forgetting_rows(observations(noise=0.01), "en"), HELD_OUT)
+    parts = early_to_late(law_rows(observations(noise=0.01), "forgetting", "en"), HELD_OUT)
     predicted = bootstrap(fit("forgetting", parts.fit), 5).loss_draws(parts.held_out)
     assert predicted.shape == (5, len(parts.held_out))
     np.testing.assert_allclose(
@@ -210,3 +227,90 @@ def test_a_bootstrap_spreads_as_refitting_fresh_noise_does():
     assert 0.5 < spread / np.std(fresh, axis=0).mean() < 2
     truth = target_rows(observations("gated"), "fr")["loss"]
     assert np.abs(fits[0].loss(ROWS) - truth).mean() < 3 * spread
+
+
+def tiny(sizes, stages, atpps, replays=(0.1,), noise=0.01):
+    """Rows of a grid, one run per size, stage and replay, whose losses follow no law exactly."""
+    cells = [(n, p, r, a) for n in sizes for p in stages for r in replays for a in atpps]
+    frame = pd.DataFrame(cells, columns=["n_params", "ptpp", "replay", "atpp"])
+    frame["size"], frame["adapt_tokens"] = (
+        frame["n_params"].astype(str),
+        frame.eval("n_params*atpp"),
+    )
+    wiggle = np.random.default_rng(0).standard_normal(len(frame))
+    frame["loss"] = 1 + 5 * frame["n_params"] ** -0.2 + frame["adapt_tokens"] ** -0.1
+    return frame.assign(loss=frame["loss"] * np.exp(noise * wiggle))
+
+
+SIZES = (1000, 4000, 16000)
+TINY = {
+    "runs within stages": (tiny(SIZES, (10, 20, 40), (1, 2, 4), (0.1, 0.3)), "run", True),
+    "a run per stage": (tiny((1000,), np.geomspace(10, 999, 9), (1, 2, 4)), "run", False),
+    "three sizes": (tiny(SIZES, (10,), (1, 2, 4, 8, 16, 32)), "row", True),
+    "four rows": (tiny(SIZES[:2], (10,), (1, 2)), "residual", True),
+}
+
+
+@pytest.mark.parametrize(("rows", "unit", "strata"), TINY.values(), ids=TINY)
+def test_where_runs_are_too_few_rows_are_resampled_and_then_residuals(rows, unit, strata):
+    resamples = choose_resamples(rows, 200)
+    assert (resamples.unit, resamples.strata) == (unit, strata)
+    assert len(np.unique(resamples.counts, axis=0)) >= 30
+    assert resamples.digest == choose_resamples(rows.assign(loss=1.0), 200).digest
+    assert resamples.digest != choose_resamples(rows, 200, 1).digest
+    if unit != "residual":
+        assert all(weights.sum() == len(rows) for weights in resamples.weights())
+
+
+LINE = {
+    "name": "line",
+    "expression": "exp(a) * adapt_tokens**-b",
+    "parameters": {"a": {"low": -3, "high": 3}, "b": {"low": 0, "high": 2}},
+}
+
+
+@pytest.mark.parametrize(
+    ("rows", "unit"), [(TINY["three sizes"][0], "row"), (TINY["four rows"][0], "residual")]
+)
+def test_tables_too_small_to_resample_runs_have_draws_that_differ(rows, unit):
+    fitted = bootstrap(fit(declared_law(LINE, "line"), rows), 200)
+    assert fitted.draws.unit == unit
+    assert len(np.unique(fitted.draws.params.round(9), axis=0)) >= 30
+    spread = fitted.draws.params.std(axis=0)
+    assert (spread > 1e-4).all()
+    assert np.abs(fitted.draws.params.mean(axis=0) - fitted.params[0]).max() < 3 * spread.max()
+
+
+def test_tables_that_allow_no_thirty_resamples_are_refused_in_one_line():
+    three = tiny(SIZES, (10,), (1,))
+    with pytest.raises(
+        InputError, match="bootstrap: 3 rows allow fewer than 30 different"
+    ) as error:
+        choose_resamples(three, 200)
+    assert "\n" not in str(error.value)
+    four = tiny(SIZES[:2], (10,), (1, 2))
+    wide = {"low": -1, "high": 1}
+    curve = {
+        "name": "curve",
+        "expression": "exp(a) * adapt_tokens**-b + c*atpp + e",
+        "parameters": {**LINE["parameters"], "c": wide, "e": wide},
+    }
+    exact = fit(declared_law(curve, "curve"), four)
+    with pytest.raises(InputError, match="a fit of 4 parameters leaves no residuals"):
+        bootstrap(exact)
+    with pytest.raises(InputError, match="of 4 rows; accepted are 125000000 draws"):
+        choose_resamples(four, 10**9)
+
+
+def test_seeds_apart_share_resamples_with_their_means_whatever_is_resampled():
+    for rows, unit, _ in TINY.values():
+        apart = pd.concat([rows.assign(seed=0), rows.assign(seed=1)], ignore_index=True)
+        one, two = choose_resamples(rows, 50), choose_resamples(apart, 50)
+        assert one.unit == two.unit == unit and one.digest == two.digest
+
+
+def test_residuals_stand_where_their_source_had_them():
+    numbers = np.array([0, 0, 1, 1, 2])
+    resamples = Resamples("residual", numbers, np.array([[1, 0, 0], [2, 2, 2]], np.int32))
+    own, scaled = np.zeros(5), np.arange(5.0)
+    np.testing.assert_array_equal(resamples.shifts(own, scaled), [[2, 3, 0, 1, 0], [4, 4, 4, 4, 4]])

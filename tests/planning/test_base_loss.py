@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from laws_grid import BASE_LOSSES, HELD_OUT, SIZES, observations
 from plan_fits import FORGETTING, SIMPLE, N, request, with_record
+from simulation import Truth
 
 from ptpp.errors import InputError
 from ptpp.laws import FitSettings, bootstrap, declared_law, fit
@@ -21,9 +22,12 @@ MEASURED = BaseLosses.of(TABLE, "fr")
 INFORMED = fit("checkpoint_informed", law_rows(TABLE, "checkpoint_informed", "fr"))
 
 
-def true_base_loss(n_params, ptpp):
+TIED = Truth("tied", {"E": 1.5, "A": 1.0, "alpha": 0.3, "B": 0.8}, BASE_LOSSES.reference)
+
+
+def true_base_loss(n_params, ptpp, truth=BASE_LOSSES):
     row = {"n_params": np.array([n_params]), "adapt_tokens": np.array([n_params * ptpp])}
-    return BASE_LOSSES.value(row)[0]
+    return truth.value(row)[0]
 
 
 def test_a_stated_value_counts_before_a_measured_one():
@@ -38,10 +42,11 @@ def test_a_checkpoint_of_the_table_is_measured_and_need_not_be_named_to_the_digi
         assert found.base_loss == pytest.approx(true_base_loss(SIZES["m"], HELD_OUT))
 
 
-def test_any_other_checkpoint_is_forecast():
-    found = complete_request(request(n_params=3e5, ptpp=500), [INFORMED], MEASURED)
+def test_any_other_checkpoint_is_forecast_by_the_law_of_one_exponent():
+    measured = BaseLosses.of(observations(base_losses=TIED), "fr")
+    found = complete_request(request(n_params=3e5, ptpp=500), [INFORMED], measured)
     assert found.base_loss_source == "forecast"
-    assert found.base_loss == pytest.approx(true_base_loss(3e5, 500), rel=1e-3)
+    assert found.base_loss == pytest.approx(true_base_loss(3e5, 500, TIED), rel=1e-3)
 
 
 def test_laws_that_read_no_base_loss_need_none():

@@ -75,6 +75,8 @@ def prediction_table(observations, laws=("dcpt", "floor", "gated", "gated_floor"
             rows.assign(
                 law=law,
                 protocol=protocol,
+                information="anchors" if protocol == "with_anchors" else "early",
+                forecast="law",
                 role=np.where(late & ~anchored, "held_out", "fit"),
                 observed=rows["loss"],
                 predicted=rows["loss"] * (1 + bias + wave),
@@ -129,8 +131,8 @@ def interval_table(laws=("dcpt", "floor", "gated", "gated_floor")):
     for (i, law), protocol in itertools.product(enumerate(laws), ("early_to_late", "with_anchors")):
         for score_name, value in (("mae_rel", 0.08 / (i + 1)), ("calibration_slope", 1 + 0.05 * i)):
             low, high = 0.8 * value, 1.3 * value
-            rows.append((law, protocol, "fr", score_name, value, low, high))
-    columns = ["law", "protocol", "domain", "score", "value", "low", "high"]
+            rows.append((law, protocol, "fr", "law", score_name, value, low, high))
+    columns = ["law", "protocol", "domain", "forecast", "score", "value", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -278,6 +280,38 @@ def test_residuals_show_every_row_in_percent_with_roles_told_apart(drawn, predic
         assert np.bincount(np.round(points[:, 0]).astype(int)).tolist() == [60, 60, 60]
         colours = np.unique(axis.collections[-1].get_facecolors(), axis=0)
         assert len(colours) == rows["role"].nunique() == 2
+
+
+def off_by(table, share, columns, **labels):
+    """The same rows with other labels and numbers."""
+    return table.assign(**{name: table[name] * (1 + share) for name in columns}, **labels)
+
+
+def test_of_several_forecasts_the_kriged_one_that_knew_most_is_drawn(observations):
+    law = prediction_table(observations, laws=["floor", "dcpt"])
+    informed = {"early": "zero_shot"}
+    known = law.replace({"information": informed})
+    kriged = off_by(known[known["law"] == "floor"], 0.03, ["predicted"], forecast="kriged")
+    guessed = off_by(law[law["law"] == "floor"], 0.2, ["predicted"], forecast="kriged")
+    guessed = guessed[guessed["protocol"] == "early_to_late"]
+    everything = pd.concat([guessed, kriged, known])
+    alone = pd.concat([kriged, known[known["law"] == "dcpt"]])
+    draws = (
+        lambda table: figures.calibration(table, None, "fr"),
+        lambda table: figures.residuals(table, None, "fr"),
+        lambda table: figures.residuals_by_input(table, None, "fr", "early_to_late"),
+    )
+    for draw in draws:
+        for found, wanted in zip(draw(everything).axes, draw(alone).axes, strict=True):
+            np.testing.assert_array_equal(scattered_points(found), scattered_points(wanted))
+    both = interval_table(laws=["floor", "dcpt"])
+    better = off_by(both[both["law"] == "floor"], -0.5, ["value", "low", "high"])
+    better = better.assign(forecast="kriged")
+    found = figures.law_comparison(pd.concat([better, both]), None, "fr").axes
+    wanted = figures.law_comparison(pd.concat([better, both[both["law"] == "dcpt"]]), None, "fr")
+    for one, other in zip(found, wanted.axes, strict=True):
+        ends = [[tuple(line.get_xdata()) for line in axis.get_lines()] for axis in (one, other)]
+        assert ends[0] == ends[1]
 
 
 def test_residuals_within_a_stage_stand_in_the_order_of_atpp(observations):

@@ -54,7 +54,7 @@ def test_the_page_of_a_usual_run_is_small_enough_for_the_report():
 
 
 def test_texts_of_a_declared_law_stay_texts(elements):
-    assert [tag for tag, _ in elements].count("script") == 6
+    assert [tag for tag, _ in elements].count("script") == 3
 
 
 def test_every_law_of_the_zoo_has_a_javascript_that_reads_all_its_parameters():
@@ -129,20 +129,14 @@ def contrast(first, second):
     return (light + 0.05) / (dark + 0.05)
 
 
-def mixed(below, above, opacity):
-    parts = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (below, above)]
-    return "#" + "".join(f"{round(b + opacity * (a - b)):02x}" for b, a in zip(*parts, strict=True))
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_and_lines_stand_out_from_what_is_behind_them(scheme):
     c = colours(scheme)
     texts = [("ink", "paper"), ("ink", "panel"), ("muted", "paper"), ("warn-ink", "warn-paper")]
     for ink, paper in [*texts, ("ink", "fill-high"), ("ink", "fill-low")]:
         assert contrast(c[ink], c[paper]) >= 4.5, (ink, paper)
+    # The veil over what breaks a limit lies between the paper and these.
     fills = [c[name] for name in ("paper", "fill-low", "fill-high")]
-    veil = float(re.search(r"VEIL = ([\d.]+);", (PARTS / "draw.js").read_text()).group(1))
-    fills += [mixed(fill, c["veil"], veil) for fill in fills]
     for line in ("target", "domain-1", "domain-2", "domain-3", "mark"):
         assert min(contrast(c[line], fill) for fill in fills) >= 3, line
     for edge in ("line", "accent"):

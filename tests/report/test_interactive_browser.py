@@ -7,40 +7,26 @@ import base64
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from browser import CHROMIUM, DRIVER, MISSING, chromium, look, open_page, settle
-from pages import REQUEST, every_law
+from laws_grid import HELD_OUT, SIZES, observations
+from pages import REQUEST, every_law, kriged_laws
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from ptpp.laws.base_loss import BaseLosses
-from ptpp.planning import complete_request, make_plan, make_robust_plan
+from ptpp.planning import complete_request, make_plan, make_robust_plan, plan_law, relaxations
 from ptpp.planning.forecast import pair_rows
 from ptpp.report.planner import planner_page
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=MISSING)
 
-FITS = every_law()
-N_PARAMS, PTPPS = (16832, 45952, 87360), (15, 31, 279)
+FITS, KRIGED = every_law(), kriged_laws()
 NAMES = [f"{one.record.law}-{one.record.domain}" for one in FITS]
 TARGETS = {one.record.law: one for one in FITS if not one.law.offset}
 FORGETTING = {one.record.domain: one for one in FITS if one.law.offset}
-BASE_LOSSES = BaseLosses(
-    pd.DataFrame(
-        [
-            (n, p, 1.5 + 30 * n**-0.3 + 10 * (n * p) ** -0.2, domain)
-            for n in N_PARAMS
-            for p in PTPPS
-            for domain in ("en", "ar")
-        ],
-        columns=["n_params", "ptpp", "base_loss", "domain"],
-    ).assign(
-        zero_shot_loss=lambda t: t["base_loss"] + 0.1 * (t["domain"] == "en"),
-        **{"size": "any", "replay": 0.05, "atpp": 1.0, "loss": 3.0},
-    )
-)
+BASE_LOSSES = BaseLosses.of(observations(), "fr")
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +49,11 @@ def page(driver):
     return driver
 
 
+def unfold(page):
+    """Open every part of the controls."""
+    page.execute_script("document.querySelectorAll('details').forEach((e) => (e.open = true))")
+
+
 def found(page, name):
     settle(page)
     return page.execute_script(f"return planner.found.{name}")
@@ -75,29 +66,30 @@ def text(page, element):
 def rows(n_params, ptpp, replay, atpp):
     one = np.ones(np.shape(atpp))
     columns = {"n_params": n_params * one, "ptpp": ptpp * one, "replay": replay * one}
-    columns |= {"base_loss": 3.4 * one, "zero_shot_loss": 3.2 * one}
+    columns |= {"zero_shot_loss": 3.1 * one, "base_loss": 3.4 * one}
     return columns | {"atpp": atpp, "adapt_tokens": atpp * n_params}
 
 
-def random_rows(count):
+def random_rows(count, least_replay=0.0):
     """Points within and far beyond what was measured, two of them where the bends cancel."""
     generator = np.random.default_rng(0)
     n_params, ptpp = 10 ** generator.uniform(4, 11, count), 10 ** generator.uniform(0, 4, count)
-    replay, atpp = generator.uniform(0, 0.99, count), 10 ** generator.uniform(-3, 3, count)
+    replay, atpp = (
+        generator.uniform(least_replay, 0.99, count),
+        10 ** generator.uniform(-3, 3, count),
+    )
     replay[0], ptpp[1] = 1 - 0.8, 22.0  # the reference share and PTPP
-    replay[2] = 0.0
+    replay[2] = least_replay
     return rows(n_params, ptpp, replay, atpp)
 
 
 @pytest.mark.parametrize("number", range(len(FITS)), ids=NAMES)
 def test_law_values_are_those_of_python(driver, number):
     fitted = FITS[number]
-    table = random_rows(200)
+    table = random_rows(200, 0.01 if fitted.law.offset else 0.0)
     points = np.column_stack([table[c] for c in ("n_params", "ptpp", "replay", "atpp")])
-    table["replay"] = np.maximum(table["replay"], 1e-3 if fitted.law.offset else 0.0)
-    points[:, 2] = table["replay"]
     ask = """const [fit, draw, points] = arguments;
-        const before = {base_loss: 3.4, zero_shot_en: 3.2, zero_shot_ar: 3.2};
+        const before = {base_loss: 3.4, zero_shot_loss: 3.1};
         return points.map(([n_params, ptpp, replay, atpp]) =>
           planner.value(fit, draw, {...before, n_params, ptpp}, replay, atpp))"""
     for draw in (None, 0, 15):
@@ -165,8 +157,10 @@ def test_a_base_loss_is_found_as_by_python_and_its_source_is_named(
     before = driver.current_url
     try:
         open_page(driver, path)
+        driver.execute_script("planner.set({n_params: arguments[0]})", n_params)
         shown, plan = found(driver, "point"), make_plan(request, laws[0], FORGETTING)
         assert shown["atpp"] == pytest.approx(plan.atpp, rel=1e-4)
+        unfold(driver)
         stated = f"Base loss before adaptation: {request.base_loss:.4g} nats/token ({source})."
         assert stated in text(driver, "law-note")
         loss = request.zero_shot_losses["en"]
@@ -179,6 +173,89 @@ def test_a_base_loss_is_found_as_by_python_and_its_source_is_named(
     finally:
         driver.get(before)
         settle(driver)
+
+
+@pytest.fixture(scope="module")
+def kriged_page(tmp_path_factory):
+    """A page of kriged fits, and of one without a misfit, which opens on the first."""
+    path = tmp_path_factory.mktemp("kriged") / "planner.html"
+    path.write_text(planner_page(REQUEST, KRIGED, ("gated_floor", "with_anchors")), "utf-8")
+    with chromium() as driver:
+        look(driver, 1280, 1000)
+        open_page(driver, path)
+        yield driver
+
+
+@pytest.mark.parametrize("number", range(len(KRIGED)))
+def test_a_kriged_forecast_and_its_spread_are_those_of_python(kriged_page, number):
+    fitted = KRIGED[number]
+    if fitted.misfit is None:
+        return
+    table = random_rows(200, 0.01 if fitted.law.offset else 0.0)
+    at_m = rows(SIZES["m"], HELD_OUT, np.array([0.25]), np.array([4.0]))  # a measured cell
+    table = {name: np.append(values, at_m[name]) for name, values in table.items()}
+    points = np.column_stack([table[c] for c in ("n_params", "ptpp", "replay", "atpp")])
+    ask = """const [fit, points] = arguments;
+        return points.map(([n_params, ptpp, replay, atpp]) => planner.forecast(
+          fit, {n_params, ptpp, base_loss: 3.4, zero_shot_loss: 3.1}, replay, atpp))"""
+    shown = np.array(kriged_page.execute_script(ask, number, points.tolist()))
+    loss, spread = fitted.forecast(table, noise=False)
+    np.testing.assert_allclose(shown[:, 0], np.log(loss), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(shown[:, 1], spread, rtol=1e-9, atol=1e-9)
+
+
+# Of kriged laws alone, and of one whose draws are refits among them.
+KRIGED_PLANS = {
+    "near the best": ("gated_floor", {}),
+    "cannot be met": ("gated_floor", {"target_loss": 2.2}),
+    "one limit": ("gated_floor", {"forgetting_limits": {"ar": 0.2}, "target_loss": 3.4}),
+    "refits, a tight limit": ("floor", {"forgetting_limits": {"en": 0.11, "ar": 0.6}}),
+}
+
+
+@pytest.mark.parametrize(("law", "change"), KRIGED_PLANS.values(), ids=KRIGED_PLANS)
+def test_kriged_plans_are_those_of_python(kriged_page, law, change):
+    request, fits = replace(REQUEST, **change), {one.record.domain: one for one in KRIGED[-2:]}
+    target = next(one for one in KRIGED if one.record.law == law)
+    asked = {"mode": "within" if request.target_loss is None else "target"}
+    asked |= {"target": request.target_loss or 2, "law": f"{law}.with_anchors"}
+    asked |= {"forgetting": {d: request.forgetting_limits.get(d) for d in ("en", "ar")}}
+    kriged_page.execute_script("planner.set(arguments[0])", asked)
+    plans = plan_law(request, target, fits)
+    point, robust = found(kriged_page, "point"), found(kriged_page, "robust")
+    assert point["feasible"] is plans.point.feasible
+    assert tuple(point["binding"]) == plans.point.binding
+    assert point["atpp"] == pytest.approx(plans.point.atpp, rel=2e-4)
+    assert point["shares"]["all"] == pytest.approx(plans.point.met, abs=0.011)
+    assert robust["feasible"] is plans.robust.feasible
+    assert robust["replay"] == pytest.approx(plans.robust.replay, abs=1e-6)
+    assert robust["atpp"] == pytest.approx(plans.robust.atpp, rel=1e-6)
+    assert robust["all"] == pytest.approx(plans.robust.met, abs=1e-12)
+    missed = [1 - share for share in robust["each"]]
+    assert missed == pytest.approx(list(plans.robust.missed.values()), abs=1e-12)
+    values = kriged_page.execute_script(
+        "return planner.values(arguments[0], arguments[1])", plans.robust.replay, plans.robust.atpp
+    )
+    expected = [plans.robust.target_loss, *plans.robust.forgetting.values()]
+    ends = list(plans.robust.intervals.values())
+    for shown, loss, (low, high) in zip(values, expected, ends, strict=False):
+        told = [shown["value"], shown["low"], shown["high"]]
+        np.testing.assert_allclose(told, [loss, low, high], rtol=1e-9)
+
+
+def test_what_would_make_a_robust_plan_feasible_is_that_of_python(kriged_page):
+    request = replace(REQUEST, target_loss=2.9)
+    fits = {one.record.domain: one for one in KRIGED[-2:]}
+    asked = {"mode": "target", "target": 2.9, "law": "gated_floor.with_anchors"}
+    asked |= {"forgetting": dict(request.forgetting_limits)}
+    kriged_page.execute_script("planner.set(arguments[0])", asked)
+    shown = found(kriged_page, "relaxed")
+    python = relaxations(request, KRIGED[0], fits, robust=True)
+    assert [one["limit"] for one in shown] == [one.limit for one in python]
+    needed = [np.nan if one["needed"] is None else one["needed"] for one in shown]
+    np.testing.assert_allclose(needed, [one.needed for one in python], rtol=1e-3)
+    assert "No plan keeps every limit" in text(kriged_page, "verdict")
+    assert f"target loss {python[0].needed:.3g} instead of 2.9" in text(kriged_page, "verdict")
 
 
 def member(name):
@@ -207,14 +284,17 @@ def share_kept(limits, replay, atpp):
 def test_the_robust_plan_holds_in_enough_draws_and_nothing_cheaper_does(page, mode, level):
     page.execute_script("planner.set({mode: arguments[0], level: arguments[1]})", mode, level)
     page.execute_script("planner.set({target: 3.5})")
-    robust, limits = found(page, "robust"), found(page, "draws.map((draw) => draw.limit)")
-    limits = np.array(limits)
+    robust, limits = (
+        found(page, "robust"),
+        np.array(found(page, "limits && [...planner.found.limits]")),
+    )
     assert robust["feasible"] and (mode == "within" or (limits == 3.5).all())
     point = np.array([robust["replay"]]), np.array([robust["atpp"]])
     assert share_kept(limits, *point)[0] >= level - 1e-12
-    assert robust["share"] == pytest.approx(share_kept(limits, *point)[0], abs=1e-12)
+    assert robust["all"] == pytest.approx(share_kept(limits, *point)[0], abs=1e-12)
     replay, atpp = np.meshgrid(
-        np.linspace(0.05, 0.95, 200), np.geomspace(REQUEST.min_atpp, robust["atpp"] * 0.995, 200)
+        np.linspace(REQUEST.least_replay, 0.95, 200),
+        np.geomspace(REQUEST.min_atpp, robust["atpp"] * 0.995, 200),
     )
     assert (share_kept(limits, replay, atpp) < level).all()
 
@@ -228,7 +308,7 @@ def test_a_robust_plan_is_that_of_python(page, law):
 
 
 def test_near_the_best_means_near_each_draws_own_best(page):
-    limits = found(page, "draws.map((draw) => draw.limit)")
+    limits = found(page, "limits && [...planner.found.limits]")
     names = ["gated_floor", *REQUEST.forgetting_limits]
     order = pair_rows([member(name).draws for name in names])
     for draw in (0, 11):
@@ -240,21 +320,24 @@ def test_near_the_best_means_near_each_draws_own_best(page):
 
 
 def test_sliders_move_by_keyboard(page):
+    page.execute_script("planner.set({forgetting: {en: 0.2, ar: 0.6}})")
     before = found(page, "point.atpp")
+    unfold(page)
     slider = page.find_element("id", "forgetting_en")
     slider.send_keys(Keys.ARROW_RIGHT * 10)
-    assert page.execute_script("return planner.state.forgetting.en") == pytest.approx(0.6)
-    assert "0.6 nats" in slider.get_attribute("aria-valuetext")
+    assert page.execute_script("return planner.state.forgetting.en") == pytest.approx(0.3)
+    assert "0.3 nats" in slider.get_attribute("aria-valuetext")
     assert found(page, "point.limit") is not None and found(page, "point.atpp") != before
 
 
 def test_numbers_can_be_typed_and_nonsense_changes_nothing(page):
     field = page.find_element("id", "n_params-number")
     field.clear()
-    field.send_keys("8.1e9\n")
+    field.send_keys("8.1B\n")
     assert page.execute_script("return planner.state.n_params") == 8.1e9
     settle(page)
-    assert "N 8.10e9 (measured 16830 to 87360)" in text(page, "extrapolation")
+    said = text(page, "extrapolation")
+    assert said.startswith("Very far beyond") and "N is 93 k × the largest measured" in said
     field.clear()
     field.send_keys("many\n")
     assert field.get_attribute("aria-invalid") == "true"
@@ -276,12 +359,14 @@ def test_a_click_on_the_map_shows_what_is_there(page):
 def test_a_limit_is_lifted_with_its_box_and_the_plan_gets_no_dearer(page):
     page.execute_script("planner.set({mode: 'target', target: 3.1})")
     before = found(page, "point.atpp")
+    unfold(page)
     page.find_element("id", "forgetting_en-limited").click()
     assert found(page, "point.atpp") <= before * (1 + 1e-9)
     assert not page.find_element("id", "forgetting_en").is_enabled()
 
 
 def test_a_budget_below_the_least_tokens_is_named(page):
+    unfold(page)
     field = page.find_element("id", "max_atpp-number")
     field.clear()
     field.send_keys("0.1\n")
@@ -292,8 +377,10 @@ def test_what_is_measured_carries_no_warning_and_what_is_not_does(page):
     page.find_element("id", "inside").click()
     settle(page)
     assert text(page, "extrapolation") == ""
-    page.execute_script("planner.set({ptpp: 1000})")
-    assert "PTPP 1000 (measured 15 to 279)" in text(page, "extrapolation")
+    for ptpp, words in ((400, "Beyond"), (1000, "Far beyond"), (9000, "Very far beyond")):
+        page.execute_script("planner.set({ptpp: arguments[0]})", ptpp)
+        said = text(page, "extrapolation")
+        assert said.startswith(f"{words} what was measured: PTPP is {ptpp / 279:.2g} × the largest")
 
 
 def test_every_control_has_a_name_and_is_reached_by_tab(page):

@@ -68,7 +68,9 @@ def target_truth(law="gated_floor"):
     return Truth(law, TARGET_PARAMS, REFERENCE)
 
 
-def observations(law="gated_floor", noise=0.0, seed=0):
-    """Observations of the target domain fr, which follow `law`, and of the base domains en, ar."""
+def observations(law="gated_floor", noise=0.0, seed=0, base_losses=BASE_LOSSES):
+    """Observations of the target domain fr, which follow `law`, and of the base domains en, ar,
+    which have `base_losses` before adaptation.
+    """
     bases = {"en": FORGETTING, "ar": FORGETTING}
-    return simulate(DESIGN, ("fr", target_truth(law)), bases, BASE_LOSSES, noise, seed)
+    return simulate(DESIGN, ("fr", target_truth(law)), bases, base_losses, noise, seed)

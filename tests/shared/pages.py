@@ -1,9 +1,14 @@
 """Fits and draws with known parameters for the interactive planner."""
 
+from dataclasses import replace
+
 import numpy as np
-from laws_grid import FORGETTING_PARAMS, REFERENCE, TARGET_PARAMS
+from laws_grid import FORGETTING_PARAMS, REFERENCE, TARGET_PARAMS, observations
 
 from ptpp.laws import LAWS, Draws, Fit, FittedLaw, declared_law
+from ptpp.laws.kriging import with_drift
+from ptpp.laws.misfit import krige
+from ptpp.laws.rows import law_rows
 from ptpp.planning import PlanRequest
 
 REQUEST = PlanRequest(
@@ -91,3 +96,24 @@ def every_law():
     targets = [fit_by(law, TARGET_PARAMS, "fr", seed=i) for i, law in enumerate(zoo)]
     mine = fit_by(declared_law(DECLARED, "mine"), DECLARED_PARAMS, "fr", seed=50)
     return [*targets, mine, forgetting("en", 60), forgetting("ar", 61, S=0.2, gamma=0.6)]
+
+
+def kriged(law, params, domain, seed=0):
+    """One fit with a misfit, of cells that its law misses by noise and, if it is a wrong law, more;
+    beyond the largest size it drifts.
+    """
+    rows = law_rows(observations(noise=0.01, seed=seed), LAWS[law], domain)
+    fitted = fit_by(LAWS[law], params, domain, seed=seed)
+    record = replace(fitted.record, n_rows=len(rows))
+    fitted = krige(replace(fitted, record=record, rows=rows))
+    return replace(fitted, misfit=with_drift(fitted.misfit, 0.02))
+
+
+def kriged_laws():
+    """Kriged target fits, one of a law that reads the base loss, one fit without a misfit, and
+    kriged forgetting fits.
+    """
+    targets = [kriged(law, TARGET_PARAMS, "fr") for law in ("gated_floor", "state", "floor_tokens")]
+    targets.append(fit_by(LAWS["floor"], TARGET_PARAMS, "fr"))
+    bases = [kriged("forgetting", FORGETTING_PARAMS, domain, seed=2) for domain in ("en", "ar")]
+    return [*targets, *bases]

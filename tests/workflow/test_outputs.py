@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from ptpp.jobs.heartbeat import read_records
+from ptpp.laws.experiment import SCORE_COLUMNS
 from ptpp.table.columns import COLUMNS
 from ptpp.table.observations import read_observations
 
@@ -21,6 +22,9 @@ FIGURES = (
     *("adaptation", "calibration", "forgetting", "residuals", "plan", "pretraining"),
     *("residuals_by_input", "law_comparison", "profile", "anchor_sweep"),
 )
+BASES = ("en", "ar")
+LAWS = ("dcpt", "floor", "gated", "gated_floor", "state", "state_without_offset")
+JUDGED = ("early_to_late", "with_anchors")
 TABLES = (
     *("scores", "score_intervals", "coverage", "comparison", "cross_validation"),
     *("identifiability", "kappa_bands", "anchor_sweep", "seed_noise", "plan_regret", "costs"),
@@ -38,11 +42,10 @@ def test_a_complete_run_leaves_every_promised_file(results):
     expected += [f"tables/{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")]
     expected += [f"plan/{name}.{suffix}" for name in PLANS for suffix in ("csv", "md", "tex")]
     expected += [
-        f"fits/{law}.{protocol}.fr.json"
-        for law in ("dcpt", "floor", "gated", "gated_floor")
-        for protocol in ("early_to_late", "with_anchors")
+        f"fits/{law}.{protocol}.{domain}.json"
+        for law, domain in [*((law, "fr") for law in LAWS), *(("forgetting", d) for d in BASES)]
+        for protocol in (*JUDGED, "all_rows")
     ]
-    expected += [f"fits/forgetting.early_to_late.{domain}.json" for domain in ("en", "ar")]
     missing = [name for name in expected if not (results / name).stat().st_size]
     assert not missing
     left = {path.name for path in results.glob(".state/*")}
@@ -78,18 +81,33 @@ def test_the_observation_table_holds_the_whole_grid(results):
     assert table.loss.between(0.5, 12).all()
 
 
-def test_scores_and_plan_have_one_row_per_law_and_protocol(results):
+def test_scores_have_one_row_per_law_protocol_level_of_information_and_forecast(results):
     scores = pd.read_csv(results / "tables" / "scores.csv")
-    columns = "law,protocol,domain,n_fit,n_held_out,huber_log,mae_rel,calibration_slope,"
-    columns += "calibration_intercept,rmse,mape,r2,noise_floor"
-    assert list(scores.columns) == columns.split(",")
-    laws = ("dcpt", "floor", "gated", "gated_floor", "checkpoint_informed")
-    pairs = set(itertools.product(laws, ("early_to_late", "with_anchors")))
-    french = scores[scores.domain == "fr"]
-    assert set(zip(french.law, french.protocol, strict=True)) == pairs
-    assert set(scores[scores.domain != "fr"].law) == {"forgetting"}
-    plan = pd.read_csv(results / "plan" / "plan.csv")
-    assert set(zip(plan.law, plan.protocol, strict=True)) == pairs
+    assert tuple(scores.columns) == SCORE_COLUMNS
+    labels = ["law", "protocol", "domain", "information", "forecast"]
+    assert not scores.duplicated(labels).any()
+    french = scores[scores.domain == "fr"].set_index("law")
+    for law in LAWS:
+        rows = french.loc[law]
+        levels = {"early", "anchors"} | ({"zero_shot"} if law.startswith("state") else set())
+        made = set(itertools.product(levels, ("law", "kriged")))
+        assert set(zip(rows.information, rows.forecast, strict=True)) == made
+        assert set(rows.protocol) == set(JUDGED)
+    assert set(french.index) == {*LAWS, "last_stage"}
+    others = scores[scores.domain != "fr"]
+    assert set(zip(others.law, others.domain, strict=True)) == set(
+        itertools.product(("forgetting", "last_stage"), BASES)
+    )
+
+
+def test_the_plan_has_one_row_per_law_and_model_by_a_fit_to_all_rows(results):
+    table = read_observations(results / "observations.csv")
+    models = (table["n_params"].max(), 1_000_000)
+    for name in ("plan", "robust"):
+        plan = pd.read_csv(results / "plan" / f"{name}.csv")
+        pairs = list(zip(plan.law, plan.n_params, strict=True))
+        assert sorted(pairs) == sorted(itertools.product(LAWS, models))
+        assert set(plan.protocol) == {"all_rows"}
 
 
 def test_anchors_are_small_held_out_cells_and_never_scored(results):

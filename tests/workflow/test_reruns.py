@@ -82,7 +82,7 @@ def test_an_inserted_stage_reruns_itself_and_later_stages(planned):
 
 
 def test_a_law_less_refits_nothing(planned):
-    jobs = planned({"laws": {"target": ["dcpt", "gated", "gated_floor"]}})
+    jobs = planned({"laws": {"target": ["dcpt", "gated", "state"]}})
     assert "fit" not in jobs
     assert not TRAINING & set(jobs)
     assert {"law_tables", "plan"} <= set(jobs)
@@ -100,7 +100,7 @@ def test_a_law_more_fits_only_that_law(planned, folder):
         for path in paths:
             (aside / path.name).rename(path)
         aside.rmdir()
-    assert paths and jobs["fit"] == 1  # under both protocols
+    assert paths and jobs["fit"] == 1  # under all protocols
     assert not TRAINING & set(jobs)
 
 
@@ -127,7 +127,7 @@ def test_a_declared_law_is_fitted_beside_the_others_and_trains_nothing(planned, 
 
 def test_other_fit_settings_refit_and_retrain_nothing(planned):
     jobs = planned({"laws": {"seed": 5}})
-    assert (jobs["fit"], jobs["fit_forgetting"]) == (5, 1)
+    assert (jobs["fit"], jobs["fit_forgetting"]) == (6, 1)
     assert not TRAINING & set(jobs)
 
 

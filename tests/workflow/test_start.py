@@ -65,7 +65,7 @@ def foreign(folder):
 def test_spaces_after_commas_drop_no_forgetting_law(folder, foreign, snakemake):
     done = snakemake(folder, "--dry-run", "laws", "--configfile", f"{foreign}.yaml")
     jobs = job_counts(done)
-    assert (jobs["fit"], jobs["fit_forgetting"]) == (5, 1)
+    assert (jobs["fit"], jobs["fit_forgetting"]) == (6, 1)
 
 
 def test_a_law_of_base_losses_needs_them_in_a_finished_table(folder, snakemake):
@@ -74,10 +74,11 @@ def test_a_law_of_base_losses_needs_them_in_a_finished_table(folder, snakemake):
     arguments = ["--dry-run", "laws", "--config", "observations=adapted.csv", "scale=adapted"]
     done = snakemake(folder, *arguments)
     assert job_counts(done)["fit"] == 4
-    assert "law checkpoint_informed reads base losses" in done.stderr
-    done = snakemake(folder, *arguments, "plan={law: checkpoint_informed}")
+    assert "adapted.csv: state, state_without_offset read base losses, but not" in done.stderr
+    assert "they are left out, and the plan is by gated_floor" in done.stderr
+    done = snakemake(folder, *arguments, "laws={target: [state]}")
     assert done.returncode == 1
-    assert "error: config: plan.law: adapted.csv: law checkpoint_informed reads" in done.stderr
+    assert "error: config: laws.target: adapted.csv: state read base losses" in done.stderr
 
 
 def test_a_script_runs_outside_snakemake_and_reads_the_columns_and_rows_configured(folder, foreign):

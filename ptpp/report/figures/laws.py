@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ptpp.errors import InputError
+from ptpp.laws.levels import best_forecasts
 from ptpp.laws.scoring import PREDICTION_COLUMNS, score
 from ptpp.report.figures import canvas
 from ptpp.table.kinds import list_stages, with_stages
@@ -27,7 +28,8 @@ def calibration(predictions: pd.DataFrame, noise_floor: float | None, domain: st
 
     `predictions`: `PREDICTION_COLUMNS`, with role "fit" or "held_out" and losses in nats/token.
     `noise_floor`: relative seed noise of one run, drawn as a band about the identity; None or NaN
-    draws none. Observed is on the vertical axis, so that the printed calibration slope (least
+    draws none. Of a law's forecasts the one of `best_forecasts` is drawn, in all figures of
+    predictions. Observed is on the vertical axis, so that the printed calibration slope (least
     squares of observed on predicted) is the slope one sees. Raises InputError when the domain has
     no held-out rows.
     """
@@ -181,7 +183,7 @@ def _predictions(frame: pd.DataFrame, domain: str, figure: str) -> pd.DataFrame:
         raise InputError(
             f"figure {figure}: column role: found {unknown[0]!r}; accepted: {', '.join(ROLES)}"
         )
-    rows = with_stages(canvas.select_domain(frame, domain))
+    rows = with_stages(best_forecasts(canvas.select_domain(frame, domain)))
     return rows.assign(residual=100 * (rows["observed"] / rows["predicted"] - 1))
 
 

@@ -9,12 +9,13 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ptpp.errors import InputError
+from ptpp.laws.levels import best_forecasts
 from ptpp.report.figures import canvas
 
 _PROFILE = ("law", "protocol", "domain", "parameter", "value", "deviance")
 _VERDICT = ("law", "protocol", "domain", "parameter", "value", "verdict")
 _SWEEP = ("law", "domain", "choice", "count", "mae_rel")
-_INTERVALS = ("law", "protocol", "domain", "score", "value", "low", "high")
+_INTERVALS = ("law", "protocol", "domain", "forecast", "score", "value", "low", "high")
 COMPARED = {"mae_rel": "MAErel (%)", "calibration_slope": "calibration slope"}
 _TOP = 3.0  # of a profile's axis, in thresholds
 
@@ -113,12 +114,12 @@ def anchor_sweep(sweep: pd.DataFrame, noise_floor: float | None, domain: str) ->
 def law_comparison(intervals: pd.DataFrame, noise_floor: float | None, domain: str) -> Figure:
     """Scores of all laws with their 90 % bootstrap intervals: a panel per score of `COMPARED`.
 
-    `intervals`: law, protocol, domain, score, value, low, high, laws in the order to be drawn from
-    top to bottom. `noise_floor`: relative seed noise of one run. Raises InputError when the domain
-    has no rows.
+    `intervals`: law, protocol, domain, forecast, score, value, low, high, laws in the order to be
+    drawn from top to bottom; of a law's forecasts the one of `best_forecasts` is drawn.
+    `noise_floor`: relative seed noise of one run. Raises InputError when the domain has no rows.
     """
     canvas.check_columns(intervals, _INTERVALS, "law_comparison")
-    rows = canvas.select_domain(intervals, domain)
+    rows = best_forecasts(canvas.select_domain(intervals, domain))
     laws, protocols = list(rows["law"].unique()), list(rows["protocol"].unique())
     colours = canvas.assign_looks(protocols, canvas.PALETTE)
     markers = canvas.assign_looks(protocols, canvas.MARKERS)

@@ -255,7 +255,7 @@ function drawSlice(id, laws, places, scale, labels, here, ticks) {
   curves.forEach(({ law, points, limit }, i) => {
     put(plot.inside.append("path"), { d: d3.line().x(x).y((p) => plot.y(p.value))(points), fill: "none", stroke: tintOf(law), "stroke-width": 2.5, "stroke-dasharray": DASHES[dashOf(law)] });
     const end = points[Math.floor(points.length * (0.3 + 0.35 * i)) % points.length];
-    if (curves.length > 1) put(plot.inside.append("text"), { class: "name", x: plot.x(end.at), y: plot.y(end.high) - 5, fill: tintOf(law) }).text(law.domain);
+    if (curves.length > 1 && end) put(plot.inside.append("text"), { class: "name", x: plot.x(end.at), y: plot.y(end.high) - 5, fill: tintOf(law) }).text(law.domain);
     if (Number.isNaN(limit)) return;
     put(plot.inside.append("line"), { ...across, y1: plot.y(limit), y2: plot.y(limit), stroke: tintOf(law), "stroke-dasharray": DASHES.dot });
     put(plot.inside.append("text"), { class: "name", x: across.x1 + 6 + 76 * i, y: plot.y(limit) - 4 }).text(curves.length > 1 ? `limit ${law.domain}` : "limit");

@@ -7,6 +7,8 @@
 const KNOTS = { replay: 41, tokens: 33 }; // of the splines that stand for many points, as in Python
 const STRETCH = 0.02; // keeps the coordinate of replay finite at 0
 
+const OF_RUNS = ["same checkpoint", "same run"];
+
 const stretch = (replay) => Math.log((replay + STRETCH) / (1 - replay));
 const unstretch = (place) => (Math.exp(place) - STRETCH) / (1 + Math.exp(place));
 
@@ -14,35 +16,38 @@ function numbersOf(text) {
   return new Float64Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
 }
 
-// Factors of the covariance between cells and one place, an array over the cells each. `place`:
-// {coordinate: value, "same size": the size}. A factor that no cell has is 1, or 0 where it relates.
+// A factor of the covariance between all cells and one place: an array, or a number where no cell has
+// its coordinate. `place`: {coordinate: value, "same <group>": the group}.
 function factorOf(misfit, name, place) {
   const [kind, rest] = name.split(" ");
-  const values = misfit.coordinates[rest ?? kind];
-  if (kind === "same") return misfit.groups[rest]?.map((group) => Number(group === place[name])) ?? 0;
+  const values = kind === "same" ? misfit.groups[rest] : misfit.coordinates[rest ?? kind];
+  if (kind === "same") return values?.map((group) => Number(group === place[name])) ?? 0;
   if (kind === "linear") return values?.map((value) => value * place[rest]) ?? 0;
   return values?.map((value) => Math.exp(-(((value - place[name]) / misfit.lengths[name]) ** 2) / 2)) ?? 1;
 }
 
-// Covariance (n) of all cells with cell j, with what only measured cells share.
-function betweenCells(misfit, j) {
-  const { coordinates, groups, runs, terms, tau } = misfit;
-  const place = Object.fromEntries(Object.entries(coordinates).map(([name, values]) => [name, values[j]]));
-  for (const [name, values] of Object.entries(groups)) place[`same ${name}`] = values[j];
-  const total = new Float64Array(runs.length);
-  const factors = {};
-  for (const { variance, factors: names, scaled } of terms) {
-    for (const name of names) factors[name] ??= factorOf(misfit, name, place);
-    for (let i = 0; i < total.length; i++) {
-      let product = variance * (scaled ? tau ** 2 : 1);
-      for (const name of names) {
-        product *= factors[name][i] ?? factors[name];
-        if (name === "same checkpoint" || name === "same run") product /= Math.sqrt(runs[i] * runs[j]);
-      }
-      total[i] += product;
-    }
+// Sum over terms of the products of factors, an array over cells. factor(name): an array or a number.
+function sumOfTerms(misfit, factor) {
+  const total = new Float64Array(misfit.runs.length);
+  for (const { variance, factors, scaled } of misfit.terms) {
+    const product = new Float64Array(total.length).fill(variance * (scaled ? misfit.tau ** 2 : 1));
+    for (const each of factors.map(factor)) for (let i = 0; i < product.length; i++) product[i] *= each[i] ?? each;
+    for (let i = 0; i < product.length; i++) total[i] += product[i];
   }
   return total;
+}
+
+// Covariance (n) of all cells with cell j.
+function betweenCells(misfit, j) {
+  const { coordinates, groups, runs } = misfit;
+  const place = Object.fromEntries(Object.entries(coordinates).map(([name, values]) => [name, values[j]]));
+  for (const [name, values] of Object.entries(groups)) place[`same ${name}`] = values[j];
+  const known = {};
+  return sumOfTerms(misfit, (name) => {
+    known[name] ??= factorOf(misfit, name, place);
+    // A mean over runs shares less.
+    return OF_RUNS.includes(name) && known[name] ? known[name].map((same, i) => same / Math.sqrt(runs[i] * runs[j])) : known[name];
+  });
 }
 
 // The lower triangle L, row by row, of a symmetric matrix L L' given by its rows.
@@ -100,48 +105,44 @@ function misfitOf(fit) {
 // `loss`: the law's [loss, derivatives in the solver's parameters] at replay and ATPP.
 function kriged(fit, model, loss) {
   const misfit = misfitOf(fit);
-  const { terms, tau, weights, prior, drift, largest } = misfit;
+  const { coordinates, tau, weights, prior, drift, largest } = misfit;
   const size = Math.log(model.n_params);
-  const fixed = { state: misfit.reads === "ptpp" ? Math.log(model.ptpp) : model[misfit.reads], size };
-  fixed.later = Math.log2(model.ptpp / misfit.last_stage);
-  fixed["same size"] = Number(model.n_params.toPrecision(9));
+  const place = { size, "same size": Number(model.n_params.toPrecision(9)) };
+  place.state = misfit.reads === "ptpp" ? Math.log(model.ptpp) : model[misfit.reads];
+  place.later = Math.log2(model.ptpp / misfit.last_stage);
+  // Terms with the same varying factors are one: a sum over what the checkpoint alone decides, for
+  // every cell and (`own`) for the point itself.
   const varying = (name) => ["atpp", "mix", "linear slope"].includes(name);
-  // Terms with the same varying factors are one: a sum over what the checkpoint alone decides.
   const sums = new Map();
-  let before = 0;
-  for (const { variance, factors, scaled } of terms) {
-    if (factors.some((name) => name === "same checkpoint" || name === "same run")) continue;
-    const key = factors.filter(varying).join();
-    if (!sums.has(key)) sums.set(key, { names: factors.filter(varying), own: 0, cells: new Float64Array(weights.length) });
-    const sum = sums.get(key);
-    const scale = variance * (scaled ? tau ** 2 : 1);
-    const known = factors.filter((name) => !varying(name)).map((name) => [name, factorOf(misfit, name, fixed)]);
-    for (let i = 0; i < weights.length; i++) sum.cells[i] += known.reduce((product, [, f]) => product * (f[i] ?? f), scale);
-    const squares = known.map(([name]) => (name === "linear later" ? ("later" in misfit.coordinates ? fixed.later ** 2 : 0) : 1));
-    sum.own += squares.reduce((product, square) => product * square, scale);
+  for (const term of misfit.terms) {
+    const names = term.factors.filter(varying);
+    const fixed = { ...term, factors: term.factors.filter((name) => !varying(name)) };
+    const cells = sumOfTerms({ ...misfit, terms: [fixed] }, (name) => factorOf(misfit, name, place));
+    const own = fixed.factors.map((name) => (OF_RUNS.includes(name) ? 0 : name === "linear later" ? (coordinates.later ? place.later ** 2 : 0) : 1));
+    const sum = sums.get(names.join()) ?? { names, own: 0, cells: new Float64Array(weights.length) };
+    sums.set(names.join(), { names, own: sum.own + own.reduce((a, b) => a * b, term.variance * (term.scaled ? tau ** 2 : 1)), cells: sum.cells.map((value, i) => value + cells[i]) });
   }
-  const memory = {};
-  const remember = (name, at, make) => {
-    const known = (memory[name] ??= new Map());
-    if (known.size > 200) known.clear();
-    if (!known.has(at)) known.set(at, make());
-    return known.get(at);
+  const memory = new Map();
+  const factor = (name, at) => {
+    const key = `${name} ${name === "atpp" ? at.atpp : at.mix}`;
+    if (memory.size > 400) memory.clear();
+    if (!memory.has(key)) memory.set(key, factorOf(misfit, name, at));
+    return memory.get(key);
   };
-  // Covariance of the point with the cells, and its own variance.
+  // Covariance of a point with the cells, and its own variance.
   const covariance = (replay, logAtpp) => {
     const mix = Math.log(Math.max(misfit.offset ? replay : 1 - replay, misfit.least_mix));
-    const place = { atpp: logAtpp, mix, slope: misfit.offset ? -0.5 * mix : mix };
+    const at = { atpp: logAtpp, mix, slope: misfit.offset ? -0.5 * mix : mix };
     const total = new Float64Array(weights.length);
     let own = 0;
     for (const { names, own: alone, cells } of sums.values()) {
-      const factors = names.map((name) => remember(name, name === "atpp" ? logAtpp : replay, () => factorOf(misfit, name, place)));
-      own += names.includes("linear slope") ? ("slope" in misfit.coordinates ? place.slope ** 2 : 0) * alone : alone;
-      const [first, second] = factors.map((f) => (typeof f === "number" ? total.map(() => f) : f));
-      for (let i = 0; i < total.length; i++) total[i] += cells[i] * (first ? first[i] : 1) * (second ? second[i] : 1);
+      own += alone * (names.includes("linear slope") ? (coordinates.slope ? at.slope ** 2 : 0) : 1);
+      const [first, second] = names.map((name) => factor(name, at));
+      for (let i = 0; i < total.length; i++) total[i] += cells[i] * (first?.[i] ?? first ?? 1) * (second?.[i] ?? second ?? 1);
     }
     return { total, own };
   };
-  const beyond = "size" in misfit.coordinates ? drift ** 2 * Math.max(size - largest, 0) : 0;
+  const beyond = coordinates.size ? drift ** 2 * Math.max(size - largest, 0) : 0;
   return {
     logLoss(replay, logAtpp) {
       const { total } = covariance(replay, logAtpp);
@@ -154,37 +155,48 @@ function kriged(fit, model, loss) {
       const { total, own } = covariance(replay, logAtpp);
       for (let i = 0; i < total.length; i++) for (let p = 0; p < weighed.length; p++) total[i] += weighed[p] * misfit.slopesOf[i][p];
       const told = forward(misfit.lower(), total).reduce((sum, x) => sum + x * x, 0);
-      const prior_ = slopes.reduce((sum, slope, p) => sum + slope * weighed[p], own);
-      return Math.sqrt(Math.max(prior_ - told + beyond, 1e-12));
+      const before = slopes.reduce((sum, slope, p) => sum + slope * weighed[p], own);
+      return Math.sqrt(Math.max(before - told + beyond, 1e-12));
     },
   };
 }
 
-// A cubic spline through values(replay, log ATPP) at the knots of a range, not a knot second from
-// each end, as scipy's RectBivariateSpline: a generator, since its values take a while.
-function* splineOf(values, [least, most], [low, high]) {
-  const places = spaced(stretch(least), stretch(most), KNOTS.replay);
-  const steps = spaced(low, high, KNOTS.tokens);
-  const f = [];
-  for (const place of places) {
-    f.push(steps.map((step) => values(unstretch(place), step)));
+// Where a point lies among knots: its cell and the weights of the cell's ends, values and slopes. The
+// last answer is kept, since many splines are asked at one point.
+let spot = {};
+
+function locate(range, replay, logAtpp) {
+  if (spot.range === range && spot.replay === replay && spot.logAtpp === logAtpp) return spot;
+  const { first, last, low, high } = range;
+  const x = ((stretch(replay) - first) / (last - first)) * (KNOTS.replay - 1);
+  const y = ((logAtpp - low) / (high - low)) * (KNOTS.tokens - 1);
+  const i = Math.min(Math.max(Math.floor(x), 0), KNOTS.replay - 2);
+  const j = Math.min(Math.max(Math.floor(y), 0), KNOTS.tokens - 2);
+  const hermite = (t) => [(1 + 2 * t) * (1 - t) ** 2, t * t * (3 - 2 * t), t * (1 - t) ** 2, t * t * (t - 1)];
+  spot = { range, replay, logAtpp, at: i * KNOTS.tokens + j, across: hermite(x - i), up: hermite(y - j) };
+  return spot;
+}
+
+// A cubic spline through values(replay, log ATPP) at the knots of a range, whose second and last but
+// one are no knots, as scipy's RectBivariateSpline: a generator, since its values take a while.
+function* splineOf(values, range) {
+  const steps = spaced(range.low, range.high, KNOTS.tokens);
+  const rows = [];
+  for (const place of spaced(range.first, range.last, KNOTS.replay)) {
+    rows.push(steps.map((step) => values(unstretch(place), step)));
     yield;
   }
-  const turn = (rows) => rows[0].map((_, j) => rows.map((row) => row[j]));
-  const fy = f.map(derivatives);
-  const fx = turn(turn(f).map(derivatives));
-  const fxy = turn(turn(fy).map(derivatives));
-  const hermite = (t) => [(1 + 2 * t) * (1 - t) ** 2, t * t * (3 - 2 * t), t * (1 - t) ** 2, t * t * (t - 1)];
+  const turn = (some) => some[0].map((_, j) => some.map((row) => row[j]));
+  const up = rows.map(derivatives);
+  const across = (some) => turn(turn(some).map(derivatives));
+  const [f, fy, fx, fxy] = [rows, up, across(rows), across(up)].map((some) => Float64Array.from(some.flat()));
   return (replay, logAtpp) => {
-    const x = ((stretch(replay) - places[0]) / (places[places.length - 1] - places[0])) * (places.length - 1);
-    const y = ((logAtpp - low) / (high - low)) * (steps.length - 1);
-    const i = Math.min(Math.max(Math.floor(x), 0), places.length - 2);
-    const j = Math.min(Math.max(Math.floor(y), 0), steps.length - 2);
-    const [a, b, c, d] = hermite(x - i);
-    const [p, q, r, s] = hermite(y - j);
-    const along = (k) => [p * f[k][j] + q * f[k][j + 1] + r * fy[k][j] + s * fy[k][j + 1], p * fx[k][j] + q * fx[k][j + 1] + r * fxy[k][j] + s * fxy[k][j + 1]];
-    const [before, after] = [along(i), along(i + 1)];
-    return a * before[0] + b * after[0] + c * before[1] + d * after[1];
+    const { at, across: [a, b, c, d], up: [p, q, r, s] } = locate(range, replay, logAtpp);
+    const next = at + KNOTS.tokens;
+    return (
+      a * (p * f[at] + q * f[at + 1] + r * fy[at] + s * fy[at + 1]) + b * (p * f[next] + q * f[next + 1] + r * fy[next] + s * fy[next + 1]) +
+      c * (p * fx[at] + q * fx[at + 1] + r * fxy[at] + s * fxy[at + 1]) + d * (p * fx[next] + q * fx[next + 1] + r * fxy[next] + s * fxy[next + 1])
+    );
   };
 }
 

@@ -5,6 +5,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const SHARE_GRID = 41; // points of the map of shares along each axis
 const BAND = [0.05, 0.95]; // the quantiles of draws between which bands run
+const BASE_STEP = 1e-4; // nats of the base loss, for a slope, as in Python
 const PAUSE = 150; // milliseconds without a change before draws are counted
 const byId = (id) => document.getElementById(id);
 const make = (kind, attributes = {}, ...children) => {
@@ -61,6 +62,7 @@ const configured = {
   max_atpp: asked.max_atpp,
   max_flops: asked.max_flops,
   level: asked.level,
+  base_loss: null, // your own measurement of it
   replay: null, // your own point; null: the plan
   atpp: null,
   shown: "target",
@@ -76,6 +78,7 @@ const fields = [
   { id: "within", in: "first", label: "Above the best reachable loss", unit: "nats/token", log: true, low: 1e-3, high: 2, tip: "How near the least target loss that the other limits allow." },
   { id: "target", in: "first", label: "Target loss at most", unit: "nats/token", low: 0.05, high: 12, step: 0.01, tip: "Loss of the target domain after adaptation." },
   { id: "ptpp", in: "model", label: "Pre-training, PTPP", unit: "tokens/parameter", log: true, low: 1, high: 1e4, tip: "Tokens per parameter that the checkpoint was pre-trained on." },
+  ...(data.losses.base_loss ? [{ id: "base_loss", in: "model", label: "Base loss, if you measured it", unit: "nats/token", low: 0.2, high: 8, step: 0.01, optional: true, word: "known", fallback: null, tip: "The checkpoint's mean loss on the base domains before adaptation: one evaluation." }] : []),
   ...domains.map((domain) => ({ id: `forgetting_${domain}`, in: "limits", label: `Forgetting of ${domain} at most`, ...nats, optional: true, fallback: 0.5, tip: `Loss of ${domain} after adaptation minus before.` })),
   { id: "max_atpp", in: "budget", label: "Tokens, ATPP at most", unit: "tokens/parameter", log: true, low: 0.01, high: 1e4, tip: "Adaptation tokens per parameter, replay included." },
   { id: "max_flops", in: "budget", label: "Compute at most", unit: "FLOPs", log: true, low: 1e9, high: 1e27, optional: true, fallback: null, tip: "6 N times the tokens." },
@@ -108,21 +111,30 @@ function probe() {
 
 // What follows: forecasts
 
-// The checkpoint's loss before adaptation {value, source} by its name (base_loss, zero_shot_<domain>)
-// and by Python's rule (ptpp/planning/request.py): stated for this checkpoint, measured, or forecast.
-// A value that was stated is all there is without a table.
+// The checkpoint's loss before adaptation {value, source, spread} by its name (base_loss,
+// zero_shot_<domain>) and by Python's rule (ptpp/planning/request.py): stated for this checkpoint,
+// measured, or forecast. A value that was stated is all there is without a table. `spread`: standard
+// deviation of a forecast, infinite where nothing is known of it.
 function lossBefore(name, { n_params, ptpp }) {
-  const { given, measured, forecast, near } = data.losses[name];
+  const { given, measured, forecast, near, misfit } = data.losses[name];
+  if (name === "base_loss" && state.base_loss !== null) return { value: state.base_loss, source: "given", spread: 0 };
   const far = (one, other, width) => Math.abs(Math.log(one / other)) / width;
   const away = ([n, p]) => Math.max(far(n, n_params, near[0]), far(p, ptpp, near[1]));
-  const stated = given === null ? null : { value: given, source: "given" };
-  if (stated && (forecast === null || away([asked.n_params, asked.ptpp]) <= 1)) return stated;
+  if (given !== null && (forecast === null || away([asked.n_params, asked.ptpp]) <= 1)) return { value: given, source: "given", spread: 0 };
   const [nearest] = [...measured].sort((a, b) => away(a) - away(b));
-  if (nearest && away(nearest) <= 1) return { value: nearest[2], source: "measured" };
-  if (forecast === null) return { value: NaN, source: "unknown" };
+  if (nearest && away(nearest) <= 1) return { value: nearest[2], source: "measured", spread: 0 };
+  if (forecast === null) return { value: NaN, source: "unknown", spread: Infinity };
   const tokens = FORMULAS[forecast.law](forecast.params, forecast.reference, { n_params });
-  return { value: tokens(0, ptpp), source: "forecast" }; // of ptpp tokens per parameter
+  const known = { value: tokens(0, ptpp), source: "forecast", spread: Infinity }; // of ptpp tokens per parameter
+  if (misfit) {
+    const { logLoss, spread } = kriged(data.losses[name], { n_params, ptpp }, SLOPES[forecast.law](forecast.params, forecast.reference, { n_params }));
+    known.spread = Math.exp(logLoss(0, Math.log(ptpp))) * Math.sqrt(spread(0, Math.log(ptpp)) ** 2 + misfit.noise);
+  }
+  return known;
 }
+
+// Whether anything is known of the errors of the base loss that the target law reads.
+const isSure = () => !targetFit().ranges.base_loss || Number.isFinite(lossBefore("base_loss", state).spread);
 
 // What a fit's law knows of the checkpoint.
 function modelOf({ n_params, ptpp }, fit) {
@@ -145,7 +157,12 @@ function forecastOf(fit, model) {
     values[0] += offset;
     return values;
   };
-  return { ...kriged(fit, model, loss), offset };
+  const { logLoss, spread } = kriged(fit, model, loss);
+  const error = fit.ranges.base_loss ? lossBefore("base_loss", model).spread : 0;
+  if (!(error > 0 && error < Infinity)) return { logLoss, spread, offset };
+  const [less, more] = [-BASE_STEP, BASE_STEP].map((step) => SLOPES[fit.law](fit.params, fit.reference, { ...model, base_loss: model.base_loss + step }));
+  const slope = (replay, atpp) => Math.log(more(replay, atpp)[0] / less(replay, atpp)[0]) / (2 * BASE_STEP);
+  return { logLoss, spread: (replay, logAtpp) => Math.hypot(spread(replay, logAtpp), error * slope(replay, Math.exp(logAtpp))), offset };
 }
 
 // The splines of a kriged forecast over a range, kept until others were needed. That of the spread
@@ -157,7 +174,7 @@ function surfaceOf(fit, model, range) {
   if (!surfaces.has(key)) {
     if (surfaces.size > 24) surfaces.clear();
     const forecast = forecastOf(fit, model);
-    surfaces.set(key, { ...forecast, logSpline: finish(splineOf(forecast.logLoss, ...range)), spreadSpline: null });
+    surfaces.set(key, { ...forecast, range, logSpline: finish(splineOf(forecast.logLoss, range)), spreadSpline: null });
   }
   return surfaces.get(key);
 }
@@ -199,21 +216,21 @@ function spaceOf(stretched = 1) {
   const floor = Math.max(asked.min_replay, asked.replay_floor);
   const leastReplay = limited.length ? floor : asked.min_replay;
   const drawn = [targetFit(), ...fits].filter((fit) => !fit.misfit);
-  const draws = drawn.length ? Object.values(targetFit().pairs)[0].length : Number(Object.keys(data.deviates)[0]);
+  const draws = drawn.length ? Object.values(targetFit().pairs)[0].length : data.draws;
   const space = { low, high, budget: most < state.max_atpp ? "max_flops" : "max_atpp", leastReplay, mostReplay: asked.max_replay, minReplay: asked.min_replay, draws };
   if (!(low < high)) return { ...space, empty: true, laws: [], shown: [] };
   const ordered = [targetFit(), ...limited, ...fits.filter((fit) => !limited.includes(fit))];
-  space.shown = ordered.map((fit, place) => lawOf(fit, place, modelOf(state, fit), [[fit.forgets ? floor : leastReplay, asked.max_replay], [low, high]], draws));
+  const rangeFrom = (least) => ({ first: stretch(least), last: stretch(asked.max_replay), low, high });
+  const ranges = [rangeFrom(leastReplay), rangeFrom(floor)];
+  if (leastReplay === floor) ranges[1] = ranges[0];
+  space.shown = ordered.map((fit, place) => lawOf(fit, place, modelOf(state, fit), ranges[Number(fit.forgets)], draws));
   return { ...space, laws: space.shown.slice(0, 1 + limited.length) };
 }
 
 // The splines of the spread, without which there are no draws.
 function* spreading(space) {
-  for (const { surface, fit } of space.shown)
-    if (surface && !surface.spreadSpline) {
-      const least = fit.forgets ? Math.max(asked.min_replay, asked.replay_floor) : space.leastReplay;
-      surface.spreadSpline = yield* splineOf(surface.spread, [least, space.mostReplay], [space.low, space.high]);
-    }
+  for (const { surface } of space.shown)
+    if (surface && !surface.spreadSpline) surface.spreadSpline = yield* splineOf(surface.spread, surface.range);
 }
 
 const found = { space: null, point: null, limits: null, shares: null, robust: null, relaxed: null };
@@ -228,7 +245,8 @@ function update() {
   const point = space.empty ? { refused: true, feasible: false, limit: NaN } : placed(pointPlan(space, loss()));
   Object.assign(found, { space, point, limits: null, shares: null, robust: null, relaxed: null, ready: false });
   clearTimeout(waiting);
-  if (!point.refused) waiting = setTimeout(count, PAUSE);
+  found.sure = isSure();
+  if (!point.refused && found.sure) waiting = setTimeout(count, PAUSE);
   show();
 }
 
@@ -250,7 +268,7 @@ function* relaxing(space) {
   const names = { target_loss: state.mode === "target" ? state.target : state.within };
   const result = [];
   for (const [place, law] of space.laws.entries()) {
-    const best = yield* robustValue(space, place, found.limits, state.level);
+    const best = yield* leastValue(space, place, found.limits, COARSE, state.level);
     const now = names[law.name] ?? law.limit;
     result.push({ limit: law.name, asked: now, needed: best.allowed ? now + best.cost : NaN });
   }
@@ -371,7 +389,8 @@ function showVerdict() {
       ? `Cheapest plan, by the forecast alone: ${describe(point)}.${chance}${bound}`
       : `No point keeps ${Number.isNaN(point.limit) ? "the forgetting limits" : "every limit"} even by the forecast alone. The nearest misses by ${plain(point.shortfall, 3)} nats/token: ${describe(point)}. In the way: ${point.binding.map(wordOf).join(", ")}.`;
     const asked_ = `${inTen(state.level)} draws`;
-    if (robust === null) lead = `Robust plan: counting draws …`;
+    if (!found.sure) lead = `**Measure the checkpoint's base loss first.** It is forecast from tiny models, which cannot foresee it, so nothing says how sure a plan is. By the forecast alone: ${describe(point)}.`;
+    else if (robust === null) lead = `Robust plan: counting draws …`;
     else if (robust.feasible) lead = `Robust plan: ${describe(robust)}: keeps ${limits} in **${inTen(robust.all)}** draws.`;
     else {
       const cures = (relaxed ?? []).filter((one) => Number.isFinite(one.needed));
@@ -489,8 +508,9 @@ function buildField(field) {
   Object.assign(field, { row, slider, number });
   if (field.optional) {
     const limited = make("input", { type: "checkbox", id: `${field.id}-limited` });
-    limited.addEventListener("change", () => setValue(field, limited.checked ? (field.fallback ?? flopsOf(state.n_params, state.max_atpp)) : null));
-    row.append(make("label", { class: "limited" }, limited, " limited"));
+    limited.addEventListener("change", () => setValue(field, limited.checked ? usual() : null));
+    const usual = () => field.fallback ?? (field.id === "base_loss" ? lossBefore("base_loss", state).value : flopsOf(state.n_params, state.max_atpp));
+    row.append(make("label", { class: "limited" }, limited, ` ${field.word ?? "limited"}`));
     field.limited = limited;
   }
   byId(field.in).append(row);
@@ -617,11 +637,12 @@ window.planner = {
   state,
   found,
   set,
-  settled: () => toDraw.size === 0 && (found.point.refused || found.relaxed !== null),
+  settled: () => toDraw.size === 0 && (found.point.refused || !found.sure || found.relaxed !== null),
   value(fit, draw, model, replay, atpp) {
     const chosen = data.fits[fit];
     return predictor(chosen, draw === null ? chosen.params : chosen.draws[draw], model)(replay, atpp);
   },
+  values: (replay, atpp) => valuesAt(replay, Math.log(atpp)),
   forecast(fit, model, replay, atpp) {
     const { logLoss, spread } = forecastOf(data.fits[fit], model);
     return [logLoss(replay, Math.log(atpp)), spread(replay, Math.log(atpp))];

@@ -20,7 +20,7 @@ from ptpp.errors import InputError
 from ptpp.laws.base_loss import NEAR, BaseLosses
 from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.forms import get_law
-from ptpp.laws.kriging import LEAST_MIX, NOISE
+from ptpp.laws.kriging import LEAST_MIX
 from ptpp.planning import FLOPS_PER_PARAMETER_AND_TOKEN, PlanRequest, forgetting_fits, search
 from ptpp.planning.forecast import pair_rows, robust_draws
 from ptpp.planning.request import ATPP_RANGE, complete_request, losses_before, stated_loss
@@ -32,13 +32,12 @@ _FILES = {"page": "page.html", "style": "page.css", "search": "search.js", "krig
 _FILES |= {"drawing": "draw.js", "script": "page.js"}
 # Bytes. Snakemake's report shows a page by a data URL, of which Chromium opens 2 MiB in base64.
 REPORT_LIMIT = 1_500_000
-# The definitions of Python's planner under the names that the page's scripts use. The mesh of point
-# plans is smaller than Python's, so that a slider stays quick.
+# The definitions of Python's planner under the names that the page's scripts use.
 CONSTANTS = {
     **{name: getattr(search, name) for name in ("TOLERANCE", "BINDING", "EDGE", "BROKEN")},
     "ATPP_RANGE": ATPP_RANGE,
     "FLOPS_PER_PARAMETER_AND_TOKEN": FLOPS_PER_PARAMETER_AND_TOKEN,
-    "FINE": vars(search.Mesh(points=64, zoom=13, rounds=8)),
+    "FINE": vars(search.Mesh()),
     "COARSE": vars(search.COARSE),
     "GPU_FLOPS": DEVICES["h100"].peak * DEVICES["h100"].utilisation,
 }
@@ -86,7 +85,7 @@ def planner_page(
         "request": {key: getattr(full, _REQUEST.get(key, key)) for key in _REQUEST_KEYS},
         "losses": {name: _embed_losses(request, name, each) for name, each in losses.items()},
         "headline": ".".join(headline),
-        "deviates": _deviates(fits),
+        **_deviates(fits),
         "cells": _cells(fits, base_losses),
         "fits": [_embed(one, scores) | {"pairs": _pairs(one, fits)} for one in fits],
     }
@@ -94,6 +93,7 @@ def planner_page(
     if losses:
         laws["tied"] = get_law("tied")
     kriged = {one.law.name: one.law for one in fits if one.misfit is not None}
+    kriged |= {"tied": laws["tied"]} if losses else {}
     scripts = [f"const {name} = {json.dumps(value)};" for name, value in CONSTANTS.items()]
     for name, each, slopes in (("FORMULAS", laws, False), ("SLOPES", kriged, True)):
         lines = [f"{json.dumps(key)}: {javascript(law, slopes)}" for key, law in each.items()]
@@ -167,7 +167,7 @@ def _embed_misfit(fitted: FittedLaw) -> dict:
         "drift": misfit.drift,
         "largest": misfit.largest if np.isfinite(misfit.largest) else None,
         "last_stage": misfit.last_stage,
-        "noise": NOISE,
+        "noise": misfit.kernel.noise,
         "least_mix": LEAST_MIX,
         "reads": law.offset or ("base_loss" if "base_loss" in law.inputs else "ptpp"),
         "offset": law.offset is not None,
@@ -185,15 +185,18 @@ def _pack(numbers: ArrayLike) -> str:
     return base64.b64encode(np.ascontiguousarray(numbers, "<f8").tobytes()).decode()
 
 
-def _deviates(fits: Sequence[FittedLaw]) -> dict[int, list[list[float]]]:
-    """By how many draws a plan has: the deviates of a kriged law at each place among its laws."""
+def _deviates(fits: Sequence[FittedLaw]) -> dict:
+    """`draws`: how many a plan by kriged laws alone has. `deviates`: by how many draws a plan has,
+    those of a kriged law at each place among its laws.
+    """
     kriged = [one for one in fits if one.misfit is not None][:1]
     if not kriged:
-        return {}
+        return {"draws": 0, "deviates": {}}
     places = kriged * (1 + len({one.record.domain for one in fits if one.law.offset}))
     drawn = [[one] for one in fits if one.misfit is None]
     every = [robust_draws([*places, *one])[: len(places)] for one in ([], *drawn)]
-    return {len(one[0]): [each.tolist() for each in one] for one in every}
+    deviates = {len(one[0]): [each.tolist() for each in one] for one in every}
+    return {"draws": len(every[0][0]), "deviates": deviates}
 
 
 def _losses_read(fitted: FittedLaw) -> list[str]:
@@ -214,6 +217,7 @@ def _embed_losses(request: PlanRequest, name: str, losses: BaseLosses | None) ->
     return embedded | {
         "measured": losses.measured[columns].to_numpy().tolist(),
         "forecast": {"law": forecast.law.name, "params": params, "reference": reference},
+        "misfit": None if losses.kriged is None else _embed_misfit(losses.kriged),
     }
 
 
