@@ -106,7 +106,8 @@ def kriged(law, params, domain, seed=0):
     fitted = fit_by(LAWS[law], params, domain, seed=seed)
     record = replace(fitted.record, n_rows=len(rows))
     fitted = krige(replace(fitted, record=record, rows=rows))
-    return replace(fitted, misfit=with_drift(fitted.misfit, 0.02))
+    noisy = replace(fitted.misfit, kernel=fitted.misfit.kernel.with_noise(1.4))
+    return replace(fitted, misfit=with_drift(noisy, 0.02))
 
 
 def kriged_laws():
