@@ -266,6 +266,13 @@ def test_a_larger_model_says_first_how_far_it_is_and_comes_after_the_measured_on
     assert plan.others[1].startswith(beyond)
 
 
+def test_a_plan_without_draws_says_why():
+    point = plan_table(0.05, 4.9, np.nan).assign(note="no interval: measure the base loss first")
+    robust = plan_table(0.3, 16.0, np.nan).assign(feasible=False)
+    plan = plan_sentences(point, robust, "state")
+    assert plan.main.endswith("FLOPs): no interval: measure the base loss first.")
+
+
 def test_plans_that_keep_no_limit_say_so():
     none = plan_table(0.3, 16.0, 0.0).assign(feasible=False, note="measure the base loss first")
     plan = plan_sentences(none, none, "state")

@@ -53,9 +53,9 @@ def _table(
 _LABEL = "law; protocol; domain;"
 _KNOWN = "law; domain; information=knows; forecast;"
 _PLAN = (
-    "law; n_params=N:size; ptpp=PTPP:number; replay=replay (%):share; atpp=ATPP:number;"
+    "law; n_params=N:size; replay=replay (%):share; atpp=ATPP:number;"
     "adapt_tokens=tokens:size; flops=FLOPs:power; target_loss=loss:loss;"
-    "target_loss_limit=limit:loss; feasible; met=kept (% of draws):share; binding=limited by;"
+    "target_loss_limit=limit:loss; feasible; met=kept (%):share; binding=limited by;"
     "times_largest=× largest:number; extrapolated"
 )
 

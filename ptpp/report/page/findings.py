@@ -143,8 +143,12 @@ def plan_sentences(plans: pd.DataFrame, robust: pd.DataFrame, law: str) -> PlanS
 
 
 def _plan_text(model: str, kind: str, row: pd.Series) -> str:
-    met = row.get("met")
-    sure = f"keeps all limits in {percent(met)} of the draws" if pd.notna(met) else "keeps limits"
+    met, note = row.get("met"), row.get("note")
+    sure = "keeps the limits by the point forecast"
+    if pd.notna(met):
+        sure = f"keeps all limits in {percent(met)} of the draws"
+    elif isinstance(note, str) and note:
+        sure = note
     lead = "" if kind == "robust" else "the cheapest by the point forecast: "
     return (
         f"{model}: {lead}give {digits(100 * row['replay'])} % of the tokens to replay and read "
