@@ -29,6 +29,7 @@ from ptpp.planning.request import PlanRequest
 _PAIRING_SEED = 0
 _DEVIATES = 100  # draws of a forecast all of whose laws are kriged
 _FEW_POINTS = 64  # are forecast themselves, more by splines
+_NO_LOSS = 1e3  # nats: stands where a law has no positive loss
 _STEP = 1e-4  # nats of the base loss, for a slope
 _EDGE = 0.02  # keeps the coordinate of replay finite at 0
 
@@ -173,7 +174,8 @@ class Forecast:
         rows = self._rows(name, replay, log_atpp)
         frame = {key: np.broadcast_to(each, replay.shape) for key, each in rows.items()}
         fitted, error = self.laws[name], self.request.base_loss_spread
-        loss, spread = fitted.forecast(frame, noise=False)
+        with np.errstate(invalid="ignore"):  # a law far beyond its rows may leave no loss
+            loss, spread = fitted.forecast(frame, noise=False)
         if "base_loss" in fitted.law.inputs and 0 < error < np.inf:
             ends = [
                 fitted.loss(frame | {"base_loss": frame["base_loss"] + step})
@@ -181,7 +183,9 @@ class Forecast:
             ]
             slope = np.log(ends[1] / ends[0]) / (2 * _STEP)
             spread = np.sqrt(spread**2 + (slope * error) ** 2)
-        return np.log(loss), spread
+        # Where there is none, the worst: nothing is planned there.
+        known = loss > 0
+        return np.log(np.where(known, loss, _NO_LOSS)), np.where(known, spread, 0.0)
 
     def _offset(self, name: str) -> float:
         """What is taken from a loss to give the law's value, nats."""

@@ -20,7 +20,7 @@ def results(smoke_run):
 
 FIGURES = (
     *("adaptation", "calibration", "forgetting", "residuals", "plan", "pretraining"),
-    *("residuals_by_input", "law_comparison", "profile", "anchor_sweep"),
+    *("residuals_by_input", "law_comparison", "profile", "anchor_sweep", "forecast", "pareto"),
 )
 BASES = ("en", "ar")
 LAWS = ("dcpt", "floor", "gated", "gated_floor", "state", "state_without_offset")
@@ -37,7 +37,7 @@ PLANS = (
 
 def test_a_complete_run_leaves_every_promised_file(results):
     expected = ["observations.csv", "costs.csv", "anchors.csv", "plan/plan.csv", "report.html"]
-    expected += ["plan/planner.html"]
+    expected += ["plan/planner.html", "provenance.html"]
     expected += [f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")]
     expected += [f"tables/{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")]
     expected += [f"plan/{name}.{suffix}" for name in PLANS for suffix in ("csv", "md", "tex")]
