@@ -1,6 +1,4 @@
 localrules:
-    figures_forecast,
-    figures_pareto,
     report,
 
 
@@ -25,6 +23,9 @@ def report_outputs():
 
 if HELD_OUT is not None:
 
+    localrules:
+        figures_forecast,
+
     rule figures_forecast:
         """Draw loss after adaptation against pre-training: forecast and measured."""
         input:
@@ -46,6 +47,9 @@ if HELD_OUT is not None:
 
 
 if FIGURES["pareto"]:
+
+    localrules:
+        figures_pareto,
 
     rule figures_pareto:
         """Draw what more compute and more forgetting buy."""

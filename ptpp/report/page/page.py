@@ -31,6 +31,7 @@ from ptpp.table.observations import read_observations
 
 PARTS = Path(__file__).parent
 MOST_BYTES = 8_000_000  # of the page
+_MEASURED = ("sweep", "run")  # sections that need no law
 _PLANNER = "plan/planner.html"
 _PLANNER_BYTES = 3_000_000  # of a planner that is embedded
 _PIXELS = 200  # of a figure, per inch
@@ -90,19 +91,23 @@ def report_page(folder: Path, captions: Path, run: Run) -> Report:
     findings = _findings(folder, observations, run)
     tables = [read_csv(folder / "plan" / f"{name}.csv") for name in ("plan", "robust")]
     plan = None
-    if all(table is not None and len(table) for table in tables):
+    # A run that only measures shows nothing of laws that an earlier one has left in its folder.
+    judged = run.config["held_out"]["ptpp"] is not None
+    if judged and all(table is not None and len(table) for table in tables):
         plan = plan_sentences(*tables, run.law)
     decimals = _loss_digits(observations, findings)
     measured = _measured(observations, run.config)
     told = {"finding": True, "sweep": measured, "plan": plan, "run": True}  # in words
     parts = []
     for section in SECTIONS:
-        shown = [_show(folder, captions, item, run.config, decimals) for item in section.items]
+        items = section.items if judged or section.name in _MEASURED else ()
+        shown = [_show(folder, captions, item, run.config, decimals) for item in items]
         part = Part(section, tuple(each for each in shown if each))
         if part.shown or told.get(section.name):
             parts.append(part)
     planner = folder / _PLANNER
-    small = planner.exists() and planner.stat().st_size <= _PLANNER_BYTES
+    has_planner = judged and planner.exists()
+    small = has_planner and planner.stat().st_size <= _PLANNER_BYTES
     environment = Environment(
         loader=FileSystemLoader(PARTS),
         undefined=StrictUndefined,
@@ -118,7 +123,7 @@ def report_page(folder: Path, captions: Path, run: Run) -> Report:
         parts=parts,
         findings=findings,
         plan=plan,
-        planner=_PLANNER if planner.exists() else "",
+        planner=_PLANNER if has_planner else "",
         planner_page=planner.read_text(encoding="utf-8") if small else "",
         measured=measured,
         facts=_facts(folder, run),
