@@ -16,6 +16,7 @@ from laws_grid import (
     REFERENCE,
     REPLAYS,
     TARGET_PARAMS,
+    TIED,
     WITHOUT_REPLAY_PARAMS,
     observations,
     target_truth,
@@ -366,7 +367,7 @@ def test_the_gap_says_how_well_the_best_start_was_found_again():
 
 def informed_rows():
     """Rows whose target loss follows a law of the checkpoint's own base loss."""
-    table = observations(noise=0.0)
+    table = observations(noise=0.0, base_losses=TIED)
     rows = law_rows(table, "checkpoint_informed", "fr")
     law = LAWS["checkpoint_informed"]
     inputs = law_inputs(law, rows)
@@ -388,11 +389,11 @@ def test_a_checkpoint_informed_law_reads_the_zero_shot_rows():
 def test_a_checkpoint_that_does_not_exist_is_forecast():
     table, rows = informed_rows()
     early = table[table["ptpp"] < HELD_OUT]
-    with pytest.raises(InputError, match=r"ptpp 279: no zero-shot row .* base domains ar, en"):
+    with pytest.raises(InputError, match=r"279, seed 0: no zero-shot row .* base domains ar, en"):
         with_base_loss(rows, early, "fr")
     forecast = fit_base_loss(base_losses(early, ["ar", "en"]))
     values = forecast_base_loss(forecast, rows["n_params"], rows["ptpp"])
-    # Six exact checkpoints pin the Chinchilla law they follow.
+    # Six exact checkpoints pin the law of one exponent that they follow.
     np.testing.assert_allclose(values, rows["base_loss"], rtol=1e-4)
     assert forecast_base_loss(forecast, 4e4, 279) < forecast_base_loss(forecast, 4e4, 31)
 
@@ -467,7 +468,7 @@ def test_convergence_is_not_claimed_when_the_solver_was_stopped():
             "law checkpoint_informed: column base_loss: all 180 rows hold 3",
         ),
         ("dcpt", lambda t: t.head(0), "law dcpt: no rows to fit"),
-        ("gate", lambda t: t, "law: 'gate' is not known; accepted are chinchilla, dcpt"),
+        ("gate", lambda t: t, "law: 'gate' is not known; accepted are chinchilla, tied, dcpt"),
     ],
 )
 def test_rows_a_law_cannot_use_are_refused(law, change, message):

@@ -1,6 +1,7 @@
 """The kriged misfit, against a direct computation, and what its intervals cover."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,11 @@ from ptpp.laws.from_table import FitOptions, fit_law
 from ptpp.laws.kriging import (
     MOST_CELLS,
     NOISE,
+    NOISES,
     TAUS,
     Cells,
     covariance,
-    find_tau,
+    find_scales,
     kernel_of,
     prior_variances,
     with_drift,
@@ -48,7 +50,7 @@ def held_out(fitted):
     return EXPERIMENT.split_of(fitted).held_out
 
 
-def direct_kernel(law, tau, a, b):
+def direct_kernel(law, tau, noise, a, b):
     """The covariance of `a` and `b`, frames of cells, term by term as it is written down."""
     forgets, reads = law.offset is not None, "base_loss" in law.inputs
 
@@ -88,8 +90,8 @@ def direct_kernel(law, tau, a, b):
     smooth = state * size * (0.01**2 + 0.01**2 * tokens) + 0.004**2 * tokens * mixed
     smooth += checkpoint * 0.004**2 * (1 + tokens)
     smooth += 0.003**2 * later * (1 + same("n_params")) / 2
-    rest = 0.01**2 * state * size * slope * (1 + tokens) / 2 + 0.004**2 * run * (1 + tokens) / 2
-    return tau**2 * smooth + rest
+    rest = 0.01**2 * state * size * slope * (1 + tokens) / 2
+    return tau**2 * smooth + rest + (noise * 0.004) ** 2 * run * (1 + tokens) / 2
 
 
 def direct_prior(law):
@@ -106,16 +108,18 @@ def direct_prior(law):
 @pytest.mark.parametrize("law", DOMAINS)
 def test_a_forecast_is_that_of_a_direct_computation(fits, law, protocol):
     fitted = fits[law, protocol]
-    rows, cells, tau = cells_of(fitted.rows), held_out(fitted), fitted.misfit.tau
+    rows, cells = cells_of(fitted.rows), held_out(fitted)
+    noise = np.sqrt(fitted.misfit.kernel.noise) / 0.004
+    scales = fitted.law, fitted.misfit.tau, noise
     y = np.log(rows["loss"].to_numpy() / fitted.loss(rows))
-    known = direct_kernel(fitted.law, tau, rows, rows)
-    known += np.diag(0.004**2 / rows["n_seeds"].to_numpy())
-    across = direct_kernel(fitted.law, tau, cells, rows)
+    known = direct_kernel(*scales, rows, rows)
+    known += np.diag((noise * 0.004) ** 2 / rows["n_seeds"].to_numpy())
+    across = direct_kernel(*scales, cells, rows)
     at, slopes, prior = fitted.log_slopes(rows), fitted.log_slopes(cells), direct_prior(fitted.law)
     expected = fitted.loss(cells) * np.exp(across @ np.linalg.solve(known, y))
     wide, far = known + at @ prior @ at.T, across + slopes @ prior @ at.T
-    here = direct_kernel(fitted.law, tau, cells, cells) + slopes @ prior @ slopes.T
-    here += np.diag(0.004**2 / cells["n_seeds"].to_numpy())
+    here = direct_kernel(*scales, cells, cells) + slopes @ prior @ slopes.T
+    here += np.diag((noise * 0.004) ** 2 / cells["n_seeds"].to_numpy())
     spread = np.sqrt(np.diag(here - far @ np.linalg.solve(wide, far.T)))
     loss, deviation = fitted.forecast(cells)
     np.testing.assert_allclose(loss, expected, rtol=1e-9)
@@ -150,7 +154,7 @@ def test_forecasts_of_several_cells_covary_as_their_spreads_say(fits):
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])
-def test_tau_is_that_of_refits_without_each_block(fits, scale):
+def test_scales_are_those_of_refits_without_each_block(fits, scale):
     """Each size and stage is forecast from the others, one after the other."""
     fitted = fits["gated", "with_anchors"]
     cells, law = fitted.misfit.cells, fitted.law
@@ -160,20 +164,40 @@ def test_tau_is_that_of_refits_without_each_block(fits, scale):
     total = covariance(kernel, scale, cells, cells) + NOISE * np.eye(len(cells.runs))
     residuals = np.linalg.cholesky(total) @ generator.standard_normal(len(cells.runs))
     blocks = cells.groups["checkpoint"]
-    scores = []
-    for tau in TAUS:
-        total = covariance(kernel, tau, cells, cells) + wide + np.diag(NOISE / cells.runs)
-        score = -((np.log(tau) / 0.5) ** 2) / 2
+    scores = {}
+    for tau, noise in product(TAUS, NOISES):
+        noisy = kernel.with_noise(noise)
+        total = covariance(noisy, tau, cells, cells) + wide + np.diag(noisy.noise / cells.runs)
+        score = -((np.log(tau) / 0.5) ** 2 + (np.log(noise) / 0.5) ** 2) / 2
         for block in np.unique(blocks):
             out, kept = blocks == block, blocks != block
             gain = np.linalg.solve(total[np.ix_(kept, kept)], total[np.ix_(kept, out)])
             error = residuals[out] - gain.T @ residuals[kept]
             variance = np.diag(total[np.ix_(out, out)] - total[np.ix_(out, kept)] @ gain)
             score += np.mean(-np.log(2 * np.pi * variance) / 2 - error**2 / (2 * variance))
-        scores.append(score)
-    found = find_tau(kernel, cells, residuals, wide, blocks)
-    assert found == TAUS[int(np.argmax(scores))]
-    assert scale / 2.5 <= found <= max(2.5 * scale, 1)
+        scores[tau, noise] = score
+    found = find_scales(kernel, cells, residuals, wide, blocks)
+    assert found == max(scores, key=scores.get)
+    assert scale / 2.5 <= found[0] <= max(2.5 * scale, 1)
+
+
+@pytest.mark.parametrize("noise", [1.0, 4.0])
+def test_noisier_runs_widen_the_misfit_as_far_as_they_are_noisy(fits, noise):
+    """Whether as noise of runs or as misfit, which one table hardly tells apart."""
+    fitted = fits["gated", "with_anchors"]
+    cells, kernel = fitted.misfit.cells, kernel_of(fitted.law)
+    wide = fitted.misfit.slopes @ np.diag(prior_variances(fitted.law)) @ fitted.misfit.slopes.T
+
+    def total(tau, scale):
+        noisy = kernel.with_noise(scale)
+        return covariance(noisy, tau, cells, cells) + np.diag(noisy.noise / cells.runs)
+
+    truth = total(1.0, noise)
+    draw = np.random.default_rng(5).standard_normal(len(cells.runs))
+    residuals = np.linalg.cholesky(truth) @ draw
+    scales = find_scales(kernel, cells, residuals, wide, cells.groups["checkpoint"])
+    spread = np.sqrt(np.trace(total(*scales)) / np.trace(truth))
+    assert 1 / 1.5 <= spread <= 1.5
 
 
 def test_the_file_gives_the_forecast_back_bit_for_bit(fits, tmp_path):

@@ -6,9 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from laws_grid import BASE_LOSSES, HELD_OUT, SIZES, observations
+from laws_grid import BASE_LOSSES, HELD_OUT, SIZES, TIED, observations
 from plan_fits import FORGETTING, SIMPLE, N, request, with_record
-from simulation import Truth
 
 from ptpp.errors import InputError
 from ptpp.laws import FitSettings, bootstrap, declared_law, fit
@@ -20,9 +19,6 @@ TABLE = observations()
 ZERO_SHOT = TABLE["atpp"] == 0
 MEASURED = BaseLosses.of(TABLE, "fr")
 INFORMED = fit("checkpoint_informed", law_rows(TABLE, "checkpoint_informed", "fr"))
-
-
-TIED = Truth("tied", {"E": 1.5, "A": 1.0, "alpha": 0.3, "B": 0.8}, BASE_LOSSES.reference)
 
 
 def true_base_loss(n_params, ptpp, truth=BASE_LOSSES):

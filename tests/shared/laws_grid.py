@@ -62,6 +62,8 @@ BASE_LOSSES = Truth(
     {"E": 1.5, "A": 1.0, "alpha": 0.3, "B": 0.8, "beta": 0.25},
     {"n_params": 4e4, "adapt_tokens": 1e6},
 )
+# Their law of one exponent, by which base losses are forecast.
+TIED = Truth("tied", {"E": 1.5, "A": 1.0, "alpha": 0.3, "B": 0.8}, BASE_LOSSES.reference)
 
 
 def target_truth(law="gated_floor"):
