@@ -127,7 +127,7 @@ def test_a_declared_law_is_fitted_beside_the_others_and_trains_nothing(planned, 
 
 def test_other_fit_settings_refit_and_retrain_nothing(planned):
     jobs = planned({"laws": {"seed": 5}})
-    assert (jobs["fit"], jobs["fit_forgetting"]) == (6, 1)
+    assert (jobs["fit"], jobs["fit_forgetting"]) == (4, 1)
     assert not TRAINING & set(jobs)
 
 

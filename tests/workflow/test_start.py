@@ -30,7 +30,7 @@ def test_keys_are_set_on_the_command_line_by_their_types(folder, snakemake):
 @pytest.mark.parametrize(
     "entry,message",
     [
-        ("plan={law: gatd}", "error: config: plan.law: found 'gatd'; accepted: dcpt, floor"),
+        ("plan={law: gatd}", "error: config: plan.law: found 'gatd'; accepted: dcpt, gated"),
         ("jobs_per_gpu=many", "error: config: jobs_per_gpu: found 'many'; expected integer"),
         ("plan={lw: gated}", "error: config: plan: unknown key 'lw'; did you mean 'law'?"),
     ],
