@@ -90,6 +90,7 @@ def test_kriged_intervals_cover_what_the_files_say(tables, made):
         assert inside == pytest.approx(tables.REAL.covered(one.record.law, level), abs=5)
 
 
+@pytest.mark.long
 def test_the_zoo_is_fitted_as_the_run_was(tables):
     zoo = tables.Results.of("zoo")
     for law in tables.SHOWN:
