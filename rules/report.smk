@@ -2,25 +2,6 @@ localrules:
     report,
 
 
-# Laws forecast a stage only where one is held out.
-FIGURES["forecast"] = {"forecast": "forecast and measured"} if HELD_OUT is not None else {}
-# A front trades the target's loss for forgetting only where forgetting is limited.
-FORGETTING_LIMITS = [
-    config["plan"]["forgetting"][domain]
-    for domain in BASE_DOMAINS
-    if config["plan"]["forgetting"].get(domain) is not None
-]
-FIGURES["pareto"] = {"pareto": "the Pareto front, drawn"}
-if HELD_OUT is None or not FORGETTING_LIMITS:
-    FIGURES["pareto"] = {}
-REPORT_PARTS = ["page.html", "page.css", "page.js"]
-
-
-def report_outputs():
-    """Everything that the report shows."""
-    return [*final_outputs(), *figure_paths("forecast"), *figure_paths("pareto")]
-
-
 if HELD_OUT is not None:
 
     localrules:
@@ -92,7 +73,6 @@ rule report:
     params:
         targets=report_outputs(),
         law=PLAN_LAW,
-        captions=source_path("report"),
         code=code_digest("ptpp.report.page"),
         laws=code_digest("ptpp.laws.experiment", "ptpp.planning"),
     script:

@@ -33,7 +33,7 @@ with run_job(snakemake.log[0]):
         draft.unlink(missing_ok=True)
 
     run = Run(config, params.law, f"snakemake --cores 2{config['arguments']}", params.laws)
-    report = report_page(page.parent, Path(params.captions), run)
+    report = report_page(page.parent, snakefile.parent / "report", run)
     write_text(page, report.html)
     for line in summary(report.findings, report.plan, str(page)):
         log.info("%s", line)

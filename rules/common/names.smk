@@ -127,9 +127,7 @@ DECLARED = EXPERIMENT.declared_laws  # name -> path
 LAW_SOURCES = [DECLARED.get(law, law) for law in TARGET_LAWS]  # by name, or where declared by file
 BASE_LAWS = EXPERIMENT.laws.base if BASE_DOMAINS else []
 # The domains each law is fitted to.
-LAWS = {law: [TARGET] for law in TARGET_LAWS} | {
-    law: BASE_DOMAINS for law in BASE_LAWS
-}
+LAWS = {law: [TARGET] for law in TARGET_LAWS} | {law: BASE_DOMAINS for law in BASE_LAWS}
 
 
 wildcard_constraints:

@@ -22,6 +22,19 @@ if not (EXPERIMENT.is_trained and TRAINED):
 if not BASE_DOMAINS:
     del FIGURES["sweep"]["forgetting"]
 
+# Laws forecast a stage only where one is held out.
+FIGURES["forecast"] = {"forecast": "forecast and measured"} if HELD_OUT is not None else {}
+# A front trades the target's loss for forgetting only where forgetting is limited.
+FORGETTING_LIMITS = [
+    config["plan"]["forgetting"][domain]
+    for domain in BASE_DOMAINS
+    if config["plan"]["forgetting"].get(domain) is not None
+]
+FIGURES["pareto"] = {"pareto": "the Pareto front, drawn"}
+if HELD_OUT is None or not FORGETTING_LIMITS:
+    FIGURES["pareto"] = {}
+REPORT_PARTS = ["page.html", "page.css", "page.js"]
+
 
 def figure_files(kind, category):
     """The outputs of a kind of figures: name.png, shown in the report, and name.pdf."""
@@ -74,3 +87,8 @@ def law_outputs():
 
 def figure_paths(kind):
     return [f"{RESULTS}/figures/{name}.png" for name in FIGURES[kind]]
+
+
+def report_outputs():
+    """Everything that the report shows."""
+    return [*final_outputs(), *figure_paths("forecast"), *figure_paths("pareto")]
