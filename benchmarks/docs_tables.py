@@ -389,7 +389,7 @@ def regret(scale: str) -> Callable[[], str]:
         rows = []
         every = Results.of(scale).table("plan_regret")
         for row in every[every["goal"] == "least_compute"].to_dict("records"):
-            no_law = row["law"] == "latest_stage"
+            no_law = row["law"] == "last_stage"
             rows.append(
                 [
                     "the stage before, no law" if no_law else f"`{row['law']}`",

@@ -12,7 +12,6 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ptpp.errors import InputError
 from ptpp.laws.declared import find_law
@@ -21,7 +20,6 @@ from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.law import Law
 from ptpp.laws.misfit import krige_where_possible
-from ptpp.laws.problem import law_inputs
 from ptpp.laws.rows import cells_of, law_rows
 from ptpp.laws.scoring import score
 from ptpp.table.anchors import Cell, choose_anchors, is_anchor, measured_cells
@@ -142,8 +140,8 @@ def v_optimal_cells(
     """
     problem = fitted.problem
     open_ = problem.free | problem.by_prior
-    gained = _log_slopes(fitted, candidates)[:, open_]
-    wanted = _log_slopes(fitted, targets)[:, open_]
+    gained = fitted.log_slopes(candidates)[:, open_]
+    wanted = fitted.log_slopes(targets)[:, open_]
     slopes = problem.jacobian(problem.theta)[:, open_]
     residuals = problem.log_residuals(problem.theta)
     noise = max(float(np.sqrt(np.mean(residuals**2))), _LEAST_NOISE)
@@ -162,12 +160,6 @@ def v_optimal_cells(
         covariance = covariance - np.outer(spread[best], spread[best]) / error[best]
     cells = candidates[["size", "replay", "atpp"]].iloc[chosen]
     return [Cell(*values) for values in cells.itertuples(index=False)]
-
-
-def _log_slopes(fitted: FittedLaw, frame: pd.DataFrame) -> NDArray:
-    """Derivatives (r, p) of the log forecast with respect to the solver's vector."""
-    point = fitted.theta, law_inputs(fitted.law, frame), fitted.record.reference
-    return fitted.law.jacobian(*point) / fitted.law.predict(*point)[:, None]
 
 
 def _cells(grid: Mapping[str, Sequence], measured: Collection[Cell] | None = None) -> list[Cell]:

@@ -134,14 +134,6 @@ class Cells:
             places["later"] = np.log2(column["ptpp"] / last_stage)
         return cls(places, _group_names(frame, column, n), column.get("n_seeds", np.ones(n)))
 
-    def take(self, places: NDArray) -> "Cells":
-        """Some of the cells, by number or mask."""
-        return Cells(
-            {name: values[places] for name, values in self.coordinates.items()},
-            {name: values[places] for name, values in self.groups.items()},
-            self.runs[places],
-        )
-
 
 def _group_names(frame: Columns, column: Mapping[str, NDArray], n: int) -> dict[str, NDArray]:
     """The groups of every cell as texts: size, checkpoint and run. Plain columns of a table."""
@@ -277,16 +269,6 @@ class Misfit:
             spread += self.drift**2 * np.maximum(cells.coordinates["size"] - self.largest, 0.0)
         return known @ self._weights, np.sqrt(np.maximum(spread, 1e-12))
 
-    def between(self, a: Cells, slopes_a: NDArray, b: Cells, slopes_b: NDArray) -> NDArray:
-        """Covariance (m, k) of the log losses at `a` and `b`, given what was measured."""
-        wide = [
-            covariance(self.kernel, self.tau, each, self.cells)
-            + (slopes * self.prior) @ self.slopes.T
-            for each, slopes in ((a, slopes_a), (b, slopes_b))
-        ]
-        before = covariance(self.kernel, self.tau, a, b) + (slopes_a * self.prior) @ slopes_b.T
-        return before - wide[0] @ cho_solve(self._factor, wide[1].T)
-
 
 def find_scales(
     kernel: Kernel, cells: Cells, residuals: NDArray, wide: NDArray, blocks: Sequence
@@ -344,8 +326,3 @@ def from_arrays(law: Law, arrays: Mapping[str, NDArray]) -> Misfit:
     if misfit.residuals.shape != (n,) or misfit.prior.shape != (p,) or p != len(law.parameters):
         raise ValueError("arrays of different shapes")
     return misfit
-
-
-def with_drift(misfit: Misfit, drift: float) -> Misfit:
-    """The same misfit with another drift."""
-    return replace(misfit, drift=drift)

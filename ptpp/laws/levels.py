@@ -31,7 +31,7 @@ CELL = ["size", "replay", "atpp"]
 
 
 @dataclass(frozen=True)
-class Forecast:
+class CellForecast:
     """One forecast of cells: its labels, and `table` with loss and, where they are known, low and
     high, nats per token, a row per cell.
     """
@@ -53,7 +53,7 @@ def forecasts_of(
     cells: pd.DataFrame,
     early: BaseLosses | None = None,
     level: float = LEVEL,
-) -> Iterator[Forecast]:
+) -> Iterator[CellForecast]:
     """The forecasts of `cells` by a fit: by the law and, where it was made, by its misfit.
 
     `early`: the base losses of the early stages. With them a law that reads the checkpoint's base
@@ -65,19 +65,19 @@ def forecasts_of(
     if early is not None and information == "zero_shot" and "base_loss" in fitted.law.inputs:
         guess = forecast_base_loss(early.forecast, cells["n_params"], cells["ptpp"])
         for one in _law_and_kriged(fitted, cells.assign(base_loss=guess), "early", level):
-            yield Forecast("early", one.forecast, one.table[["loss"]])
+            yield CellForecast("early", one.forecast, one.table[["loss"]])
 
 
 def _law_and_kriged(
     fitted: FittedLaw, cells: pd.DataFrame, information: str, level: float
-) -> Iterator[Forecast]:
+) -> Iterator[CellForecast]:
     table = pd.DataFrame({"loss": fitted.loss(cells)})
     if fitted.draws is not None:
         table["low"], table["high"] = fitted.interval(cells, level)
-    yield Forecast(information, "law", table)
+    yield CellForecast(information, "law", table)
     if fitted.misfit is not None:
         table = fitted.predict(cells, level)[["loss", "low", "high"]]
-        yield Forecast(information, "kriged", table)
+        yield CellForecast(information, "kriged", table)
 
 
 def best_forecasts(table: pd.DataFrame) -> pd.DataFrame:

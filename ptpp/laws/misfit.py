@@ -21,7 +21,6 @@ from ptpp.laws.kriging import (
     find_scales,
     kernel_of,
     prior_variances,
-    with_drift,
 )
 from ptpp.laws.rows import cells_of
 from ptpp.table.kinds import is_before
@@ -46,7 +45,8 @@ def krige(
     plain = replace(fitted, misfit=_misfit(fitted, held_out))
     if settings is None:
         return plain
-    return replace(plain, misfit=with_drift(plain.misfit, _find_drift(plain, held_out, settings)))
+    drift = _find_drift(plain, held_out, settings)
+    return replace(plain, misfit=replace(plain.misfit, drift=drift))
 
 
 def krige_where_possible(
@@ -88,7 +88,7 @@ def _misfit(fitted: FittedLaw, held_out: float | None) -> Misfit:
 def _find_drift(fitted: FittedLaw, held_out: float | None, settings: FitSettings) -> float:
     """Standard deviation of the log loss per square root of ln N beyond the largest size.
 
-    The one of `DRIFTS` under which each fitted size from the second on is most likely, forecast
+    The one of `DRIFTS` under which each fitted size from the third on is most likely, forecast
     from the smaller ones, minus (ln(drift / 0.02) / 0.7)^2 / 2.
     """
     settings = replace(settings, starts=min(settings.starts, _STARTS))

@@ -26,12 +26,14 @@ from ptpp.laws.problem import check_finite, law_inputs, offset_of
 from ptpp.laws.record import Draws
 from ptpp.planning.request import PlanRequest
 
+# Those without an underscore are handed to the planner's page.
 _PAIRING_SEED = 0
 _DEVIATES = 100  # draws of a forecast all of whose laws are kriged
 _FEW_POINTS = 64  # are forecast themselves, more by splines
-_NO_LOSS = 1e3  # nats: stands where a law has no positive loss
-_STEP = 1e-4  # nats of the base loss, for a slope
-_EDGE = 0.02  # keeps the coordinate of replay finite at 0
+KNOTS = {"replay": 41, "tokens": 33}  # of the splines that stand for many points
+NO_LOSS = 1e3  # nats: stands where a law has no positive loss
+BASE_STEP = 1e-4  # nats of the base loss, for a slope
+STRETCH = 0.02  # keeps the coordinate of replay finite at 0
 
 
 @dataclass(frozen=True)
@@ -159,13 +161,14 @@ class Forecast:
         key = name, request.least_replay, request.max_replay, bottom, top
         if key not in self._surfaces:
             places = np.linspace(
-                *_stretch(np.array([request.least_replay, request.max_replay])), 41
+                *_stretch(np.array([request.least_replay, request.max_replay])), KNOTS["replay"]
             )
-            steps = np.linspace(bottom, top, 33)
+            steps = np.linspace(bottom, top, KNOTS["tokens"])
             replay, log_atpp = (a.ravel() for a in np.meshgrid(_unstretch(places), steps))
             values = self._krige(name, replay, log_atpp)
+            shape = len(steps), len(places)
             self._surfaces[key] = tuple(
-                RectBivariateSpline(places, steps, each.reshape(33, 41).T) for each in values
+                RectBivariateSpline(places, steps, each.reshape(shape).T) for each in values
             )
         return self._surfaces[key]
 
@@ -179,13 +182,13 @@ class Forecast:
         if "base_loss" in fitted.law.inputs and 0 < error < np.inf:
             ends = [
                 fitted.loss(frame | {"base_loss": frame["base_loss"] + step})
-                for step in (-_STEP, _STEP)
+                for step in (-BASE_STEP, BASE_STEP)
             ]
-            slope = np.log(ends[1] / ends[0]) / (2 * _STEP)
+            slope = np.log(ends[1] / ends[0]) / (2 * BASE_STEP)
             spread = np.sqrt(spread**2 + (slope * error) ** 2)
         # Where there is none, the worst: nothing is planned there.
         known = loss > 0
-        return np.log(np.where(known, loss, _NO_LOSS)), np.where(known, spread, 0.0)
+        return np.log(np.where(known, loss, NO_LOSS)), np.where(known, spread, 0.0)
 
     def _offset(self, name: str) -> float:
         """What is taken from a loss to give the law's value, nats."""
@@ -241,12 +244,12 @@ def _deviates(count: int, place: int) -> NDArray:
 
 def _stretch(replay: NDArray) -> NDArray:
     """A coordinate of replay in which laws are smooth towards 0 and 1."""
-    return np.log((replay + _EDGE) / (1 - replay))
+    return np.log((replay + STRETCH) / (1 - replay))
 
 
 def _unstretch(place: NDArray) -> NDArray:
     odds = np.exp(place)
-    return (odds - _EDGE) / (1 + odds)
+    return (odds - STRETCH) / (1 + odds)
 
 
 def broadcast_values(fitted: FittedLaw, params: NDArray, rows: Mapping[str, NDArray]) -> NDArray:

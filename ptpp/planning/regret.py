@@ -18,6 +18,7 @@ from ptpp.errors import InputError
 from ptpp.laws.experiment import Experiment
 from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.law import ROWS
+from ptpp.laws.levels import LAST_STAGE
 from ptpp.laws.rows import cells_of, law_rows
 from ptpp.planning.forecast import drawn_values, group_by_target, point_draws, robust_draws
 from ptpp.planning.search import TOLERANCE, quantile
@@ -35,7 +36,6 @@ from ptpp.table.kinds import (
 
 FORGETTING_QUANTILES = (0.25, 0.5, 0.75, 1.0)
 TARGET_QUANTILES = (0.1, 0.25, 0.5, 0.75)
-LATEST_STAGE = "latest_stage"  # no law: the last early stage's losses, taken as the forecast
 CELL = ["size", "n_params", "replay", "atpp"]
 
 
@@ -85,7 +85,7 @@ def regret_cases(
     if before := list_stages(sweep):
         early = true_cells(observations, target, domains, before[-1])
         early = truth[CELL].merge(early, on=CELL, how="left")  # NaN where it has no such cell
-        forecasts.append(((LATEST_STAGE, "", "point"), early[names].to_numpy().T[:, None]))
+        forecasts.append(((LAST_STAGE, "", "point"), early[names].to_numpy().T[:, None]))
     limits, rows = [f"{name}_limit" for name in names], []
     for ((law, protocol, kind), values), case in product(forecasts, cases):
         labels = {"goal": case.goal, "law": law, "protocol": protocol, "kind": kind}

@@ -7,8 +7,9 @@ from plan_fits import fit_by, with_draws, with_record
 
 from ptpp.errors import InputError
 from ptpp.laws import Experiment
+from ptpp.laws.levels import LAST_STAGE
 from ptpp.planning import regret_cases, regret_table
-from ptpp.planning.regret import LATEST_STAGE, true_cells
+from ptpp.planning.regret import true_cells
 from ptpp.table.anchors import Cell
 from ptpp.table.kinds import is_stage
 
@@ -51,7 +52,7 @@ def test_a_law_that_is_too_pessimistic_gives_up_or_pays_for_it(cases):
 
 
 def test_limits_are_swept_and_every_size_is_asked(cases):
-    one = cases[(cases.law == LATEST_STAGE) & (cases.goal == "least_compute")]
+    one = cases[(cases.law == LAST_STAGE) & (cases.goal == "least_compute")]
     assert one.groupby("size").target_loss_limit.nunique().min() >= 8
     assert one.groupby("size").forgetting_en_limit.nunique().eq(4).all()
     assert set(one["size"]) == {"xs", "s", "m"}

@@ -6,7 +6,6 @@ import numpy as np
 from laws_grid import FORGETTING_PARAMS, REFERENCE, TARGET_PARAMS, observations
 
 from ptpp.laws import LAWS, Draws, Fit, FittedLaw, declared_law
-from ptpp.laws.kriging import with_drift
 from ptpp.laws.misfit import krige
 from ptpp.laws.rows import law_rows
 from ptpp.planning import PlanRequest
@@ -107,7 +106,7 @@ def kriged(law, params, domain, seed=0):
     record = replace(fitted.record, n_rows=len(rows))
     fitted = krige(replace(fitted, record=record, rows=rows))
     noisy = replace(fitted.misfit, kernel=fitted.misfit.kernel.with_noise(1.4))
-    return replace(fitted, misfit=with_drift(noisy, 0.02))
+    return replace(fitted, misfit=replace(noisy, drift=0.02))
 
 
 def kriged_laws():

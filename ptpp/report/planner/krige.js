@@ -4,9 +4,6 @@
 // (ptpp/laws/kriging.py). Points are new checkpoints, forecast as the mean over many runs: the terms
 // of the same checkpoint or run, and the noise of a run, are 0 there.
 
-const KNOTS = { replay: 41, tokens: 33 }; // of the splines that stand for many points, as in Python
-const STRETCH = 0.02; // keeps the coordinate of replay finite at 0
-
 const OF_RUNS = ["same checkpoint", "same run"];
 
 const stretch = (replay) => Math.log((replay + STRETCH) / (1 - replay));
@@ -145,11 +142,14 @@ function kriged(fit, model, loss) {
   const beyond = coordinates.size ? drift ** 2 * Math.max(size - largest, 0) : 0;
   return {
     logLoss(replay, logAtpp) {
+      const [law] = loss(replay, Math.exp(logAtpp));
+      if (!(law > 0)) return Math.log(NO_LOSS);
       const { total } = covariance(replay, logAtpp);
-      return total.reduce((sum, value, i) => sum + value * weights[i], Math.log(loss(replay, Math.exp(logAtpp))[0]));
+      return total.reduce((sum, value, i) => sum + value * weights[i], Math.log(law));
     },
     spread(replay, logAtpp) {
       const [value, ...derivatives] = loss(replay, Math.exp(logAtpp));
+      if (!(value > 0)) return 0;
       const slopes = derivatives.map((each) => each / value);
       const weighed = slopes.map((slope, p) => slope * prior[p]);
       const { total, own } = covariance(replay, logAtpp);

@@ -5,7 +5,6 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const SHARE_GRID = 41; // points of the map of shares along each axis
 const BAND = [0.05, 0.95]; // the quantiles of draws between which bands run
-const BASE_STEP = 1e-4; // nats of the base loss, for a slope, as in Python
 const PAUSE = 150; // milliseconds without a change before draws are counted
 const byId = (id) => document.getElementById(id);
 const make = (kind, attributes = {}, ...children) => {

@@ -22,6 +22,7 @@ from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.forms import get_law
 from ptpp.laws.kriging import LEAST_MIX
 from ptpp.planning import FLOPS_PER_PARAMETER_AND_TOKEN, PlanRequest, forgetting_fits, search
+from ptpp.planning import forecast as forecasting
 from ptpp.planning.forecast import pair_rows, robust_draws
 from ptpp.planning.request import ATPP_RANGE, complete_request, losses_before, stated_loss
 from ptpp.report.planner.formula import javascript
@@ -35,6 +36,7 @@ REPORT_LIMIT = 1_500_000
 # The definitions of Python's planner under the names that the page's scripts use.
 CONSTANTS = {
     **{name: getattr(search, name) for name in ("TOLERANCE", "BINDING", "EDGE", "BROKEN")},
+    **{n: getattr(forecasting, n) for n in ("BASE_STEP", "KNOTS", "NO_LOSS", "STRETCH")},
     "ATPP_RANGE": ATPP_RANGE,
     "FLOPS_PER_PARAMETER_AND_TOKEN": FLOPS_PER_PARAMETER_AND_TOKEN,
     "FINE": vars(search.Mesh()),
