@@ -43,6 +43,8 @@ for command in (laws.fit, laws.predict, laws.score, plan.plan, report.report):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    # Matrices have some hundred rows: threads of BLAS would wait for each other, at twice the CPU.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     notes, logger = _Notes(), logging.getLogger("ptpp")
     level = logger.level
     logger.addHandler(notes)

@@ -7,12 +7,18 @@ import pandas as pd
 
 from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.from_table import CURE, LawFit
+from ptpp.laws.levels import information_at
 from ptpp.planning.break_even import BreakEven
 from ptpp.planning.from_table import PlanOfLaw, Plans
 from ptpp.planning.plans import Plan, Relaxation
 from ptpp.table.kinds import list_stages
 
 _BEYOND = 1.01  # times the largest measured model, from which a plan says so
+_KNOWN = {  # levels of information
+    "early": "other stages alone: nothing of this checkpoint was measured",
+    "zero_shot": "the checkpoint's losses before adaptation",
+    "anchors": "adaptation runs at this stage",
+}
 _UNITS = {"max_atpp": "tokens per parameter", "max_flops": "FLOPs"}
 
 
@@ -74,10 +80,13 @@ def describe_plans(plans: Plans) -> list[str]:
 
 
 def _describe_law(one: PlanOfLaw) -> list[str]:
-    record, request = one.fit.fitted.record, one.request
-    times, lines = request.n_params / one.fit.fitted.largest_size, []
+    fitted, record, request = one.fit.fitted, one.fit.fitted.record, one.request
+    known = information_at(fitted, request.ptpp, request.base_loss_source)
+    times, lines = request.n_params / fitted.largest_size, []
     if times > _BEYOND:
         lines.append(f"extrapolates: N is {times:.3g} times the largest measured model")
+    of_smaller = " of smaller models" if known == "anchors" and times > _BEYOND else ""
+    lines.append(f"forecast from {_KNOWN[known]}{of_smaller}")
     if request.base_loss is not None:
         lines.append(f"base loss {request.base_loss:.4g} nats ({request.base_loss_source})")
     for domain in filter(request.zero_shot_losses.get, request.forgetting_limits):
@@ -90,8 +99,13 @@ def _describe_law(one: PlanOfLaw) -> list[str]:
         lines += _columns(one.front[[name for name in names if name in one.front]])
     else:
         relaxed, within = one.plans.relaxations(), request.target_loss is None
-        robust = f"robust plan, {request.confidence:.0%} of the draws"
-        for kind, title in (("point", "point plan"), ("robust", robust)):
+        titles = {
+            "point": "point plan",
+            "robust": f"robust plan, {request.confidence:.0%} of draws",
+        }
+        kinds = reversed(titles) if one.plans.robust.feasible else titles
+        for kind in kinds:
+            title = titles[kind]
             lines += _describe_plan(getattr(one.plans, kind), title)
             lines += _describe_relaxations(relaxed.get(kind, ()), within)
     lines += _extrapolated(one.extrapolated)
@@ -103,7 +117,7 @@ def _describe_law(one: PlanOfLaw) -> list[str]:
         names = ["n_params", "ptpp", "replay", "atpp", "flops", "cut_share"]
         lines += _indent(_columns(one.measurements[names]))
     title = (
-        f"{record.law} ({record.protocol}) for {request.n_params:.4g} parameters at PTPP "
+        f"{record.law} ({record.protocol}) for {_count(request.n_params)} parameters at PTPP "
         f"{request.ptpp:g}, fitted to {record.n_rows} rows of {record.domain}:"
     )
     return [title, *_indent(lines + _warnings(one.fit))]
@@ -121,18 +135,19 @@ def _describe_plan(plan: Plan, title: str) -> list[str]:
     if plan.note:
         lines.append(plan.note)
     if plan.met is not None:
-        lines.append(
-            f"all limits are met in {plan.met:.1%} of the draws; however target and forgetting "
-            f"errors depend on each other, in {plan.met_at_least:.1%} or more"
+        least = (
+            "" if plan.met_at_least == plan.met else f" (at least {plan.met_at_least:.0%}, however"
         )
+        least += " errors of target and forgetting depend on each other)" if least else ""
+        lines.append(f"all limits are met in {plan.met:.0%} of draws{least}")
     if plan.feasible_draws:
         ends = {name: plan.intervals[name] for name in ("replay", "atpp", "flops")}
-        spread = ", ".join(f"{n} {low:.4g} to {high:.4g}" for n, (low, high) in ends.items())
-        share = f"{plan.feasible_draws:.1%} of the draws have one"
-        lines.append(f"{LEVEL:.0%} of the draws' own plans: {spread} ({share})")
+        spread = ", ".join(f"{n} {low:.3g} to {high:.3g}" for n, (low, high) in ends.items())
+        share = f"; {plan.feasible_draws:.0%} have one" if plan.feasible_draws < 1 else ""
+        lines.append(f"{LEVEL:.0%} of the draws' own plans: {spread}{share}")
     return [
-        f"{title}{asked}: replay {plan.replay:.3f}, ATPP {plan.atpp:.4g} "
-        f"({plan.adapt_tokens:.4g} tokens, {plan.flops:.4g} FLOPs)",
+        f"{title}{asked}: replay {plan.replay:.2f}, ATPP {plan.atpp:.3g} "
+        f"({plan.adapt_tokens:.3g} tokens, {plan.flops:.3g} FLOPs)",
         *_indent(lines),
     ]
 
@@ -142,7 +157,7 @@ def _describe_value(key: str, value: float, limit: float, plan: Plan) -> str:
     if key in plan.intervals:
         notes.append(_interval(*plan.intervals[key]))
     if key in plan.missed and (key != "target_loss" or plan.goal == "least_compute"):
-        notes.append(f"missed in {plan.missed[key]:.1%} of the draws")
+        notes.append(f"missed in {plan.missed[key]:.0%} of draws")
     text = f"{key.replace('_', ' ', 1)} {value:.4g}"
     return f"{text} nats ({'; '.join(notes)})" if notes else text
 
@@ -176,6 +191,10 @@ def _describe_break_even(result: BreakEven) -> list[str]:
         "pre-training",
         *_indent(lines),
     ]
+
+
+def _count(number: float) -> str:
+    return f"{number:,.0f}" if number < 1e6 else f"{number:.4g}"
 
 
 def _interval(low: float, high: float) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ptpp.laws.base_loss import BaseLosses, forecast_base_loss
+from ptpp.laws.base_loss import SOURCES, BaseLosses, forecast_base_loss
 from ptpp.laws.fitted import LEVEL, FittedLaw
 from ptpp.laws.law import Law
 from ptpp.table.kinds import (
@@ -46,6 +46,16 @@ def information_of(law: Law, protocol: str) -> str:
     if protocol == "with_anchors":
         return "anchors"
     return "zero_shot" if "base_loss" in law.inputs or law.offset else "early"
+
+
+def information_at(fitted: FittedLaw, ptpp: float, source: str) -> str:
+    """What a forecast by this fit knows of a checkpoint at `ptpp`: "anchors" where it has seen
+    adaptation runs of that stage. `source`: of the loss before adaptation, for laws that read it.
+    """
+    if "ptpp" in fitted.rows and is_stage(fitted.rows, ptpp).any():
+        return "anchors"
+    informed = information_of(fitted.law, fitted.record.protocol)
+    return "early" if source == SOURCES[-1] else informed
 
 
 def forecasts_of(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ptpp.errors import InputError
 from ptpp.laws.base_loss import SOURCES
 from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
+from ptpp.laws.levels import information_at
 from ptpp.planning.forecast import Forecast
 from ptpp.planning.request import PlanRequest
 from ptpp.planning.search import (
@@ -56,6 +57,7 @@ class Plan:
     `zero_shot_losses` and their sources by limited base domain: for forgetting laws that read them.
     `replay_reason`: why replay ratios near 0 were not considered, if they were not.
 
+    `information`: what the forecast knew of that stage, a level of `ptpp.laws.levels`.
     `times_largest`: N over the largest fitted one. `note`: why there are no draws, where there
     could be.
 
@@ -84,6 +86,7 @@ class Plan:
     shortfall: float
     extrapolated: tuple[str, ...]
     goal: str = "least_compute"
+    information: str | None = None
     met: float | None = None
     met_at_least: float | None = None
     feasible_draws: float | None = None
@@ -403,6 +406,7 @@ def _plan(
         shortfall=0.0 if feasible else float(best.cost[0]) - BROKEN,
         extrapolated=point.extrapolated(replay, log_atpp),
         goal=goal,
+        information=information_at(point.target, request.ptpp, request.base_loss_source),
         base_loss=request.base_loss if reads else None,
         base_loss_source=request.base_loss_source if reads else None,
         times_largest=request.n_params / point.target.largest_size,

@@ -44,7 +44,7 @@ def test_plans_are_printed_and_written(table, capsys, tmp_path):
     )  # fmt: skip
     assert code == 0, err
     assert "dcpt (all_rows) for 8.1e+09 parameters at PTPP 279, fitted to 180 rows of fr" in text
-    assert text.count("point plan") == text.count("robust plan, 90% of the draws") == 2
+    assert text.count("point plan") == text.count("robust plan, 90% of draws") == 2
     assert re.search(r"extrapolated: adapt_tokens, n_params.* outside the fitted rows' range", text)
     plans = pd.read_csv(out)
     assert plans[["law", "kind"]].to_numpy().tolist() == [
