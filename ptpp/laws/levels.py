@@ -52,7 +52,8 @@ def information_at(fitted: FittedLaw, ptpp: float, source: str) -> str:
     """What a forecast by this fit knows of a checkpoint at `ptpp`: "anchors" where it has seen
     adaptation runs of that stage. `source`: of the loss before adaptation, for laws that read it.
     """
-    if "ptpp" in fitted.rows and is_stage(fitted.rows, ptpp).any():
+    rows = fitted.rows
+    if rows is not None and "ptpp" in rows and is_stage(rows, ptpp).any():
         return "anchors"
     informed = information_of(fitted.law, fitted.record.protocol)
     return "early" if source == SOURCES[-1] else informed
