@@ -1,11 +1,14 @@
 """A corpus spec leads to its text, and its digest says what that text is."""
 
 import json
+import re
 from itertools import islice
 
 import datasets
 import pyarrow
 import pytest
+import yaml
+from conftest import ROOT
 from pyarrow import parquet
 
 from ptpp.errors import InputError
@@ -108,6 +111,30 @@ def test_a_dataset_saved_to_disk(hub_spec, tmp_path):
     spec = hub_spec | {"id": str(tmp_path / "saved"), "valid_documents": 3}
     texts = [set(documents(spec, split)) for split in ("train", "valid")]
     assert len(texts[0]) == 27 and len(texts[1]) == 3 and not texts[0] & texts[1]
+
+
+def test_the_web_scale_reads_data_sets_like_those_it_names(tmp_path):
+    """No network here: the columns and splits of FineWeb and FineWeb-2, saved on disk."""
+    scale = yaml.safe_load((ROOT / "scales" / "laptop-web.yaml").read_text())
+    for spec in scale["corpora"]["languages"]:
+        assert re.fullmatch("[0-9a-f]{40}", spec["revision"]), "a branch changes"
+        splits = {
+            split: datasets.Dataset.from_dict(
+                {
+                    "text": [f"{spec['name']} {split} {i}" for i in range(1000)],
+                    "id": [f"<urn:uuid:{i}>" for i in range(1000)],
+                    "language_score": [0.9] * 1000,
+                }
+            )
+            for split in ("train", *filter(None, [spec.get("valid_split")]))
+        }
+        saved = tmp_path / spec["name"]
+        datasets.DatasetDict(splits).save_to_disk(saved)
+        train, valid = (
+            list(documents(spec | {"id": str(saved)}, split)) for split in ("train", "valid")
+        )
+        assert train and valid and not set(train) & set(valid)
+        assert train[0] != f"{spec['name']} train 0", "not shuffled"
 
 
 @pytest.mark.parametrize(
