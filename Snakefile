@@ -3,6 +3,12 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+# Snakemake's limit on starts per second asks for one more look at all waiting jobs a second for
+# every job that has ended: late in a run that takes a third of a core. Nothing here needs the limit.
+if workflow.scheduling_settings:
+    workflow.scheduling_settings.max_jobs_per_timespan = None
+
+
 configfile: "config.yaml"
 
 

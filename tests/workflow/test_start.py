@@ -27,6 +27,12 @@ def test_keys_are_set_on_the_command_line_by_their_types(folder, snakemake):
     assert "report" not in jobs, "the report is made only where all or report is asked for"
 
 
+def test_the_scheduler_limits_no_starts(folder, snakemake):
+    done = snakemake(folder, "--verbose", "cost", *SMOKE)
+    assert done.returncode == 0, done.stderr
+    assert "Ready jobs" in done.stderr and "Submitting maximum" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "entry,message",
     [
