@@ -28,7 +28,7 @@ def test_keys_are_set_on_the_command_line_by_their_types(folder, snakemake):
 
 
 def test_the_scheduler_limits_no_starts(folder, snakemake):
-    done = snakemake(folder, "--verbose", "cost", *SMOKE)
+    done = snakemake(folder, "--verbose", "tokenizer", *SMOKE)
     assert done.returncode == 0, done.stderr
     assert "Ready jobs" in done.stderr and "Submitting maximum" not in done.stderr
 
