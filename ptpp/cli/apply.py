@@ -90,12 +90,13 @@ def apply(path: str, source: Source, as_json: bool, **options: Any) -> Result:
     from ptpp.report.tables import write_csv
     from ptpp.table.kinds import is_sweep
     from ptpp.training.outcome import judge
-    from ptpp.training.request import make_job
+    from ptpp.training.request import check_free, make_job
     from ptpp.training.run import launch_job
 
     table = source.read(held_out=options["held_out"])
     target = source.target or only_domain(table[is_sweep(table)])
     plan, checkpoint = _choose(path, options), options["checkpoint"]
+    check_free(options["out"])  # before fits, which take a while
     fits = _fit(table, plan, target, options)
     out, name = Path(options["out"]), _name(table, plan.n_params, checkpoint)
     job = make_job(plan, checkpoint, _corpus(target, options), _training(options), out, name)

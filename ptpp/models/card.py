@@ -10,7 +10,7 @@ class Origin:
 
     base: the checkpoint, digest: of its weights. target, mix: the domain adapted to, and the share
     of each replayed domain in the replayed tokens. tokens: of the adaptation, replay included.
-    learning_rate: its peak, as AdamW has it at the optimiser's base width.
+    learning_rate: its peak, which hidden matrices have at `base_width` (None: at any).
     """
 
     base: str
@@ -25,6 +25,7 @@ class Origin:
     atpp: float
     tokens: int
     learning_rate: float
+    base_width: int | None
     seed: int
 
 
@@ -35,6 +36,7 @@ def model_card(origin: Origin, losses: Sequence[Mapping[str, object]]) -> str:
     token; NaN where nothing was predicted).
     """
     mix = ", ".join(f"{name} {100 * share:.3g} %" for name, share in origin.mix.items())
+    width = "" if origin.base_width is None else f" at width {origin.base_width}"
     facts = {
         "adapted from": f"`{origin.base}`, at {origin.ptpp:g} pre-training tokens per parameter",
         "its weights, SHA-256": f"`{origin.digest}`",
@@ -42,7 +44,7 @@ def model_card(origin: Origin, losses: Sequence[Mapping[str, object]]) -> str:
         "adapted to": origin.target,
         "replay": f"{100 * origin.replay:.4g} % of the tokens: {mix}",
         "tokens": f"{origin.tokens:,}, {origin.atpp:.4g} per parameter (ATPP)",
-        "peak learning rate": f"{origin.learning_rate:g} (AdamW)",
+        "peak learning rate": f"{origin.learning_rate:g}{width} (AdamW)",
         "seed": f"{origin.seed}",
         "plan": f"{origin.kind}, by the law {origin.law}",
     }

@@ -70,6 +70,7 @@ def _card(job: ApplyJob, plan: ChosenPlan, comparison: pd.DataFrame, before: pd.
         atpp=job.atpp,
         tokens=int(comparison["adapt_tokens"].iloc[0]),
         learning_rate=job.settings.learning_rate,
+        base_width=job.settings.base_width if job.gpt2 else None,
         seed=job.model.seed,
     )
     losses = before.set_index("domain")["loss"]

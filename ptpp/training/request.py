@@ -187,17 +187,23 @@ def claim(out: Path, record: Mapping) -> None:
 
     A finished or interrupted run of the same application may go on in it.
     """
+    check_free(out)
     path, text = out / RECORD, json.dumps(record, indent=2) + "\n"
-    if path.is_file():
-        if path.read_text(encoding="utf-8") != text:
-            raise InputError(
-                f"{out}: holds another plan, checkpoint or settings, carried out; accepted is "
-                "another folder"
-            )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: exists, and not by this command; accepted is another folder")
-    else:
+    if path.is_file() and path.read_bytes() != text.encode():
+        raise InputError(
+            f"{out}: holds another plan, checkpoint or settings, carried out; accepted is "
+            "another folder"
+        )
+    if not path.is_file():
         write_text(path, text)
+
+
+def check_free(out: str | Path) -> None:
+    """Raise InputError unless a folder is absent, empty or an application's."""
+    out = Path(out)
+    is_free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    if not is_free and not (out / RECORD).is_file():
+        raise InputError(f"{out}: exists, and not by this command; accepted is another folder")
 
 
 def _stores(
