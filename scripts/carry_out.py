@@ -42,6 +42,8 @@ with run_job(snakemake.log[0]) as job, catch_stop() as stopping:
         fits = [FittedLaw.load(path) for path in source.fits]
         outcome = judge(record, plan, fits)
         lines, table = outcome.lines(), outcome.comparison
+        keep = f"snakemake --cores 1 keep_applied{snakemake.config['arguments']}"
+        lines.append(f"to make it a row of the next run's table: {keep}")
     write_table(table, output.comparison)
     write_text(output.text, "\n".join(lines) + "\n")
     for line in lines:
