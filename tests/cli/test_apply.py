@@ -81,8 +81,10 @@ def test_it_adapts_saves_and_compares_and_a_second_time_trains_nothing(given, wh
     digest = json.loads((out / "applied.json").read_text())["checkpoint"]
     assert digest in card and f"{measured['fr']:.4f}" in card and "0.01 at width 8" in card
 
-    code, again, err = run(capsys, *arguments)
-    assert code == 0 and again == text
+    code, again, err = run(capsys, *arguments, "--json")
+    told = json.loads(again)
+    assert code == 0 and told["plan"]["replay"] == 0.5
+    assert {row["domain"]: row["measured"] for row in told["comparison"]} == measured.to_dict()
     assert "adapted before" in err and "tokens/s" not in err
 
 
