@@ -87,6 +87,7 @@ def apply(path: str, source: Source, as_json: bool, **options: Any) -> Result:
         raise click.UsageError("one of --tokens and --text is needed")
     from ptpp.jobs.job import catch_stop
     from ptpp.laws.from_table import only_domain
+    from ptpp.planning.applied import unlike_table
     from ptpp.report.tables import write_csv
     from ptpp.table.kinds import is_sweep
     from ptpp.training.outcome import judge
@@ -96,16 +97,21 @@ def apply(path: str, source: Source, as_json: bool, **options: Any) -> Result:
     table = source.read(held_out=options["held_out"])
     target = source.target or only_domain(table[is_sweep(table)])
     plan, checkpoint = _choose(path, options), options["checkpoint"]
+    corpus = _corpus(target, options)
     check_free(options["out"])  # before fits, which take a while
+    corpus.check()
     fits = _fit(table, plan, target, options)
     out, name = Path(options["out"]), _name(table, plan.n_params, checkpoint)
-    job = make_job(plan, checkpoint, _corpus(target, options), _training(options), out, name)
+    job = make_job(plan, checkpoint, corpus, _training(options), out, name)
     with catch_stop() as stopping:
         launch_job(job, stopping)
     outcome = judge(job, plan, fits)
     write_csv(outcome.comparison, out / "comparison.csv")
     lines = [*outcome.lines(), f"written: {out}", *_join(table, outcome, out, plan, target)]
+    if warning := unlike_table(table, outcome.before):
+        lines.insert(0, warning)
     values = {"plan": vars(plan), "comparison": outcome.comparison.to_dict("records")}
+    values["warnings"] = [warning] if warning else []
     return Result(lines, {**values, "files": [str(out)]}, as_json)
 
 

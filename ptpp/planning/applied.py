@@ -189,6 +189,23 @@ def is_measured(table: pd.DataFrame, rows: pd.DataFrame) -> bool:
     return bool((same & is_stage(table, row["ptpp"])).any())
 
 
+def unlike_table(table: pd.DataFrame, before: pd.DataFrame) -> str:
+    """A warning where a table holds other losses of the checkpoint than were measured now, by more
+    than 1 %; else empty.
+    """
+    for _, row in before.iterrows():
+        same = (table["size"] == row["size"]) & (table["seed"] == row["seed"])
+        same &= (table["domain"] == row["domain"]) & (table["atpp"] == 0)
+        known = table[same & is_stage(table, row["ptpp"])]["loss"]
+        if len(known) and abs(row["loss"] / known.iloc[0] - 1) > 0.01:
+            return (
+                f"warning: before adaptation {row['domain']} measures {row['loss']:.4g} nats, but "
+                f"{known.iloc[0]:.4g} in the table; with other text or another checkpoint the "
+                "forecast is of something else"
+            )
+    return ""
+
+
 def keep_rows(rows: str | os.PathLike, table: str | os.PathLike, folder: str | os.PathLike) -> Path:
     """Copy measured rows into `folder`, under the name of their run; returns the copy.
 

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from ptpp.jobs.files import read_json, write_text
 from ptpp.models.checkpoint import DIGESTS, read_shape, text_of, weights_digest
 from ptpp.models.sizes import COUNT_RULES, ExternalSize, Shape
 from ptpp.planning.applied import SAME_SIZE, ChosenPlan
-from ptpp.text.sources import documents, source_digest
+from ptpp.text.sources import SPLITS, documents, source_digest
 from ptpp.text.store import document_hashes, open_store, write_store
 from ptpp.text.tokenizer import adopt_tokenizer, digest, load_tokenizer, separator_id
 from ptpp.training.adoption import adopt_checkpoint, count_parameters
@@ -51,6 +51,15 @@ class Corpus:
             raise InputError(f"base: {self.target} is the target; accepted are other domains")
         if not self.mix or min(self.mix.values()) < 0 or not sum(self.mix.values()) > 0:
             raise InputError("base: accepted are shares from 0 on, one of them above 0")
+
+    def check(self) -> None:
+        """Raise InputError where a domain's text or store is missing or damaged."""
+        for domain in (self.target, *self.mix):
+            if self.is_text:
+                _find_text(self.folder, domain)
+                continue
+            for paths in _store_paths(self.folder, [domain]).values():
+                open_store(paths[0])
 
     def shares(self) -> dict[str, float]:
         """The mix, with a sum of 1."""
@@ -211,11 +220,7 @@ def _stores(
 ) -> dict[str, list[str]]:
     """Training and validation stores of every domain, by split; of text they are written first."""
     domains = [corpus.target, *corpus.mix]
-    source = folder if corpus.is_text else Path(corpus.folder)
-    paths = {
-        split: [str(source / f"{domain}.{split}.bin") for domain in domains]
-        for split in ("train", "valid")
-    }
+    paths = _store_paths(folder if corpus.is_text else corpus.folder, domains)
     if corpus.is_text:
         shares = {name: plan.replay * share for name, share in corpus.shares().items()}
         shares[corpus.target] = 1 - plan.replay
@@ -228,6 +233,13 @@ def _stores(
         if open_store(path).info.tokenizer != expected:
             raise InputError(f"{path}: was written with another tokenizer than the checkpoint's")
     return paths
+
+
+def _store_paths(folder: str | Path, domains: Sequence[str]) -> dict[str, list[str]]:
+    return {
+        split: [str(Path(folder) / f"{domain}.{split}.bin") for domain in domains]
+        for split in SPLITS
+    }
 
 
 def _tokenise(folder: str, domain: str, tokenizer: Path, into: Path, tokens: int) -> None:
@@ -267,7 +279,7 @@ def _find_text(folder: str, domain: str) -> dict:
                 for packed in _PACKED
                 if (path := Path(folder) / f"{domain}.{split}{end}{packed}").is_file()
             ]
-            for split in ("train", "valid")
+            for split in SPLITS
         }
         if found["train"] and found["valid"]:
             return {"source": source, **found}

@@ -13,6 +13,7 @@ from training_driver import ALPHABETS, texts_of, torch_of_a_job
 
 from ptpp.cli import apply as command
 from ptpp.cli.main import main
+from ptpp.errors import Interrupted
 from ptpp.table.observations import read_observations, write_observations
 
 N = 3544  # of the tiny model whose jobs are `whole`
@@ -116,6 +117,28 @@ def test_a_plan_for_nothing_here_is_refused_in_one_line(given, change, message, 
     code, _, err = run(capsys, *arguments)
     assert code == 2 and message in err and err.count("\n") == 1
     assert not out.exists()
+
+
+def test_text_that_is_not_there_is_named_and_nothing_is_written(given, tmp_path, capsys):
+    arguments, out = given
+    place = arguments.index("--tokens") + 1
+    arguments[place] = tmp_path / "none"
+    code, _, err = run(capsys, *arguments)
+    assert code == 2 and f"error: {tmp_path / 'none' / 'fr.train.json'}: no such file" in err
+    arguments[place - 1] = "--text"
+    code, _, err = run(capsys, *arguments)
+    assert code == 2 and f"error: {tmp_path / 'none'}: no fr.train.jsonl and fr.valid.jsonl" in err
+    assert not out.exists()
+
+
+def test_stopped_it_says_how_to_go_on(given, monkeypatch, capsys):
+    def stop(*_):
+        raise Interrupted("w8: asked to stop; saved after 12 sequences")
+
+    monkeypatch.setattr("ptpp.training.run.launch_job", stop)
+    code, _, err = run(capsys, *given[0])
+    assert code == 130
+    assert err.endswith("saved after 12 sequences; the same command goes on from there\n")
 
 
 def test_a_pareto_front_and_a_law_that_has_no_plan_are_refused(given, tmp_path, capsys):

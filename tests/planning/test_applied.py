@@ -17,6 +17,7 @@ from ptpp.planning.applied import (
     keep_rows,
     outcome_sentence,
     read_plans,
+    unlike_table,
 )
 from ptpp.table.observations import read_observations, write_observations
 
@@ -102,7 +103,7 @@ def test_where_a_law_says_nothing_nothing_is_predicted():
 
 
 def test_rows_are_kept_under_the_name_of_their_run_and_never_twice(tmp_path):
-    _, after = measured(0.25, 4.0)
+    before, after = measured(0.25, 4.0)
     table = observations()
     cells = (table.n_params == N) & (table.ptpp == 279) & (table.replay == 0.25) & (table.atpp == 4)
     write_observations(after.assign(run="mine"), tmp_path / "rows.csv")
@@ -110,6 +111,9 @@ def test_rows_are_kept_under_the_name_of_their_run_and_never_twice(tmp_path):
     path = keep_rows(tmp_path / "rows.csv", tmp_path / "without.csv", tmp_path / "measured")
     assert path == tmp_path / "measured" / "mine.csv"
     assert read_observations(path).equals(read_observations(tmp_path / "rows.csv"))
+    assert unlike_table(table, before) == ""
+    other = before.assign(loss=1.02 * before.loss)
+    assert "with other text or another checkpoint" in unlike_table(table, other)
     assert is_measured(table, after) and not is_measured(table[~cells], after)
     write_observations(table, tmp_path / "with.csv")
     with pytest.raises(InputError, match="holds this cell already; nothing is kept a second time"):
