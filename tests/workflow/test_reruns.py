@@ -76,16 +76,14 @@ def test_what_was_measured_of_a_plan_is_in_the_table_once_it_is_kept(planned, fo
     assert planned() == {}
 
 
-def test_a_plan_is_carried_out_where_there_is_a_checkpoint_for_it(planned, folder, snakemake):
-    jobs = planned({"plan": {"target_within": 0.06}})
-    assert jobs["carry_out"] == 1 and not TRAINING & set(jobs)
-    assert "carry_out" not in planned({"plan": {"n_params": 1_000_000}})
+def test_a_plan_that_cannot_be_carried_out_says_why(folder, snakemake):
+    (folder / "my.csv").write_bytes((folder / "results/smoke/observations.csv").read_bytes())
+    finished = {"observations": "my.csv", "scale": "other"}
     for change, why in (
         ({"plan": {"n_params": 1_000_000}}, "this run has no model of plan.n_params"),
         ({"held_out": {"ptpp": None}}, "held_out.ptpp: null measures only, so there is no plan"),
-        ({"observations": "my.csv", "scale": "other"}, "names a finished table, and no checkpoint"),
+        (finished, "observations names a finished table, and no checkpoint"),
     ):
-        shutil.copy(folder / "results" / "smoke" / "observations.csv", folder / "my.csv")
         (folder / "change.yaml").write_text(yaml.safe_dump(change))
         done = snakemake(folder, "--dry-run", "apply", *SMOKE, "change.yaml")
         assert done.returncode == 1 and f"apply: {why}" in done.stdout + done.stderr
