@@ -25,6 +25,7 @@ include: "rules/observations.smk"
 include: "rules/laws.smk"
 include: "rules/figures.smk"
 include: "rules/plan.smk"
+include: "rules/apply.smk"
 include: "rules/report.smk"
 include: "rules/status.smk"
 

@@ -32,8 +32,10 @@ with run_job(snakemake.log[0]):
     finally:
         draft.unlink(missing_ok=True)
 
-    run = Run(config, params.law, f"snakemake --cores 2{config['arguments']}", params.laws)
+    command = f"snakemake --cores 2{config['arguments']}"
+    is_applied = any(Path(path).parent.name == "applied" for path in params.targets)
+    run = Run(config, params.law, command, params.laws, is_applied)
     report = report_page(page.parent, snakefile.parent / "report", run)
     write_text(page, report.html)
-    for line in summary(report.findings, report.plan, str(page)):
+    for line in summary(report.findings, report.plan, str(page), report.applied):
         log.info("%s", line)

@@ -1,4 +1,5 @@
-"""The command line: fit a law to a table, predict from it, score it on other rows, plan, report.
+"""The command line: fit a law to a table, predict from it, score it on other rows, plan, carry a
+plan out, report.
 
 Bad input ends in one line on the error stream and exit code 2, and nothing is written. Commands
 import what they need when they run, so that help and completion are quick.
@@ -14,9 +15,9 @@ from collections.abc import Sequence
 import click
 
 import ptpp
-from ptpp.cli import laws, plan, report
+from ptpp.cli import apply, laws, plan, report
 from ptpp.cli.options import Result
-from ptpp.errors import InputError
+from ptpp.errors import InputError, Interrupted
 
 BAD_INPUT = 2
 INTERRUPTED = 128 + signal.SIGINT
@@ -37,7 +38,7 @@ def commands() -> None:
     """PTPP-aware adaptation scaling laws from a table of losses."""
 
 
-for command in (laws.fit, laws.predict, laws.score, plan.plan, report.report):
+for command in (laws.fit, laws.predict, laws.score, plan.plan, apply.apply, report.report):
     commands.add_command(command)
 
 
@@ -61,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.UsageError as error:
         where = f"; see {error.ctx.command_path} --help" if error.ctx else ""
         return _fail(error.format_message().rstrip(".") + where)
+    except Interrupted as stop:
+        print(f"stopped: {stop}; the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except BrokenPipeError:

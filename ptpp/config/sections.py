@@ -462,3 +462,12 @@ class Config(Section):
     def held_out_sizes(self) -> list[Size]:
         """Sizes that have the held-out stage."""
         return [size for size in self.models.sizes if self.held_out.ptpp in self.stages(size)]
+
+    def planned_size(self) -> Size | None:
+        """The size that the plan is carried out on: the largest that has the plan's stage, or the
+        one of `plan.n_params` (within 1 %); None where no model of this run is planned for.
+        """
+        sizes = [size for size in self.models.sizes if self.plan.ptpp in self.stages(size)]
+        if (wanted := self.plan.n_params) is not None:
+            sizes = [size for size in sizes if abs(self.n_params(size) / wanted - 1) <= 0.01]
+        return max(sizes, key=self.n_params, default=None)

@@ -46,6 +46,8 @@ def do(
         from ptpp.training.pretraining import pretrain as work
     elif isinstance(job, AdaptJob):
         from ptpp.training.adaptation import adapt as work
+    elif job.kind == "apply":
+        from ptpp.training.application import apply as work
     else:
         from ptpp.training.adoption import measure as work
     work(job, process)

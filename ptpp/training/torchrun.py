@@ -21,6 +21,7 @@ from ptpp.jobs.files import read_json
 from ptpp.jobs.heartbeat import Job
 from ptpp.jobs.job import catch_stop, gpu_usage, is_out_of_memory
 from ptpp.models.backend import join_group
+from ptpp.training.application import ApplyJob
 from ptpp.training.job import AdaptJob, MeasureJob, PretrainJob, TrainingJob
 from ptpp.training.run import do
 
@@ -28,7 +29,7 @@ log = logging.getLogger("ptpp")
 
 PATIENCE = 600  # seconds that the processes of a job have to save once they are asked to stop
 PROGRESS = "\x1e"  # record separator: begins a line of progress among those for the log
-KINDS = {job.kind: job for job in (PretrainJob, AdaptJob, MeasureJob)}
+KINDS = {job.kind: job for job in (PretrainJob, AdaptJob, MeasureJob, ApplyJob)}
 # Errors that end several processes as they end one. Of any other the traceback is shown.
 ERRORS = {
     each.__name__: each for each in (InputError, Diverged, Unwritable, Interrupted, MemoryError)

@@ -12,8 +12,10 @@ def held_out_stage():
 
 
 def observation_sources(wildcards):
-    """The sweep's own measurements, or the finished table."""
-    return EXPERIMENT.observations or run_tables()
+    """The sweep's own measurements with what `keep_applied` kept, or the finished table."""
+    if EXPERIMENT.observations:
+        return EXPERIMENT.observations
+    return run_tables() + sorted(map(str, Path(KEPT).glob("*.csv")))
 
 
 def anchor_sources(wildcards):

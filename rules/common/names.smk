@@ -5,7 +5,9 @@ import json
 import os
 import shlex
 import sys
+from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 from snakemake.io import apply_wildcards

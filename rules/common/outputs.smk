@@ -70,7 +70,8 @@ def final_outputs():
     if HELD_OUT is None:
         return measured
     plans = [f"{RESULTS}/plan/plan.csv", f"{RESULTS}/plan/planner.html", *figure_paths("plan")]
-    return [*measured, *plans, *law_outputs()]
+    applied = [f"{RESULTS}/applied/comparison.csv"] if PLANNED else []
+    return [*measured, *plans, *applied, *law_outputs()]
 
 
 def law_outputs():

@@ -313,6 +313,28 @@ def test_parts_that_a_run_lacks_are_left_out(tmp_path, config):
     assert summary(None, None, "here") == ["open here"]
 
 
+def test_a_plan_that_was_carried_out_is_told_where_this_run_did_it(results, config):
+    rows = [("fr", 2.9, 2.8, 3.0, 2.95, True), ("en", 3.1, 3.05, 3.15, 3.2, False)]
+    names = ["domain", "predicted", "lower", "upper", "measured", "inside"]
+    table = pd.DataFrame(rows, columns=names).assign(
+        relative_error=-0.017, limit=[3.0, np.nan], kept=[True, None], law="state", kind="robust",
+        size="w48", seed=0, n_params=87360, ptpp=279, replay=0.296, atpp=13.2,
+    )  # fmt: skip
+    (results / "applied").mkdir()
+    table.to_csv(results / "applied" / "comparison.csv", index=False)
+    run = Run(config, "state", COMMAND, applied=True)
+    report = report_page(results, ROOT / "report", run)
+    assert report.applied == (
+        "w48 (seed 0) at PTPP 279, adapted as the robust plan by state has it (replay 29.6 %, 13.2 "
+        "tokens per parameter): fr 2.95 nats, forecast 2.9; en 3.2 nats, forecast 3.1. 1 of 2 "
+        "losses within their intervals, 1 of 1 limits kept."
+    )
+    assert report.applied in report.html and 'id="applied-comparison"' in report.html
+    assert f"carried out: {report.applied}" in summary(None, None, "here", report.applied)
+    html = report_page(results, ROOT / "report", Run(config, "state", COMMAND)).html
+    assert "applied" not in html, "another run of that folder did"
+
+
 def test_texts_of_tables_and_configuration_stay_texts(results, config, tmp_path):
     hostile = "<script>alert(1)</script>"
     named = config | {"observations": hostile}

@@ -22,6 +22,7 @@ from ptpp.text.store import document_hashes, write_store
 from ptpp.text.tokenizer import load_tokenizer, train_tokenizer
 from ptpp.training import engine, state
 from ptpp.training.adaptation import adapt
+from ptpp.training.application import ApplyJob, apply
 from ptpp.training.job import AdaptJob, PretrainJob, Process, Runtime
 from ptpp.training.pretraining import pretrain
 from ptpp.training.run import prepare
@@ -207,6 +208,23 @@ class Jobs:
             state=self.adapt_state,
             finished=self.finished,
         )
+
+    def application(self, replay: float, atpp: float) -> ApplyJob:
+        folder = self.folder / "applied"
+        return ApplyJob(
+            **self._shared(self.stages[-1]) | {"zero_shot": folder / "zero_shot.csv"},
+            replay=replay,
+            atpp=atpp,
+            tokenizer=self.stores / "tokenizer",
+            adapted=folder / "checkpoint",
+            observations=folder / "observations.csv",
+            cost=folder / "cost.csv",
+            state=self.folder / ".state" / "apply",
+            finished=self.finished / "apply",
+        )
+
+    def apply(self, replay: float, atpp: float, stopping=lambda: False) -> None:
+        apply(self.application(replay, atpp), Process(stopping=stopping))
 
     def pretrain(self, ptpp: float, stopping=lambda: False) -> None:
         pretrain(self.pretraining(ptpp), Process(stopping=stopping))

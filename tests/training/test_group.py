@@ -50,7 +50,7 @@ def work(tmp_path, training_stores):
 
 
 def test_a_job_is_the_same_after_it_was_written_and_read(work, tmp_path):
-    for job in (work.pretraining(1.0), work.adaptation()):
+    for job in (work.pretraining(1.0), work.adaptation(), work.application(0.5, 1.0)):
         write_job(tmp_path / "job.json", job)
         again = read_job(tmp_path / "job.json")
         assert type(again) is type(job) and again.model == job.model
@@ -138,14 +138,18 @@ def test_two_processes_measure_what_one_does_and_leave_the_same_checkpoint(work,
     both = replace(work, folder=folder, devices=2, tensorboard=str(folder / "tensorboard"))
     counts = []
     for jobs in (work, both):
-        for each in (jobs.pretraining(1.0), jobs.adaptation()):
+        for each in (jobs.pretraining(1.0), jobs.adaptation(), jobs.application(0.5, 1.0)):
             job = Job(jobs.folder, "job")
             launch_job(each, watched_by=job)
             counts.append((job.tokens, job.flops))
-    assert counts[:2] == counts[2:], "the job's own process learns what was trained, and on what"
+    assert counts[:3] == counts[3:], "the job's own process learns what was trained, and on what"
     assert losses(both.zero_shot(1.0)) == pytest.approx(losses(work.zero_shot(1.0)), **ROUNDING)
     assert len(losses(work.observations)) == 12
     assert losses(both.observations) == pytest.approx(losses(work.observations), **ROUNDING)
+    one, two = (jobs.folder / "applied" for jobs in (work, both))
+    for name in ("zero_shot.csv", "observations.csv"):
+        assert losses(two / name) == pytest.approx(losses(one / name), **ROUNDING)
+    AutoModelForCausalLM.from_pretrained(two / "checkpoint")
     one, two = (load_checkpoint(jobs.checkpoint(1.0)) for jobs in (work, both))
     for weights in (one, two):  # no loss depends on keys' biases, so Adam walks them by rounding
         for name, bias in weights.parameters.items():

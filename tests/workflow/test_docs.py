@@ -44,6 +44,10 @@ ELSEWHERE = {
     "python examples/plan_from_a_table.py": "tests/cli/test_api.py",
     "snakemake --unlock": "tests/workflow/test_interrupted.py",
     "snakemake --cores 1 cost --configfile scales/paper.yaml": "tests/cost/test_estimate.py",
+    "ptpp apply plan.csv my_losses.csv --target fr --checkpoint models/large-279 --text corpora "
+    "--base en=1 --learning-rate 1e-4 --batch-tokens 262144 --context 2048 --out adapted": (
+        "tests/cli/test_apply.py"
+    ),
     "snakemake --cores 2 --configfile scales/mine.yaml": "stands for the reader's own file",
 }
 

@@ -2,10 +2,15 @@
 
 import itertools
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
+from workflow import SMOKE
 
 from ptpp.jobs.heartbeat import read_records
 from ptpp.laws.experiment import SCORE_COLUMNS
@@ -37,7 +42,8 @@ PLANS = (
 
 def test_a_complete_run_leaves_every_promised_file(results):
     expected = ["observations.csv", "costs.csv", "anchors.csv", "plan/plan.csv", "report.html"]
-    expected += ["plan/planner.html", "provenance.html"]
+    expected += ["plan/planner.html", "provenance.html", "applied/checkpoint/README.md"]
+    expected += [f"applied/{name}.csv" for name in ("comparison", "observations", "zero_shot")]
     expected += [f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")]
     expected += [f"tables/{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "tex")]
     expected += [f"plan/{name}.{suffix}" for name in PLANS for suffix in ("csv", "md", "tex")]
@@ -57,14 +63,14 @@ def test_training_jobs_at_work_together_have_a_gpu_each(results):
     for line in read_records(results / "logs"):
         log = (results / f"logs/{line['job']}.log").read_text()
         told = re.search(r"^(\S+) trains on (GPU-\S+)", log, re.MULTILINE)
-        trains = line["job"].split("/")[0] in ("pretrain", "adapt")
+        trains = line["job"].split("/")[0] in ("pretrain", "adapt", "carry_out")
         assert bool(told) == trains, line["job"]
         if trains:
             left = re.search(r"^(\S+) leaves GPU-", log, re.MULTILINE)[1]
             held.setdefault(told[2], []).append(
                 (line["ended"][:10] + told[1], line["ended"][:10] + left)
             )
-    assert len(held) == 2 and sum(map(len, held.values())) == 18
+    assert len(held) == 2 and sum(map(len, held.values())) == 19
     for times in held.values():
         for (_, left), (taken, _) in itertools.pairwise(sorted(times)):
             assert taken >= left
@@ -153,6 +159,49 @@ def test_longer_adaptation_on_french_lowers_its_loss(results):
     assert by_atpp == sorted(by_atpp, reverse=True)
 
 
+def test_the_plan_is_carried_out_on_the_largest_model_and_compared_with_its_forecast(results):
+    table = read_observations(results / "observations.csv")
+    plans = [pd.read_csv(results / "plan" / f"{name}.csv") for name in ("robust", "plan")]
+    rows = pd.concat(plans).query("law == 'state' and n_params < 1e6")
+    plan = rows[rows.feasible].iloc[0]
+    compared = pd.read_csv(results / "applied" / "comparison.csv").set_index("domain")
+    assert set(compared["size"]) == {"w16"} and set(compared.index) == {"fr", "ar", "en"}
+    assert set(compared.replay) == {plan.replay} and set(compared.atpp) == {plan.atpp}
+    measured = read_observations(results / "applied" / "observations.csv")
+    assert compared.measured.to_dict() == measured.set_index("domain").loss.to_dict()
+    assert ((compared.lower <= compared.measured) == compared.inside).all()
+    error = compared.predicted / compared.measured - 1
+    assert error.tolist() == pytest.approx(compared.relative_error.tolist())
+    assert compared.relative_error.abs().max() < 0.2
+    before = table.query("size == 'w16' and ptpp == 8 and atpp == 0").set_index("domain").loss
+    own = pd.read_csv(results / "applied" / "zero_shot.csv").set_index("domain").loss
+    assert own.to_dict() == before.to_dict(), "the checkpoint's own state, to the bit"
+    assert not set(measured.run) & set(table.run), "a table follows from the sweep alone"
+    card = (results / "applied" / "checkpoint" / "README.md").read_text()
+    assert "results/smoke/checkpoints/w16/ptpp8" in card
+    assert f"{compared.measured['fr']:.4f}" in card
+    told = (results / "applied" / "applied.txt").read_text()
+    assert f"fr {compared.measured['fr']:.4g} nats" in told
+    assert told.split("\n")[0] in (results / "report.html").read_text()
+
+
+def test_where_no_plan_is_feasible_nothing_is_adapted_and_a_sentence_says_so(smoke_run, tmp_path):
+    folder = shutil.copytree(smoke_run, tmp_path / "smoke")
+    results = folder / "results" / "smoke"
+    for name in ("robust", "plan"):
+        path = results / "plan" / f"{name}.csv"
+        pd.read_csv(path).assign(feasible=False).to_csv(path, index=False)
+    command = [sys.executable, "scripts/_mock.py", "carry_out", "--configfile", SMOKE[1]]
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = "no plan by state for 8624 parameters is feasible, so nothing was adapted\n"
+    assert (results / "applied" / "applied.txt").read_text() == told
+    assert [path.name for path in (results / "applied" / "checkpoint").iterdir()] == ["README.md"]
+    for name in ("comparison", "observations", "zero_shot", "cost"):
+        assert pd.read_csv(results / "applied" / f"{name}.csv").empty
+
+
 def test_every_run_of_the_sweep_has_its_cost(results):
     costs = pd.read_csv(results / "costs.csv")
     assert len(costs) == 9 + 27 and costs.run.is_unique
@@ -171,8 +220,9 @@ def test_every_job_leaves_log_benchmark_and_a_line(results):
     assert logs == {f"{job}.log" for job in jobs}
     assert not [job for job in jobs if not (results / "benchmarks" / f"{job}.tsv").exists()]
     trained = {line["job"] for line in lines if line["tokens"]}
-    assert trained == {job for job in jobs if job.startswith(("pretrain/", "adapt/"))}
-    costs = pd.read_csv(results / "costs.csv")
+    assert trained == {job for job in jobs if job.startswith(("pretrain/", "adapt/", "carry_out"))}
+    costs = [pd.read_csv(results / name) for name in ("costs.csv", "applied/cost.csv")]
+    costs = pd.concat(costs)
     assert sum(line["tokens"] or 0 for line in lines) == costs.tokens.sum()
     assert sum(line["flops"] or 0 for line in lines) == pytest.approx(costs.flops.sum())
     assert not list(results.glob(".running/*"))

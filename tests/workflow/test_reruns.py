@@ -4,6 +4,7 @@ import json
 import shutil
 from contextlib import contextmanager
 
+import pandas as pd
 import pytest
 import yaml
 from workflow import SMOKE, job_counts
@@ -58,6 +59,34 @@ def test_a_new_replay_ratio_trains_only_its_own_runs(planned):
     assert jobs["adapt"] == 9
     assert TRAINING & set(jobs) == {"adapt"}
     assert {"observations", "fit", "law_tables", "plan"} <= set(jobs)
+
+
+def test_what_was_measured_of_a_plan_is_in_the_table_once_it_is_kept(planned, folder, snakemake):
+    results = folder / "results" / "smoke"
+    done = snakemake(folder, "keep_applied", *SMOKE)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (kept,) = (results / "measured").iterdir()
+    try:
+        assert pd.read_csv(kept)["run"].unique().tolist() == [kept.name.removesuffix(".csv")]
+        jobs = planned()
+        assert {"observations", "fit", "plan", "carry_out", "report"} <= set(jobs)
+        assert not TRAINING & set(jobs)
+    finally:
+        shutil.rmtree(results / "measured")
+    assert planned() == {}
+
+
+def test_a_plan_that_cannot_be_carried_out_says_why(folder, snakemake):
+    (folder / "my.csv").write_bytes((folder / "results/smoke/observations.csv").read_bytes())
+    finished = {"observations": "my.csv", "scale": "other"}
+    for change, why in (
+        ({"plan": {"n_params": 1_000_000}}, "this run has no model of plan.n_params"),
+        ({"held_out": {"ptpp": None}}, "held_out.ptpp: null measures only, so there is no plan"),
+        (finished, "observations names a finished table, and no checkpoint"),
+    ):
+        (folder / "change.yaml").write_text(yaml.safe_dump(change))
+        done = snakemake(folder, "--dry-run", "apply", *SMOKE, "change.yaml")
+        assert done.returncode == 1 and f"apply: {why}" in done.stdout + done.stderr
 
 
 def test_a_cluster_may_run_every_trajectory_as_a_job_of_its_own(planned):
@@ -154,6 +183,7 @@ def test_other_text_is_tokenised_and_trained_anew(planned, scale):
             TRAINING | {"observations", "anchors"},
         ),
         (["training/engine.py"], {"pretrain", "adapt", "fit"}, {"tokenizer", "tokens"}),
+        (["training/application.py"], {"carry_out", "report"}, TRAINING | {"fit", "plan"}),
         (["jobs/progress.py", "errors.py"], set(), TRAINING | {"fit", "law_tables", "plan"}),
     ],
 )

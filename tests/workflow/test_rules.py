@@ -13,7 +13,8 @@ RULES = {
     )
 }
 JOBS = [name for name, body in RULES.items() if re.search("^    (script|shell):", body, re.M)]
-PRINTING = {"status", "cost"}  # print and leave nothing
+PRINTING = {"status", "cost", "apply"}  # print and leave nothing
+LEAVING_NOTHING = PRINTING | {"keep_applied"}  # whose file is no output, or it were a cycle
 
 
 def directive(name, key):
@@ -32,7 +33,7 @@ def test_a_rule_that_runs_a_job_has_log_benchmark_and_environment(name):
     log = re.fullmatch(r'f"\{LOGS\}/(.+)\.log"', directive(name, "log"))
     assert log
     assert directive(name, "conda") == '"../envs/ptpp.yaml"'
-    if name not in PRINTING:
+    if name not in LEAVING_NOTHING:
         assert directive(name, "benchmark") == f'f"{{RESULTS}}/benchmarks/{log[1]}.tsv"'
 
 

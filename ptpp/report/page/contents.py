@@ -114,6 +114,13 @@ SECTIONS = (
             _table("plan/robust.csv", "Robust plans by every law", _PLAN, "plan_robust"),
             _table("plan/plan.csv", "Plans of least compute by every law", _PLAN, "plan_table"),
             _table(
+                "applied/comparison.csv",
+                "The plan, carried out",
+                "domain; predicted:loss; lower:loss; upper:loss; measured:loss; inside;"
+                "relative_error=error (%):percent; limit:loss; kept=limit kept",
+                "applied",
+            ),
+            _table(
                 "tables/plan_regret.csv",
                 "Plans checked against measurements",
                 "goal; law; protocol; kind; cases=cases:count; declared=declared (%):share;"

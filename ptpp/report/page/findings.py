@@ -184,8 +184,12 @@ def _power(value: float) -> str:
     return f"{value:.1e}".replace("e+", "e").replace("e0", "e")
 
 
-def summary(found: Findings | None, plan: PlanSentences | None, page: str) -> list[str]:
-    """At most five lines for the terminal: what was forecast how well, the plan, what to open."""
+def summary(
+    found: Findings | None, plan: PlanSentences | None, page: str, applied: str = ""
+) -> list[str]:
+    """At most six lines for the terminal: what was forecast how well, the plan, how it did when it
+    was carried out (`applied`, a sentence), what to open.
+    """
     lines = []
     if found and found.baseline:
         last = found.last_stage
@@ -205,4 +209,6 @@ def summary(found: Findings | None, plan: PlanSentences | None, page: str) -> li
         lines.append((with_anchors if best else "") + noise)
     if plan:
         lines.append(f"plan: {plan.main}")
+    if applied:
+        lines.append(f"carried out: {applied}")
     return [*lines, f"open {page}"]

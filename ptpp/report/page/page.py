@@ -13,6 +13,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ptpp.planning.applied import outcome_sentence
 from ptpp.report.figures.canvas import short_number, size_names
 from ptpp.report.figures.forecast import name_stages
 from ptpp.report.page.captions import render_caption
@@ -33,6 +34,7 @@ PARTS = Path(__file__).parent
 MOST_BYTES = 8_000_000  # of the page
 _MEASURED = ("sweep", "run")  # sections that need no law
 _PLANNER = "plan/planner.html"
+_APPLIED = "applied/comparison.csv"
 _PLANNER_BYTES = 3_000_000  # of a planner that is embedded
 _PIXELS = 200  # of a figure, per inch
 _PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "torch", "snakemake", "ptpp")
@@ -64,21 +66,28 @@ class Part:
 
 @dataclass(frozen=True)
 class Run:
-    """How the page is told what was run. `command`: makes the run again; `code`: a digest."""
+    """How the page is told what was run. `command`: makes the run again; `code`: a digest;
+    `applied`: whether it carries the plan out.
+    """
 
     config: Mapping
     law: str
     command: str
     code: str = ""
+    applied: bool = False
 
 
 @dataclass(frozen=True)
 class Report:
-    """The page's HTML, and the findings that it leads with; None for those that a run lacks."""
+    """The page's HTML, and the findings that it leads with; None for those that a run lacks.
+
+    `applied`: how the carried-out plan did, in a sentence.
+    """
 
     html: str
     findings: Findings | None
     plan: PlanSentences | None
+    applied: str = ""
 
 
 def report_page(folder: Path, captions: Path, run: Run) -> Report:
@@ -95,12 +104,15 @@ def report_page(folder: Path, captions: Path, run: Run) -> Report:
     judged = run.config["held_out"]["ptpp"] is not None
     if judged and all(table is not None and len(table) for table in tables):
         plan = plan_sentences(*tables, run.law)
+    outcome = read_csv(folder / _APPLIED) if judged and run.applied else None
+    applied = outcome_sentence(outcome) if outcome is not None and len(outcome) else ""
     decimals = _loss_digits(observations, findings)
     measured = _measured(observations, run.config)
     told = {"finding": True, "sweep": measured, "plan": plan, "run": True}  # in words
     parts = []
     for section in SECTIONS:
         items = section.items if judged or section.name in _MEASURED else ()
+        items = [item for item in items if applied or item.path != _APPLIED]
         shown = [_show(folder, captions, item, run.config, decimals) for item in items]
         part = Part(section, tuple(each for each in shown if each))
         if part.shown or told.get(section.name):
@@ -123,6 +135,7 @@ def report_page(folder: Path, captions: Path, run: Run) -> Report:
         parts=parts,
         findings=findings,
         plan=plan,
+        applied=applied,
         planner=_PLANNER if has_planner else "",
         planner_page=planner.read_text(encoding="utf-8") if small else "",
         measured=measured,
@@ -131,7 +144,7 @@ def report_page(folder: Path, captions: Path, run: Run) -> Report:
         style=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
         script=Markup((PARTS / "page.js").read_text(encoding="utf-8")),
     )
-    return Report(html, findings, plan)
+    return Report(html, findings, plan, applied)
 
 
 def _findings(folder: Path, observations: pd.DataFrame, run: Run) -> Findings | None:
