@@ -241,7 +241,7 @@ def test_findings_are_the_best_scores_of_the_target_by_what_was_known():
     errors = {name: each.error for name, each in found.best.items()}
     assert errors == {name: SENTENCES[name] for name in ("early", "zero_shot", "anchors")}
     assert (found.baseline.error, found.last_stage.error) == (0.0756, 0.0548)
-    assert found.best["early"].name == "floor, kriged"
+    assert found.best["early"].name == "Form 1 (floor), kriged"
     assert found.tried == {"early": 2, "zero_shot": 2, "anchors": 1}
     assert found.chosen["early"] is None and found.chosen["anchors"].law == "state"
 
@@ -250,7 +250,7 @@ def test_five_lines_tell_the_run():
     found = find(score_table(), "fr", "state", 279, STAGES[:2], 2)
     plan = plan_sentences(plan_table(0.281, 12.12, 0.01), plan_table(0.296, 13.2, 0.9), "state")
     assert summary(found, plan, "results/mine/report.html") == [
-        "fr loss at PTPP 279: baseline dcpt is 7.6 % off, last stage unchanged 5.5 %",
+        "fr loss at PTPP 279: baseline D-CPT is 7.6 % off, last stage unchanged 5.5 %",
         "best without anchors: 1.5 % (state, kriged)",
         "best with 2 anchors: 0.53 % (state, kriged); seed noise of one run: 0.60 %",
         "plan: N = 87.4k at PTPP 279: give 30 % of the tokens to replay and read 13 tokens per "

@@ -80,7 +80,7 @@ def residuals(predictions: pd.DataFrame, noise_floor: float | None, domain: str)
     stages = list_stages(rows)
     rows = rows.assign(position=rows["stage"].map(stages.index) + _spread(rows["atpp"], 0.7))
     figure, axes = canvas.new_panels(
-        len(laws), len(protocols), height=1.25, sharex=True, sharey=True
+        len(laws), len(protocols), height=max(1.25, 2.2 / len(laws)), sharex=True, sharey=True
     )
     for axis, panel in canvas.each_panel(axes, rows, {"law": laws, "protocol": protocols}):
         _draw_residuals(axis, panel, "position", noise_floor, _Marks("role", *_ROLE_LOOKS, 9))
