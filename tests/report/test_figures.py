@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from ptpp.errors import InputError
 from ptpp.laws.scoring import score
 from ptpp.report import figures
 from ptpp.report.names import law_name
+from ptpp.report.page.captions import render_caption
 from ptpp.table.kinds import cell_means, forgetting_rows, is_sweep, is_zero_shot
 
 SIZES = {"w16": 16832, "w32": 45952, "w48": 87360}
@@ -737,6 +739,16 @@ def test_captions_render_without_a_complaint(caption, observations):
     assert "{" not in page["body"]
     assert "None" not in page["body"]
     assert "---" not in page["body"], "a heading that was not recognised"
+    if observations:
+        assert "language" not in page["body"], "the table's domains need not be languages"
+
+
+@pytest.mark.parametrize("name", ["adaptation", "forgetting"])
+def test_captions_of_a_run_that_measures_speak_of_no_law(name):
+    config = yaml.safe_load((REPORT.parent / "config.yaml").read_text())
+    config["held_out"]["ptpp"] = None
+    text = str(render_caption(REPORT / f"{name}.rst", config))
+    assert not re.search(r"None|\blaw|allows", text)
 
 
 def test_every_figure_has_a_caption(drawn):

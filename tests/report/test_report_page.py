@@ -4,6 +4,7 @@ import base64
 import re
 from itertools import pairwise, product
 from pathlib import Path
+from shutil import copyfile
 
 import numpy as np
 import pandas as pd
@@ -311,6 +312,28 @@ def test_parts_that_a_run_lacks_are_left_out(tmp_path, config):
     assert "This run measures only" in report.html
     assert "How it was made, how to make it again</h2>" in report.html
     assert summary(None, None, "here") == ["open here"]
+
+
+def test_tables_call_laws_and_protocols_as_readers_do(tmp_path):
+    frame = pd.DataFrame({"law": ["gated_floor", "mine_too"], "protocol": "early_to_late"})
+    frame.to_csv(tmp_path / "one.csv", index=False)
+    columns = (Column("law", "law", "law"), Column("protocol", "protocol", "protocol"))
+    table = read_shown(tmp_path, "one.csv", "One", columns, 2)
+    texts = [[cell.text for cell in row] for row in table.rows]
+    assert texts == [["Form 3 (gated+floor)", "early stages"], ["mine too", "early stages"]]
+    assert not any(column.is_number for column in columns)
+
+
+def test_profiles_and_errors_by_input_are_a_supplement_at_the_end(tmp_path, config):
+    folder = make_results(tmp_path / "mine")
+    for name in ("profile", "residuals_by_input"):
+        copyfile(folder / "figures" / "forecast.png", folder / "figures" / f"{name}.png")
+    html = report_page(folder, ROOT / "report", Run(config, "state", COMMAND)).html
+    assert re.findall(r'<section id="(\w+)"', html)[-2:] == ["run", "supplement"]
+    last = html[html.index('<section id="supplement"') :]
+    assert re.findall(r'<figure class="item" id="([\w-]+)"', last) == [
+        "figures-profile", "figures-residuals_by_input",
+    ]  # fmt: skip
 
 
 def test_texts_of_tables_and_configuration_stay_texts(results, config, tmp_path):
