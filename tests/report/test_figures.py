@@ -315,6 +315,9 @@ def test_forgetting_draws_the_limits_and_says_from_which_replay_on_they_are_kept
     assert (most[kept:] <= 0.3).all() and 0 < kept < 1
     assert axes[1].get_title() == f"PTPP 31: limit kept from {100 * kept:g} %"
     assert axes[4].get_title() == "PTPP 31"
+    swept = most[most.index < 1].min()
+    control = figures.forgetting(observations, ["en"], {"en": (most[1.0] + swept) / 2})
+    assert most[1.0] < swept and control.axes[1].get_title() == "PTPP 31: limit not kept"
     least = figures.forgetting(observations, ["en"], {"en": -1.0})
     assert least.axes[0].get_title() == "PTPP 15: limit not kept"
 

@@ -17,6 +17,7 @@ from ptpp.table.kinds import (
     cell_means,
     forgetting_rows,
     is_control,
+    is_sweep,
     is_zero_shot,
     list_stages,
     with_stages,
@@ -235,8 +236,8 @@ def forgetting(
 
 
 def _kept_from(cells: pd.DataFrame, limit: float) -> str:
-    """From which measured replay on no measured ATPP forgets more than the limit."""
-    most = cells.groupby("replay")["forgetting"].max().sort_index(ascending=False)
+    """From which replay of the sweep on no measured ATPP forgets more than the limit."""
+    most = cells[is_sweep(cells)].groupby("replay")["forgetting"].max().sort_index(ascending=False)
     kept = (most <= limit).cummin()
     if not kept.any():
         return "limit not kept"

@@ -25,7 +25,6 @@ from ptpp.planning import FLOPS_PER_PARAMETER_AND_TOKEN, PlanRequest, forgetting
 from ptpp.planning import forecast as forecasting
 from ptpp.planning.forecast import pair_rows, robust_draws
 from ptpp.planning.request import ATPP_RANGE, complete_request, losses_before, stated_loss
-from ptpp.report.names import LAWS as NAMED
 from ptpp.report.names import law_name
 from ptpp.report.planner.formula import javascript
 from ptpp.table.kinds import CELL, target_rows
@@ -114,11 +113,11 @@ def planner_page(
 
 def _embed(fitted: FittedLaw, scores: pd.DataFrame | None) -> dict:
     record, law, error = fitted.record, fitted.law, _error(fitted, scores)
-    called = law_name(law.name) if law.name in NAMED else law.title
+    called = law_name(law.name)
     return {
         **fitted.label,
         "title": law.title,
-        "called": called if error is None else f"{called}: error {100 * error:.2g} %",
+        "called": called if error is None else f"{called}, error {100 * error:.2g} %",
         "error": error,
         "equation": law.equation,
         "forgets": law.offset is not None,
