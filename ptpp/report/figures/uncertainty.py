@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ptpp.errors import InputError
 from ptpp.laws.levels import best_forecasts
@@ -179,6 +179,8 @@ def _profile_axis(axis: Axes, panel: pd.DataFrame, threshold: float) -> None:
     low, high = values.min(), values.max()
     if low > 0 and high / low > 30:
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(numticks=5))
+        axis.xaxis.set_minor_locator(NullLocator())
         margin = (high / low) ** 0.04
         low, high = low / margin, high * margin
     else:
