@@ -3,12 +3,6 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-# Snakemake's limit on starts per second asks for one more look at all waiting jobs a second for
-# every job that has ended: late in a run that takes a third of a core. Nothing here needs the limit.
-if workflow.scheduling_settings:
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
-
 configfile: "config.yaml"
 
 
@@ -42,5 +36,8 @@ rule all:
 
 
 onstart:
+    # Snakemake's limit on starts per second asks for one more look at all waiting jobs a second for
+    # every job that has ended: late in a run that takes a third of a core. Nothing here needs it.
+    workflow.scheduler.job_rate_limiter = None
     if not only_prints():
         print(f"how far it is: snakemake status{config['arguments']}", file=sys.stderr)

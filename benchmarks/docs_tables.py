@@ -2,11 +2,13 @@
 
     python benchmarks/docs_tables.py [--check]
     python benchmarks/docs_tables.py --collect shipped=results/shipped laptop=results/laptop
+    python benchmarks/docs_tables.py --figures shipped=results/shipped laptop=results/laptop
     python benchmarks/docs_tables.py --zoo
     python benchmarks/docs_tables.py --outputs
 
 The first writes every block between markers; `--check` writes nothing and fails where a page shows
-otherwise. `--collect` copies what the blocks show from a run's results, `--zoo` fits every target
+otherwise. `--collect` copies what the blocks show from a run's results, `--figures` the pictures in
+docs/figures/ that the run has drawn, `--zoo` fits every target
 law to the shipped table, and `--outputs` runs the commands whose output docs/plan.md shows.
 """
 
@@ -19,6 +21,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copyfile
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # a script finds only its own folder
@@ -26,7 +29,7 @@ sys.path.insert(0, str(ROOT))  # a script finds only its own folder
 import pandas as pd
 import yaml
 
-from ptpp.jobs.files import write_text
+from ptpp.jobs.files import atomic_file, write_text
 from ptpp.laws import LAWS, Experiment, FitSettings, bootstrap
 from ptpp.laws.comparison import coverage_table
 from ptpp.laws.experiment import score_table
@@ -40,6 +43,8 @@ BEGIN, END = "<!-- benchmarks/docs_tables.py: {} -->", "<!-- end -->"
 TARGET = "fr"
 SHOWN = ("dcpt", "floor", "gated", "gated_floor", "state", "state_without_offset")
 LEVELS = {"early": "early stages", "zero_shot": "+ zero-shot losses", "anchors": "+ 20 anchors"}
+DOCS_FIGURES = ROOT / "docs" / "figures"
+PICTURES = {"shipped": "real", "laptop": "laptop"}  # how their names begin
 SCALES = {"shipped": "real text", "laptop": "default run"}
 # Tables of a run that are shown, by their path in its results, with the columns that are.
 COLLECTED = {
@@ -517,6 +522,15 @@ def collect(scale: str, results: Path) -> None:
         write_text(path, table.to_csv(index=False, float_format="%.6g"))
 
 
+def copy_figures(scale: str, results: Path) -> None:
+    """Copy anew every picture of the docs that is a figure of this scale."""
+    prefix = PICTURES[scale]
+    for picture in sorted(DOCS_FIGURES.glob(f"{prefix}-*.png")):
+        name = picture.name.removeprefix(f"{prefix}-").replace("-", "_")
+        with atomic_file(picture) as temporary:
+            copyfile(results / "figures" / name, temporary)
+
+
 def experiment(config: dict) -> Experiment:
     """The shipped table with the held-out stage and the number of anchors of config.yaml."""
     observations = read_observations(TABLE)
@@ -575,12 +589,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--collect", nargs="+", metavar="SCALE=RESULTS", default=[])
+    parser.add_argument("--figures", nargs="+", metavar="SCALE=RESULTS", default=[])
     parser.add_argument("--zoo", action="store_true")
     parser.add_argument("--outputs", action="store_true")
     options = parser.parse_args()
     for each in options.collect:
         scale, _, results = each.partition("=")
         collect(scale, Path(results))
+    for each in options.figures:
+        scale, _, results = each.partition("=")
+        copy_figures(scale, Path(results))
     if options.zoo:
         measure_zoo()
     if options.outputs:

@@ -9,6 +9,8 @@ rule figures_sweep:
     input:
         observations=f"{RESULTS}/observations.csv",
         curves=last_curves() if "pretraining" in FIGURES["sweep"] else [],
+        # A run that only measures has no law.
+        predictions=[] if HELD_OUT is None else f"{RESULTS}/tables/predictions.csv",
     output:
         **figure_files("sweep", "2 Sweep"),
     log:
@@ -18,9 +20,12 @@ rule figures_sweep:
     conda:
         "../envs/ptpp.yaml"
     params:
-        stages=list(STAGES.values()),
         target=TARGET,
+        law=PLAN_LAW,
         base=BASE_DOMAINS,
+        mix=dict(EXPERIMENT.corpora.base),
+        decay=trunk_decay(),
+        limits={} if HELD_OUT is None else config["plan"]["forgetting"],
         code=code_digest("ptpp.report.figures.sweep"),
     script:
         "../scripts/figures_sweep.py"

@@ -18,7 +18,7 @@ with run_job(snakemake.log[0]):
     base_losses = BaseLosses.of(observations, target.record.domain)
     request = complete_request(request, [target, *others], base_losses)
     chosen, robust = (
-        table[table["n_params"] == request.n_params].set_index("law").loc[params.law]
+        table[table["n_params"] == request.n_params].set_index("law", drop=False).loc[params.law]
         for table in map(pd.read_csv, (source.plan, source.robust))
     )
     limits = {"target_loss": chosen["target_loss_limit"]}

@@ -10,12 +10,13 @@ with run_job(snakemake.log[0]):
 
     paths, params, output = snakemake.input, snakemake.params, snakemake.output
     observations = read_observations(paths.observations)
-    drawn = {"adaptation": figures.adaptation(observations, params.target)}
+    predictions = pd.read_csv(paths.predictions) if paths.predictions else None
+    drawn = {"adaptation": figures.adaptation(observations, params.target, predictions, params.law)}
     if paths.curves:
         curves = pd.concat([pd.read_csv(path) for path in paths.curves])
-        drawn["pretraining"] = figures.pretraining(curves, params.stages)
+        drawn["pretraining"] = figures.pretraining(curves, observations, params.mix, params.decay)
     if params.base:
-        drawn["forgetting"] = figures.forgetting(observations, params.base)
+        drawn["forgetting"] = figures.forgetting(observations, params.base, params.limits)
     for name, figure in drawn.items():
         figures.save(figure, output[name])
         log.info("figure %s", name)

@@ -8,9 +8,9 @@ FIGURES = {
         "forgetting": "forgetting against replay",
     },
     "laws": {
-        "calibration": "observed against predicted",
-        "residuals": "residuals by stage",
-        "residuals_by_input": "residuals against every input",
+        "calibration": "errors of every held-out cell",
+        "residuals": "errors by stage",
+        "residuals_by_input": "errors against every input",
         "law_comparison": "laws compared, with intervals",
         "profile": "profile of every parameter",
         "anchor_sweep": "error against the number of anchors",

@@ -120,5 +120,11 @@ def last_curves():
     return [f"{RESULTS}/curves/{model}.ptpp{last}.csv" for model in TRAINED]
 
 
+def trunk_decay():
+    """The share of its budget over which a checkpoint leaves the trunk; without a trunk, None."""
+    section = config["pretraining"]
+    return section["decay_fraction"] if section["schedule"] == "wsd" else None
+
+
 # Jobs that tokenise check them first. No parameter, since a changed model changes no text.
 config["declarations"] = external_declarations()

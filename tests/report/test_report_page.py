@@ -4,6 +4,7 @@ import base64
 import re
 from itertools import pairwise, product
 from pathlib import Path
+from shutil import copyfile
 
 import numpy as np
 import pandas as pd
@@ -241,7 +242,7 @@ def test_findings_are_the_best_scores_of_the_target_by_what_was_known():
     errors = {name: each.error for name, each in found.best.items()}
     assert errors == {name: SENTENCES[name] for name in ("early", "zero_shot", "anchors")}
     assert (found.baseline.error, found.last_stage.error) == (0.0756, 0.0548)
-    assert found.best["early"].name == "floor, kriged"
+    assert found.best["early"].name == "Form 1 (floor), kriged"
     assert found.tried == {"early": 2, "zero_shot": 2, "anchors": 1}
     assert found.chosen["early"] is None and found.chosen["anchors"].law == "state"
 
@@ -250,7 +251,7 @@ def test_five_lines_tell_the_run():
     found = find(score_table(), "fr", "state", 279, STAGES[:2], 2)
     plan = plan_sentences(plan_table(0.281, 12.12, 0.01), plan_table(0.296, 13.2, 0.9), "state")
     assert summary(found, plan, "results/mine/report.html") == [
-        "fr loss at PTPP 279: baseline dcpt is 7.6 % off, last stage unchanged 5.5 %",
+        "fr loss at PTPP 279: baseline D-CPT is 7.6 % off, last stage unchanged 5.5 %",
         "best without anchors: 1.5 % (state, kriged)",
         "best with 2 anchors: 0.53 % (state, kriged); seed noise of one run: 0.60 %",
         "plan: N = 87.4k at PTPP 279: give 30 % of the tokens to replay and read 13 tokens per "
@@ -333,6 +334,28 @@ def test_a_plan_that_was_carried_out_is_told_where_this_run_did_it(results, conf
     assert f"carried out: {report.applied}" in summary(None, None, "here", report.applied)
     html = report_page(results, ROOT / "report", Run(config, "state", COMMAND)).html
     assert "applied" not in html, "another run of that folder did"
+
+
+def test_tables_call_laws_and_protocols_as_readers_do(tmp_path):
+    frame = pd.DataFrame({"law": ["gated_floor", "mine_too"], "protocol": "early_to_late"})
+    frame.to_csv(tmp_path / "one.csv", index=False)
+    columns = (Column("law", "law", "law"), Column("protocol", "protocol", "protocol"))
+    table = read_shown(tmp_path, "one.csv", "One", columns, 2)
+    texts = [[cell.text for cell in row] for row in table.rows]
+    assert texts == [["Form 3 (gated+floor)", "early stages"], ["mine too", "early stages"]]
+    assert not any(column.is_number for column in columns)
+
+
+def test_profiles_and_errors_by_input_are_a_supplement_at_the_end(tmp_path, config):
+    folder = make_results(tmp_path / "mine")
+    for name in ("profile", "residuals_by_input"):
+        copyfile(folder / "figures" / "forecast.png", folder / "figures" / f"{name}.png")
+    html = report_page(folder, ROOT / "report", Run(config, "state", COMMAND)).html
+    assert re.findall(r'<section id="(\w+)"', html)[-2:] == ["run", "supplement"]
+    last = html[html.index('<section id="supplement"') :]
+    assert re.findall(r'<figure class="item" id="([\w-]+)"', last) == [
+        "figures-profile", "figures-residuals_by_input",
+    ]  # fmt: skip
 
 
 def test_texts_of_tables_and_configuration_stay_texts(results, config, tmp_path):

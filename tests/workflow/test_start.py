@@ -27,10 +27,16 @@ def test_keys_are_set_on_the_command_line_by_their_types(folder, snakemake):
     assert "report" not in jobs, "the report is made only where all or report is asked for"
 
 
-def test_the_scheduler_limits_no_starts(folder, snakemake):
-    done = snakemake(folder, "--verbose", "tokenizer", *SMOKE)
+def test_jobs_are_looked_for_when_one_ends_and_no_more_often(tmp_path, snakemake):
+    folder = link_workflow(tmp_path / "many")
+    (folder / "many.smk").write_text(
+        'include: "Snakefile"\n'
+        "rule each:\n    output: 'each.{n}'\n    shell: 'sleep 0.7; touch {output}'\n"
+    )
+    names = [f"each.{n}" for n in range(6)]
+    done = snakemake(folder, "-s", "many.smk", "--verbose", *SMOKE, "--", *names, cores=1)
     assert done.returncode == 0, done.stderr
-    assert "Ready jobs" in done.stderr and "Submitting maximum" not in done.stderr
+    assert 6 <= done.stderr.count("Ready jobs:") <= 8, "once a second and finished job more"
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,11 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from scipy.optimize import isotonic_regression
 
 from ptpp.errors import InputError
 from ptpp.jobs.files import atomic_file
@@ -23,6 +25,7 @@ WIDTH = 7.0  # inches, the text width of a printed page
 DPI = 200
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 CONTROL_COLOUR = "0.55"
+LIMIT_COLOUR = "#d55e00"
 LINES = ("-", "--", "-.", ":")
 PALETTE = tuple(seaborn.color_palette("colorblind"))
 PLAIN_NUMBERS = FuncFormatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
@@ -94,14 +97,13 @@ def draw_lines(
 
 
 def draw_points(
-    axis: Axes, rows: pd.DataFrame, x: str, y: str, by: tuple[str, str], looks: Sequence[Mapping],
-    area: float,
-) -> None:  # fmt: skip
-    """A marker per row. `by`: columns of the colour and the marker, which `looks` map; `area`: of a
-    marker, in square points."""
+    axis: Axes, rows: pd.DataFrame, x: str, y: str, by: str, looks: Sequence[Mapping], area: float
+) -> None:
+    """A marker per row. `looks`: colours and markers by the column `by`; `area`: of a marker, in
+    square points."""
     if not rows.empty:
         seaborn.scatterplot(
-            rows, x=x, y=y, hue=by[0], style=by[1], palette=looks[0], markers=looks[1], s=area,
+            rows, x=x, y=y, hue=by, style=by, palette=looks[0], markers=looks[1], s=area,
             alpha=0.8, linewidth=0, legend=False, ax=axis,
         )  # fmt: skip
     axis.set(xlabel="", ylabel="")
@@ -119,12 +121,18 @@ def new_panels(
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
-def new_panels_of(names: Sequence[str], height: float, **shared) -> tuple[Figure, dict[str, Axes]]:
-    """A figure with a panel per name, at most four in a row."""
-    columns = min(4, len(names))
-    figure, axes = new_panels(-(-len(names) // columns), columns, height, **shared)
-    for axis in axes.flat[len(names) :]:
+def new_panels_of(
+    names: Sequence[str], height: float, most: int = 4, **shared
+) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with a panel per name, at most `most` in a row, in rows that are about as long."""
+    rows = -(-len(names) // most)
+    columns = -(-len(names) // rows)
+    figure, axes = new_panels(rows, columns, height, **shared)
+    for axis, above in zip(
+        axes.flat[len(names) :], axes.flat[len(names) - columns :], strict=False
+    ):
         axis.set_visible(False)
+        above.tick_params(labelbottom=True)
     return figure, dict(zip(names, axes.flat, strict=False))
 
 
@@ -145,12 +153,80 @@ def legend_key(colour, marker: str, label: str, line: bool = True) -> Line2D:
     )  # fmt: skip
 
 
+def label_ends(axis: Axes, ends: Sequence[tuple[str, float, object]], height: float) -> None:
+    """Names beside the right ends of lines, moved apart where they would meet.
+
+    `ends`: name, the line's last y and its colour; at most nine are named, evenly chosen. `height`:
+    of the panel, inches. Call it when the scale and the limits of the axis are set.
+    """
+    ends = [ends[i] for i in np.unique(np.linspace(0, len(ends) - 1, 9).round().astype(int))]
+    to_panel = axis.transData + axis.transAxes.inverted()
+    middle = axis.get_xlim()[0]
+    places = np.array([to_panel.transform((middle, y))[1] for _, y, _ in ends])
+    for number, place in zip(
+        np.argsort(places), spread(np.sort(places), 0.12 / height), strict=True
+    ):
+        name, _, colour = ends[number]
+        axis.text(
+            1.02, place, name, color=colour, fontsize=7, va="center", transform=axis.transAxes
+        )
+
+
+def spread(places: np.ndarray, gap: float) -> np.ndarray:
+    """Ascending places (n,) moved as little as may be (least squares) to be `gap` apart."""
+    offsets = gap * np.arange(len(places))
+    return isotonic_regression(places - offsets).x + offsets
+
+
+def label_line(axis: Axes, lines: ContourSet, name: str, taken: list) -> None:
+    """A name on a contour, as far as may be from its ends and from the points of `taken`.
+
+    `taken`: points (x, y) as shares of the panel; the name's is added. A line that is too short
+    within the panel stays without.
+    """
+    to_panel = axis.transData + axis.transAxes.inverted()
+    best, place = 0.1, None
+    for path in lines.get_paths():
+        points = to_panel.transform(path.vertices) if len(path.vertices) else np.empty((0, 2))
+        points = points[((points > 0.01) & (points < 0.99)).all(axis=1)]
+        if len(points) < 2:
+            continue
+        way = np.append(0, np.hypot(*np.diff(points, axis=0).T).cumsum())
+        free = np.minimum(way, way[-1] - way)
+        for other in taken:
+            free = np.minimum(free, np.hypot(*(points - other).T))
+        if free.max() > best:
+            best, place = free.max(), points[free.argmax()]
+    if place is None:
+        return
+    taken.append(place)
+    point = to_panel.inverted().transform(place)
+    axis.clabel(lines, fmt=lambda _: name, fontsize=7, manual=[tuple(point)], inline=True)
+
+
+def wide_apart(values: Sequence[float], places: Sequence[float], gap: float) -> list[float]:
+    """Those of the ascending `values`, first and last among them, whose places are `gap` apart."""
+    kept = [(values[0], places[0])]
+    for value, place in zip(values[1:], places[1:], strict=True):
+        if place - kept[-1][1] >= gap and (place == places[-1] or places[-1] - place >= gap):
+            kept.append((value, place))
+    return [value for value, _ in kept]
+
+
+def sort_laws(errors: pd.Series) -> list[str]:
+    """Laws by their error (index: law, protocol), least first: from early stages where known."""
+    table = errors.unstack("protocol")
+    first = "early_to_late" if "early_to_late" in table else table.columns[0]
+    return list(table[first].sort_values(kind="stable").index)
+
+
 def finish(
     figure: Figure, handles: list, place: str = "outside right upper", columns: int = 1,
     x: str = "", y: str = "", heading: str = "", **legend,
 ) -> Figure:  # fmt: skip
     """Add legend, shared labels and heading; lay out once, since a further pass would move them."""
-    figure.legend(handles=handles, loc=place, ncols=min(columns, max(1, len(handles))), **legend)
+    if handles:
+        figure.legend(handles=handles, loc=place, ncols=min(columns, len(handles)), **legend)
     for text, add in ((x, figure.supxlabel), (y, figure.supylabel), (heading, figure.suptitle)):
         if text:
             add(text)
@@ -187,12 +263,8 @@ def assign_looks(values: Sequence, looks: Sequence) -> dict:
     return dict(zip(values, cycle(looks), strict=False))
 
 
-def replay_label(replay: float) -> str:
-    return "1 (control)" if replay == 1 else f"{replay:g}"
-
-
-def plain_name(name: str) -> str:
-    return str(name).replace("_", " ")
+def percent(share: float) -> str:
+    return f"{100 * share:g} %"
 
 
 def size_names(frame: pd.DataFrame) -> list[str]:
@@ -238,6 +310,14 @@ def round_steps(low: float, high: float) -> list[float]:
     exponents = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     steps = [m * 10.0**e for e in exponents for m in (1, 2, 5)]
     return [s for s in steps if low <= s <= high]
+
+
+def loss_ticks(axis: Axes) -> None:
+    """A logarithmic loss axis, which seldom spans a whole decade, ticked at round numbers."""
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    ticks = MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(low, high)
+    fix_ticks(axis.yaxis, [tick for tick in ticks if max(low, 0) < tick <= high])
 
 
 def log_ticks(axis: Axes, which: str, values: Iterable[float]) -> None:

@@ -11,13 +11,13 @@ from matplotlib.lines import Line2D
 from ptpp.errors import InputError
 from ptpp.laws.scoring import PREDICTION_COLUMNS
 from ptpp.report.figures import canvas
+from ptpp.report.names import law_name
 from ptpp.table.kinds import list_stages, with_stages
 
 _CELL = ["size", "replay", "atpp"]
 _FANS = {"early_to_late": canvas.PALETTE[0], "with_anchors": canvas.PALETTE[1]}
 _STEP = 0.05  # of the axis, by which the intervals stand beside the held-out measurement
 _INK = "0.15"
-_COLUMNS = 4  # most panels side by side
 
 
 @canvas.style()
@@ -36,24 +36,19 @@ def forecast(predictions: pd.DataFrame, law: str, domain: str) -> Figure:
     rows = rows[(rows["replay"] == replay) & (rows["atpp"] == atpp)]
     held_out = rows.loc[rows["role"] == "held_out", "stage"].max()
     sizes, stages = canvas.size_names(rows), list_stages(rows)
-    columns = min(len(sizes), _COLUMNS if len(sizes) <= _COLUMNS else -(-len(sizes) // 2))
-    figure, axes = canvas.new_panels(
-        -(-len(sizes) // columns), columns, height=2.3, sharex=True, sharey=True
-    )  # fmt: skip
-    for axis in axes.flat[len(sizes) :]:
-        axis.set_visible(False)
-    for axis, size in zip(axes.flat, sizes, strict=False):
+    figure, panels = canvas.new_panels_of(sizes, height=2.3, sharex=True, sharey=True)
+    for size, axis in panels.items():
         panel = rows[rows["size"] == size]
         _draw_panel(axis, panel, held_out, _STEP * np.log(max(stages) / min(stages)))
         axis.set_title(_panel_title(rows, panel, size, held_out), fontsize=7)
-    canvas.log_ticks(axes[0, 0], "x", stages)
+    canvas.log_ticks(panels[sizes[0]], "x", stages)
     low, high = np.log(min(stages)), np.log(max(stages))
     margin = (0.04 + 1.5 * _STEP) * (high - low)
-    axes[0, 0].set_xlim(np.exp(low - margin), np.exp(high + margin))
+    panels[sizes[0]].set_xlim(np.exp(low - margin), np.exp(high + margin))
     return canvas.finish(
         figure, _legend(rows, stages, held_out), "outside upper center", columns=2,
-        x=f"PTPP (pre-training tokens per parameter); replay ratio {replay:g}, ATPP {atpp:g}, "
-        f"law {canvas.plain_name(law)}",
+        x=f"PTPP (pre-training tokens per parameter); law: {law_name(law)}, "
+        f"replay {canvas.percent(replay)}, ATPP {atpp:g}",
         y=f"{domain} loss after adaptation (nats/token)",
     )  # fmt: skip
 

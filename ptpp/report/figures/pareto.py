@@ -27,29 +27,32 @@ def pareto(
         raise InputError(f"figure pareto: no front of the law {law!r}")
     budgets = sorted(rows["atpp"].unique())
     colours = canvas.colour_ramp(budgets, "viridis", 0.0, 0.85)
-    figure, axes = canvas.new_panels(1, 1, height=2.9, width=5.0)
-    axis = axes[0, 0]
+    height = 3.0
+    figure, axes = canvas.new_panels(1, 1, height=height, width=5.6)
+    axis, ends = axes[0, 0], []
     for atpp in budgets:
         line = rows[rows["atpp"] == atpp].sort_values("replay")
         x, y = line["worst_forgetting"].to_numpy(), line["target_loss"].to_numpy()
         axis.plot(x, y, "o-", color=colours[atpp], markersize=2.5)
         if {"target_loss_low", "target_loss_high"} <= set(line):
-            ends = line["target_loss_low"], line["target_loss_high"]
-            axis.fill_between(x, *ends, color=colours[atpp], alpha=0.12, linewidth=0)
-    handles = [
-        canvas.legend_key(colours[a], "o", f"{a:.3g} ({_flops(rows, a)} FLOPs)") for a in budgets
-    ]
+            band = line["target_loss_low"], line["target_loss_high"]
+            axis.fill_between(x, *band, color=colours[atpp], alpha=0.12, linewidth=0)
+        ends.append((f"ATPP {atpp:.3g}, {_flops(rows, atpp)} FLOPs", y[x.argmax()], colours[atpp]))
     if limit is not None:
-        axis.axvline(limit, color="0.3", linestyle="--", linewidth=0.9)
-        handles.append(Line2D([], [], color="0.3", linestyle="--", label="most forgetting allowed"))
-    plan = _robust_plan(rows, robust, law)
+        axis.axvline(limit, color=canvas.LIMIT_COLOUR, linestyle="--", linewidth=1)
+        axis.annotate(
+            f"limit {limit:g}", (limit, 1), xycoords=("data", "axes fraction"), xytext=(3, -8),
+            textcoords="offset points", fontsize=7, color=canvas.LIMIT_COLOUR,
+        )  # fmt: skip
+    handles, plan = [], _robust_plan(rows, robust, law)
     if plan is not None:
         look = {"marker": "*", "markersize": 10, "linestyle": "none"}
         look |= {"markerfacecolor": "white", "markeredgecolor": "0.1"}
         axis.plot(*plan, zorder=5, **look)
         handles.append(Line2D([], [], label="the robust plan", **look))
+    canvas.label_ends(axis, ends, 0.85 * height)
     return canvas.finish(
-        figure, handles, title="ATPP (compute)",
+        figure, handles, "outside upper center",
         x="worst forgetting of a base domain (nats/token)", y=f"{target} loss (nats/token)",
     )  # fmt: skip
 

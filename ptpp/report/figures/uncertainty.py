@@ -5,18 +5,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ptpp.errors import InputError
 from ptpp.laws.levels import best_forecasts
 from ptpp.report.figures import canvas
+from ptpp.report.names import choice_name, law_name, parameter_name, protocol_name
 
 _PROFILE = ("law", "protocol", "domain", "parameter", "value", "deviance")
 _VERDICT = ("law", "protocol", "domain", "parameter", "value", "verdict")
 _SWEEP = ("law", "domain", "choice", "count", "mae_rel")
 _INTERVALS = ("law", "protocol", "domain", "forecast", "score", "value", "low", "high")
-COMPARED = {"mae_rel": "MAErel (%)", "calibration_slope": "calibration slope"}
+COMPARED = {"mae_rel": "error: MAErel (%)", "calibration_slope": "calibration slope (1 is right)"}
 _TOP = 3.0  # of a profile's axis, in thresholds
 
 
@@ -55,14 +55,15 @@ def profile(
                 axis.plot([fitted], [0], "o", color=colours[protocol], clip_on=False)
         _profile_axis(axis, panel, threshold)
         texts = [table.verdict.get((protocol, name), "") for protocol in protocols]
-        axis.set_title(f"{name}: {' / '.join(dict.fromkeys(filter(None, texts)))}", fontsize=7)
+        verdict = " / ".join(dict.fromkeys(filter(None, texts)))
+        axis.set_title(f"{parameter_name(name)}: {verdict}", fontsize=7)
     looks = [{"color": colours[p], "linestyle": dashes[p], "marker": "o"} for p in protocols]
-    names = map(canvas.plain_name, protocols)
+    names = map(protocol_name, protocols)
     handles = [Line2D([], [], label=n, **look) for n, look in zip(names, looks, strict=True)]
     handles.append(Line2D([], [], color="0.3", linestyle=":", label="90 % interval ends here"))
     return canvas.finish(
         figure, handles, "outside upper center", columns=3,
-        x=f"parameter of {canvas.plain_name(law)}, all others refitted",
+        x=f"parameter of the law {law_name(law)}, all others refitted",
         y="profile deviance",
     )  # fmt: skip
 
@@ -94,19 +95,19 @@ def anchor_sweep(sweep: pd.DataFrame, noise_floor: float | None, domain: str) ->
             look = {"color": colours[choice]}
             axis.plot(places, errors["mean"], marker=markers[choice], markeredgewidth=0, **look)
             axis.fill_between(places, errors["min"], errors["max"], alpha=0.2, linewidth=0, **look)
-        axis.set_title(canvas.plain_name(law))
+        axis.set_title(law_name(law))
     first = panels[laws[0]]
     first.set_yscale("log")
     first.set_xticks(range(len(counts)), [f"{count:g}" for count in counts])
     canvas.fix_ticks(first.yaxis, canvas.round_steps(*first.get_ylim()))
     handles = [
-        canvas.legend_key(colours[c], markers[c], f"{canvas.plain_name(c)} choice") for c in choices
+        canvas.legend_key(colours[c], markers[c], f"chosen: {choice_name(c)}") for c in choices
     ]
     handles += _noise_key(noise_floor)
     return canvas.finish(
         figure, handles, "outside upper center", columns=4,
         x="anchors: measured cells of the held-out stage given to the fit",
-        y=f"{domain} MAErel on the rest (%)",
+        y=f"{domain} error on the other cells: MAErel (%)",
     )  # fmt: skip
 
 
@@ -114,21 +115,20 @@ def anchor_sweep(sweep: pd.DataFrame, noise_floor: float | None, domain: str) ->
 def law_comparison(intervals: pd.DataFrame, noise_floor: float | None, domain: str) -> Figure:
     """Scores of all laws with their 90 % bootstrap intervals: a panel per score of `COMPARED`.
 
-    `intervals`: law, protocol, domain, forecast, score, value, low, high, laws in the order to be
-    drawn from top to bottom; of a law's forecasts the one of `best_forecasts` is drawn.
+    `intervals`: law, protocol, domain, forecast, score, value, low, high. The law of least error
+    from early stages stands first; of its forecasts the one of `best_forecasts` is drawn.
     `noise_floor`: relative seed noise of one run. Raises InputError when the domain has no rows.
     """
     canvas.check_columns(intervals, _INTERVALS, "law_comparison")
     rows = best_forecasts(canvas.select_domain(intervals, domain))
-    laws, protocols = list(rows["law"].unique()), list(rows["protocol"].unique())
+    errors = rows[rows["score"] == "mae_rel"].set_index(["law", "protocol"])["value"]
+    laws, protocols = canvas.sort_laws(errors), list(rows["protocol"].unique())
     colours = canvas.assign_looks(protocols, canvas.PALETTE)
     markers = canvas.assign_looks(protocols, canvas.MARKERS)
     places = np.linspace(-0.5, 0.5, len(protocols)) if len(protocols) > 1 else np.zeros(1)
     shifts = dict(zip(protocols, 0.28 * places, strict=True))
-    height = 0.5 * len(laws) + 0.6
-    figure, axes = canvas.new_panels(
-        1, len(COMPARED), height=height, width=canvas.WIDTH, sharey=True
-    )
+    height = 0.42 * len(laws) + 0.5
+    figure, axes = canvas.new_panels(1, len(COMPARED), height, sharey=True, width_ratios=[1.4, 1])
     for axis, score in zip(axes[0], COMPARED, strict=True):
         factor = 100 if score == "mae_rel" else 1
         for row in rows[rows["score"] == score].itertuples():
@@ -136,22 +136,34 @@ def law_comparison(intervals: pd.DataFrame, noise_floor: float | None, domain: s
             look = {"color": colours[row.protocol], "markersize": 4.5}
             axis.plot([factor * row.low, factor * row.high], [place, place], **look)
             axis.plot([factor * row.value], [place], marker=markers[row.protocol], **look)
+            if score == "mae_rel":
+                axis.annotate(
+                    f"{factor * row.value:.2g}", (factor * max(row.value, row.high), place),
+                    xytext=(3, 0), textcoords="offset points", va="center", fontsize=7,
+                    color=colours[row.protocol],
+                )  # fmt: skip
         axis.grid(False, axis="y")
     errors, slopes = axes[0]
     errors.set_xscale("log")
+    errors.margins(x=0.1)
     canvas.fix_ticks(errors.xaxis, canvas.round_steps(*errors.get_xlim()))
     if canvas.is_known(noise_floor):
         errors.axvline(100 * noise_floor, color="0.5", linestyle="--", linewidth=0.9)
     slopes.axvline(1, color="0.2", linewidth=0.8, zorder=0)
     slopes.xaxis.set_major_locator(MaxNLocator(5))
-    errors.set_yticks(range(len(laws)), [canvas.plain_name(law) for law in laws])
+    errors.set_yticks(range(len(laws)), [law_name(law) for law in laws])
     errors.set_ylim(len(laws) - 0.5, -0.5)
     canvas.name_panels(axes, COMPARED.values())
-    handles = [canvas.legend_key(colours[p], markers[p], canvas.plain_name(p)) for p in protocols]
+    handles = [canvas.legend_key(colours[p], markers[p], protocol_name(p)) for p in protocols]
     handles += _noise_key(noise_floor)
-    handles.append(Patch(facecolor="none", label="lines: 90 % bootstrap interval"))
+    bar = {"marker": "_", "markersize": 10, "markeredgewidth": 1.2, "linestyle": "none"}
+    handles.append(Line2D([], [], color="0.45", label="90 % interval", **bar))
     return canvas.finish(
-        figure, handles, "outside upper center", columns=4, x=f"score on held-out {domain} losses"
+        figure,
+        handles,
+        "outside upper center",
+        columns=4,
+        x=f"scores on held-out {domain} losses, least error from early stages first",
     )
 
 
@@ -167,6 +179,8 @@ def _profile_axis(axis: Axes, panel: pd.DataFrame, threshold: float) -> None:
     low, high = values.min(), values.max()
     if low > 0 and high / low > 30:
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(numticks=5))
+        axis.xaxis.set_minor_locator(NullLocator())
         margin = (high / low) ** 0.04
         low, high = low / margin, high * margin
     else:

@@ -45,11 +45,15 @@ def _table(
     for text in filter(None, map(str.strip, columns.split(";"))):
         name, _, rest = text.partition("=")
         heading, _, kind = (rest or name.replace("_", " ")).rpartition(":")
-        parsed.append(Column(name, heading, kind) if heading else Column(name, kind))
+        parsed.append(
+            Column(name, heading, kind) if heading else Column(name, kind, _NAMED.get(name, "text"))
+        )
     name = path.rpartition("/")[2].partition(".")[0]
     return Item(title, path, caption or name, tuple(parsed), folded)
 
 
+# Columns whose values have names for readers, as kinds of `page.tables`.
+_NAMED = {"law": "law", "other": "law", "scratch_law": "law", "protocol": "protocol"}
 _LABEL = "law; protocol; domain;"
 _KNOWN = "law; domain; information=knows; forecast;"
 _PLAN = (
@@ -77,7 +81,7 @@ SECTIONS = (
                 "calibration_slope=slope:number; noise_floor=noise (%):percent",
             ),
             _figure("law_comparison", "Laws compared, with intervals"),
-            _figure("calibration", "Observed against predicted"),
+            _figure("calibration", "Errors of every held-out cell"),
             _table(
                 "tables/comparison.csv",
                 "Which law beats which",
@@ -180,7 +184,7 @@ SECTIONS = (
                 "coverage_largest=at the largest size (%):share;"
                 "mean_width=mean width (%):percent; drawn=drawn from a band",
             ),
-            _figure("residuals", "Residuals by stage"),
+            _figure("residuals", "Errors by stage"),
             _figure("anchor_sweep", "How many anchors, and which"),
             _table(
                 "tables/kappa_bands.csv",
@@ -203,8 +207,6 @@ SECTIONS = (
                 "calibration_slope=slope:number; note=note:long",
                 folded=True,
             ),
-            _figure("profile", "Profile of every parameter", folded=True),
-            _figure("residuals_by_input", "Residuals against every input", folded=True),
         ),
     ),
     Section(
@@ -220,5 +222,13 @@ SECTIONS = (
             ),
         ),
         bare="How it was made, how to make it again",
+    ),
+    Section(
+        "supplement",
+        "Supplement",
+        (
+            _figure("profile", "Profile of every parameter"),
+            _figure("residuals_by_input", "Errors against every input"),
+        ),
     ),
 )

@@ -7,6 +7,7 @@ import pandas as pd
 
 from ptpp.laws.levels import FORECASTS, INFORMATION, LAST_STAGE
 from ptpp.report.figures.canvas import short_number
+from ptpp.report.names import law_name
 
 BASELINE = "dcpt"
 
@@ -21,7 +22,8 @@ class Score:
 
     @property
     def name(self) -> str:
-        return f"{self.law}, kriged" if self.forecast == FORECASTS[1] else self.law
+        kriged = ", kriged" if self.forecast == FORECASTS[1] else ""
+        return f"{law_name(self.law)}{kriged}"
 
 
 @dataclass(frozen=True)
@@ -193,9 +195,9 @@ def summary(
     lines = []
     if found and found.baseline:
         last = found.last_stage
-        same = f", last stage unchanged {percent(last.error)}" if last else ""
+        same = f", {last.name} {percent(last.error)}" if last else ""
         lines.append(
-            f"{found.target} loss at PTPP {found.held_out:g}: baseline {found.baseline.name} is "
+            f"{found.target} loss at PTPP {found.held_out:g}: {found.baseline.name} is "
             f"{percent(found.baseline.error)} off{same}"
         )
     if found:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from ptpp.planning.applied import outcome_sentence
 from ptpp.report.figures.canvas import short_number, size_names
 from ptpp.report.figures.forecast import name_stages
+from ptpp.report.names import law_name
 from ptpp.report.page.captions import render_caption
 from ptpp.report.page.contents import SECTIONS, Item, Section
 from ptpp.report.page.findings import (
@@ -127,7 +128,7 @@ def report_page(folder: Path, captions: Path, run: Run) -> Report:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "digits": digits, "label": _label}
+    environment.filters |= {"percent": percent, "digits": digits, "law": law_name}
     environment.filters |= {"plain": "{:g}".format, "stages": name_stages}
     html = environment.get_template("page.html").render(
         scale=run.config["scale"],
@@ -259,7 +260,3 @@ def _digest(path: Path) -> str:
 
 def _list(texts: Sequence | Mapping) -> str:
     return ", ".join(texts)
-
-
-def _label(score) -> str:
-    return score.name.replace("_", " ")

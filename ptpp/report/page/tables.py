@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ptpp.report.figures.canvas import short_number
+from ptpp.report.names import law_name, protocol_name
 from ptpp.report.page.findings import digits
 
 MOST_ROWS = 150  # a longer table is cut; its file has all rows
@@ -17,8 +18,8 @@ _TEXTS = {
     "zero_shot": "and base losses",
     "anchors": "and anchors",
     "law": "law alone",
-    "last_stage": "last stage, unchanged",
 }
+_NAMES = {"law": law_name, "protocol": protocol_name}  # kinds of text with names of their own
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -32,7 +33,7 @@ class Column:
 
     @property
     def is_number(self) -> bool:
-        return self.kind not in ("text", "long")
+        return self.kind not in ("text", "long", *_NAMES)
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,9 @@ def digits_of_noise(sd: float) -> int:
 def _cell(value: object, kind: str, loss_digits: int) -> Cell:
     if value is None or pd.isna(value):
         return Cell(_MISSING, "")
+    if kind in _NAMES:
+        text = _NAMES[kind](str(value))
+        return Cell(text, text)
     if kind in ("text", "long"):
         text = str(value)
         if isinstance(value, bool) or text in ("True", "False"):

@@ -25,6 +25,7 @@ from ptpp.planning import FLOPS_PER_PARAMETER_AND_TOKEN, PlanRequest, forgetting
 from ptpp.planning import forecast as forecasting
 from ptpp.planning.forecast import pair_rows, robust_draws
 from ptpp.planning.request import ATPP_RANGE, complete_request, losses_before, stated_loss
+from ptpp.report.names import law_name
 from ptpp.report.planner.formula import javascript
 from ptpp.table.kinds import CELL, target_rows
 
@@ -44,8 +45,6 @@ CONSTANTS = {
     "OF_DRAWS": vars(search.OF_DRAWS),
     "GPU_FLOPS": DEVICES["h100"].peak * DEVICES["h100"].utilisation,
 }
-# What people call laws, before their titles.
-_CALLED = {"dcpt": "Baseline", "floor": "Form 1", "gated": "Form 2", "gated_floor": "Form 3"}
 # What the page's scripts know of a request, and where its fields have longer names.
 _REQUEST_KEYS = (
     *("n_params", "ptpp", "target", "within", "forgetting", "min_atpp", "max_atpp", "max_flops"),
@@ -114,11 +113,11 @@ def planner_page(
 
 def _embed(fitted: FittedLaw, scores: pd.DataFrame | None) -> dict:
     record, law, error = fitted.record, fitted.law, _error(fitted, scores)
-    called = ": ".join([*([_CALLED[law.name]] if law.name in _CALLED else []), law.title])
+    called = law_name(law.name)
     return {
         **fitted.label,
         "title": law.title,
-        "called": called if error is None else f"{called} (error {100 * error:.2g} %)",
+        "called": called if error is None else f"{called}, error {100 * error:.2g} %",
         "error": error,
         "equation": law.equation,
         "forgets": law.offset is not None,
