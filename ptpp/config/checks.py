@@ -9,7 +9,7 @@ from ptpp.config.sections import ByRule, Config, ExternalSize, Resources, Size, 
 from ptpp.errors import InputError
 from ptpp.models.external import check_name, model_files, tokenizer_files
 
-STAGE_TOLERANCE = 0.02  # of a checkpoint's tokens per parameter
+STAGE_TOLERANCE = 0.1  # of a checkpoint's tokens per parameter: its stage is a label
 
 _RESOURCE = re.compile("[a-z][a-z0-9_]*")
 # Set by other keys, or by the rules themselves.

@@ -175,7 +175,7 @@ class Checkpoint(Section):
     revision: str | None = None
     """Of a Hub id: a commit."""
     tokens: Count
-    """What it has read; over n_params it must be ptpp within 2 %."""
+    """What it has read; over n_params it must be ptpp within 10 %."""
 
 
 class ExternalSize(Size):

@@ -65,7 +65,7 @@ def has_plain_head(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def is_causal(model: nn.Module) -> bool:
-    """Whether logits depend on earlier tokens alone: another last token moves the last ones only."""
+    """Whether logits depend on earlier tokens alone: a new last token moves the last ones only."""
     tokens = _random_tokens(model)
     other = tokens.clone()
     other[:, -1] = (tokens[:, -1] + 1) % _vocabulary(model)

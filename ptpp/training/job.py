@@ -13,7 +13,7 @@ import torch
 from ptpp.errors import InputError
 from ptpp.jobs.progress import NO_WATCH, Watch
 from ptpp.models.backend import ALONE, Group, Placement
-from ptpp.models.checkpoint import external_size
+from ptpp.models.checkpoint import external_size, external_tokens
 from ptpp.models.sizes import ExternalSize, Shape
 from ptpp.training.schedule import Settings
 
@@ -109,6 +109,13 @@ class TrainingJob:
     def gpt2(self) -> Shape | None:
         """The shape, if the model is a GPT-2 of ours."""
         return self.shape if isinstance(self.shape, Shape) else None
+
+    @cached_property
+    def measured_ptpp(self) -> float:
+        """Tokens per parameter that the checkpoint has read; `ptpp` is the label of its stage."""
+        if self.gpt2 is not None:
+            return self.ptpp
+        return external_tokens(self.checkpoint) / self.n_params
 
     @property
     def n_params(self) -> int:
