@@ -7,6 +7,7 @@ every batch. State and checkpoints are those of a single process, so that a run 
 another number of processes.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,8 +32,11 @@ from ptpp.models.backend import (
 from ptpp.models.checkpoint import PREFIX, check_digests, gpt2_config, read_shape
 from ptpp.models.cpu import initial_tensors
 from ptpp.models.losses import SequenceLosses, has_plain_head, is_causal
+from ptpp.models.memory import LOGITS_BYTES, activation_bytes, sequences_that_fit
 from ptpp.models.sizes import Shape
 from ptpp.training.schedule import Settings
+
+log = logging.getLogger("ptpp")
 
 
 class Module(Backend):
@@ -48,7 +52,7 @@ class Module(Backend):
     ):
         self.device = torch.device(place.device)
         self.context, self.shape = context, shape
-        self.group, self.micro_batch = place.group, place.micro_batch
+        self.group, self.split = place.group, place.split
         self.vocab_size = module.config.get_text_config().vocab_size
         self.module = module.float().eval()
         # Our GPT-2s are such by construction, and get their weights later.
@@ -66,6 +70,8 @@ class Module(Backend):
         self.first = {n: torch.zeros_like(p.detach()) for n, p in self.parameters.items()}
         self.second = {n: torch.zeros_like(p.detach()) for n, p in self.parameters.items()}
         self.steps = torch.zeros((), device=self.device)
+        self.is_chosen = place.micro_batch is None
+        self.micro_batch = self._fitting() if self.is_chosen else place.micro_batch
 
     @torch.no_grad()
     def loss(self, tokens: torch.Tensor) -> float:
@@ -76,6 +82,34 @@ class Module(Backend):
         return self.group.sum(total).item()
 
     def gradients(self, tokens: torch.Tensor) -> torch.Tensor:
+        """As `Backend` has it; where memory ends, with fewer sequences at once, if that is ours to
+        choose. A group cannot go on, since the others wait: it starts again (`launch_job`).
+
+        Raises MemoryError that names the key.
+        """
+        while True:
+            at_once = self._at_once(tokens)
+            try:
+                return self._gradients(tokens)
+            except torch.OutOfMemoryError as error:
+                reason = (str(error).splitlines() or ["out of memory"])[0]
+            if not self.is_chosen or at_once == 1 or self.group.size > 1:
+                raise MemoryError(
+                    f"{at_once * self.context} tokens at once are too many for the device "
+                    f"({reason}); lower micro_batch_tokens of this size, not below models.context, "
+                    "or raise its devices"
+                )
+            self.split *= 2
+            self.longest = 0
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            log.warning(
+                "out of memory with %d tokens at once (%s): goes on with %d; "
+                "micro_batch_tokens of this size sets that",
+                *(at_once * self.context, reason, self._at_once(tokens) * self.context),
+            )
+
+    def _gradients(self, tokens: torch.Tensor) -> torch.Tensor:
         for parameter in self.parameters.values():
             parameter.grad = None
         total = torch.zeros((), device=self.device)
@@ -144,8 +178,27 @@ class Module(Backend):
         if len(mine) < most:
             shares[len(mine) :] = 0.0
             mine = torch.cat([mine, tokens[: most - len(mine)]])
-        at_once = self.micro_batch or most
+        at_once = self._at_once(tokens)
         return zip(mine.split(at_once), shares.split(at_once), strict=True)
+
+    def _at_once(self, tokens: torch.Tensor) -> int:
+        """Sequences of a micro-batch; the same in every process."""
+        most = -(-len(tokens) // self.group.size)
+        return max(1, min(self.micro_batch or most, most) // self.split)
+
+    def _fitting(self) -> int | None:
+        """Sequences that the memory of the fullest GPU has room for; None: not known."""
+        if self.device.type != "cuda":
+            return None
+        config = self.module.config.get_text_config()
+        total = sum(each.numel() for each in self.parameters.values())
+        shape = (getattr(config, name, None) for name in ("hidden_size", "num_hidden_layers"))
+        token = activation_bytes(total, *shape)
+        if not self.losses.in_chunks:
+            token += LOGITS_BYTES * self.vocab_size
+        held = sum(_local(each.detach()).numel() for each in self.parameters.values())
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return self.group.least(sequences_that_fit(free, held, token * self.context))
 
 
 def start_module(shape: Shape, seed: int, place: Placement = ON_CPU) -> Module:

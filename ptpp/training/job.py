@@ -28,7 +28,8 @@ class Model:
 
     A GPT-2 of ours has a shape (width, depth, heads); a model from elsewhere has n_params, counted
     by `count`. micro_batch_tokens: tokens whose activations a process holds at once; None: its part
-    of a whole batch. It decides the order of sums, and so the last bits of a loss.
+    of a whole batch, or what a GPU has memory for. It decides the order of sums, and so the last
+    bits of a loss.
     """
 
     name: str
@@ -51,11 +52,13 @@ class Runtime:
     """How a job runs; nothing here is part of what saved state belongs to.
 
     threads: CPU threads of all its processes together. devices: processes that share the model, a
-    device each. tensorboard: the folder for event files; None: none are written.
+    device each. split: what the tokens at once that a group chooses are divided by, raised where
+    its memory ended. tensorboard: the folder for event files; None: none are written.
     """
 
     threads: int = 1
     devices: int = 1
+    split: int = 1
     jobs_per_gpu: int = 1
     save_every_s: float = 30.0
     tensorboard: str | None = None
@@ -64,7 +67,13 @@ class Runtime:
     def of_rule(cls, threads: int, resources: typing.Any, results: Path) -> "Runtime":
         """From the threads and resources of a rule; event files go under `results`."""
         events = str(results / "tensorboard") if resources.tensorboard else None
-        return cls(threads, resources.devices, resources.jobs_per_gpu, resources.save_every, events)
+        return cls(
+            threads,
+            resources.devices,
+            jobs_per_gpu=resources.jobs_per_gpu,
+            save_every_s=resources.save_every,
+            tensorboard=events,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +134,7 @@ class TrainingJob:
     def placement(self, group: Group) -> Placement:
         tokens = self.model.micro_batch_tokens
         micro_batch = None if tokens is None else max(1, tokens // self.model.context)
-        return Placement(self.device, group, micro_batch)
+        return Placement(self.device, group, micro_batch, self.runtime.split)
 
 
 @dataclass(frozen=True, kw_only=True)
