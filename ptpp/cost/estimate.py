@@ -24,7 +24,7 @@ def cost_estimate(config: Mapping) -> pd.DataFrame:
     unshared_tokens, if every stage, or every ATPP, were a separate run; saved, the share of them
     that shared trunks spare; flops, 6 N D as in `costs.csv`; device_hours, hours of one device by
     `ptpp.cost.devices`, evaluation included, starts of processes not; devices, of one job;
-    memory_gb (1e9 bytes) of each of them, counted by `ptpp.models.memory` with micro_batch_tokens at
+    memory_gb (1e9 bytes) of each, counted by `ptpp.models.memory` with micro_batch_tokens at
     once, or a sequence where that is chosen, NaN where the device's memory is not known;
     longest_job_hours, by the clock, n devices taken to be n times as fast as one; disk_gb, what
     stays. External checkpoints are stages without training, their N is the declared
