@@ -1,10 +1,13 @@
 """What training takes of a device's memory, and what happens where that ends."""
 
 import logging
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
+from conftest import ROOT
 from training_driver import Jobs
 
 from ptpp.models.backend import Group, Placement
@@ -92,6 +95,15 @@ def test_all_processes_of_a_group_take_the_least_number(monkeypatch):
     monkeypatch.setattr("ptpp.models.backend.dist.all_reduce", all_reduce)
     assert [Group(0, 2).least(number) for number in (2, 8)] == [2, 3]
     assert Group().least(8) == 8
+
+
+def test_a_loss_in_chunks_takes_a_fraction_of_the_memory():
+    """All logits take 12 bytes a token and entry of the vocabulary."""
+    script, tokens, entries = ROOT / "benchmarks" / "loss_memory.py", 1024, 60_000
+    command = [sys.executable, str(script), "--tokens", str(tokens), "--vocabulary", str(entries)]
+    done = subprocess.run([*command, "--way", "chunks"], capture_output=True, check=True)
+    grown, seconds = map(float, done.stdout.split())
+    assert 0 < grown / (tokens * entries) < 4 and seconds > 0
 
 
 def test_sequences_at_once_follow_from_free_memory():
