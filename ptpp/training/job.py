@@ -19,7 +19,7 @@ from ptpp.training.schedule import Settings
 
 # What saved state and finished work are bound to, besides settings and input. Raise it with every
 # change to the code that can move a loss: nothing saved before is then gone on from.
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 
 
 @dataclass(frozen=True)
