@@ -83,9 +83,9 @@ class Module(Backend):
 
     def gradients(self, tokens: torch.Tensor) -> torch.Tensor:
         """As `Backend` has it; where memory ends, with fewer sequences at once, if that is ours to
-        choose. A group cannot go on, since the others wait: it starts again (`launch_job`).
+        choose. Raises InputError, which names the key, where it is not, or where no half is left.
 
-        Raises MemoryError that names the key.
+        A group cannot go on, since the other processes wait: MemoryError lets it start again.
         """
         while True:
             at_once = self._at_once(tokens)
@@ -93,12 +93,16 @@ class Module(Backend):
                 return self._gradients(tokens)
             except torch.OutOfMemoryError as error:
                 reason = (str(error).splitlines() or ["out of memory"])[0]
-            if not self.is_chosen or at_once == 1 or self.group.size > 1:
-                raise MemoryError(
-                    f"{at_once * self.context} tokens at once are too many for the device "
-                    f"({reason}); lower micro_batch_tokens of this size, not below models.context, "
-                    "or raise its devices"
+            found = (
+                f"{at_once * self.context} tokens at once are too many for the device ({reason})"
+            )
+            if not self.is_chosen or at_once == 1:
+                raise InputError(
+                    f"models.sizes: micro_batch_tokens: {found}; accepted are fewer, down to "
+                    "models.context; otherwise raise devices or lower models.context"
                 )
+            if self.group.size > 1:
+                raise MemoryError(found)
             self.split *= 2
             self.longest = 0
             if self.device.type == "cuda":

@@ -52,28 +52,22 @@ class Runtime:
     """How a job runs; nothing here is part of what saved state belongs to.
 
     threads: CPU threads of all its processes together. devices: processes that share the model, a
-    device each. split: what the tokens at once that a group chooses are divided by, raised where
-    its memory ended. tensorboard: the folder for event files; None: none are written.
+    device each. tensorboard: the folder for event files; None: none are written. split: what the
+    tokens at once that a group chooses are divided by, raised where its memory ended.
     """
 
     threads: int = 1
     devices: int = 1
-    split: int = 1
     jobs_per_gpu: int = 1
     save_every_s: float = 30.0
     tensorboard: str | None = None
+    split: int = 1
 
     @classmethod
     def of_rule(cls, threads: int, resources: typing.Any, results: Path) -> "Runtime":
         """From the threads and resources of a rule; event files go under `results`."""
         events = str(results / "tensorboard") if resources.tensorboard else None
-        return cls(
-            threads,
-            resources.devices,
-            jobs_per_gpu=resources.jobs_per_gpu,
-            save_every_s=resources.save_every,
-            tensorboard=events,
-        )
+        return cls(threads, resources.devices, resources.jobs_per_gpu, resources.save_every, events)
 
 
 @dataclass(frozen=True, kw_only=True)

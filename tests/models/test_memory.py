@@ -10,6 +10,7 @@ import torch
 from conftest import ROOT
 from training_driver import Jobs
 
+from ptpp.errors import InputError
 from ptpp.models.backend import Group, Placement
 from ptpp.models.huggingface import start_module
 from ptpp.models.memory import activation_bytes, sequences_that_fit, state_bytes
@@ -57,7 +58,20 @@ def test_where_memory_ends_fewer_sequences_are_computed_at_once(caplog):
 def test_where_it_cannot_be_smaller_the_error_names_the_key(place, tokens):
     backend = start_module(SHAPE, 3, place)
     small_device(backend, 0)
-    with pytest.raises(MemoryError, match=f"^{tokens} tokens at once .* lower micro_batch_tokens"):
+    with pytest.raises(InputError) as caught:
+        backend.gradients(BLOCKS)
+    assert str(caught.value) == (
+        f"models.sizes: micro_batch_tokens: {tokens} tokens at once are too many for the device "
+        "(CUDA out of memory. Tried to allocate 2 GiB); accepted are fewer, down to "
+        "models.context; otherwise raise devices or lower models.context"
+    )
+
+
+def test_a_process_of_a_group_leaves_it_to_the_group():
+    backend = start_module(SHAPE, 3)
+    small_device(backend, 2)
+    backend.group = Group(0, 2)  # its losses are refused before the other is missed
+    with pytest.raises(MemoryError, match=r"^36 tokens at once are too many for the device"):
         backend.gradients(BLOCKS)
 
 
