@@ -7,7 +7,7 @@ from ptpp.jobs.job import log, run_job
 with run_job(snakemake.log[0]):
     from ptpp.text.sources import documents, source_digest
     from ptpp.text.store import document_hashes, open_store, write_store
-    from ptpp.text.tokenizer import load_tokenizer, separator_id
+    from ptpp.text.tokenizer import beginning_id, load_tokenizer, separator_id
 
     if snakemake.config["declarations"]:  # models from elsewhere, whose errors should come first
         from ptpp.training.adoption import check_declarations
@@ -27,6 +27,7 @@ with run_job(snakemake.log[0]):
         exclude=held_out,
         threads=snakemake.threads,
         separator=separator_id(snakemake.input.tokenizer),
+        beginning=beginning_id(snakemake.input.tokenizer),
     )
     log.info(
         "%s %s: %d tokens, %d bytes, %d documents, %d left out as held-out",

@@ -1,5 +1,6 @@
 """What must hold between keys, and whether the files are there that the configuration names."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -8,8 +9,9 @@ from pathlib import Path
 from ptpp.config.sections import ByRule, Config, ExternalSize, Resources, Size, TrainedSize
 from ptpp.errors import InputError
 from ptpp.models.external import check_name, model_files, tokenizer_files
+from ptpp.models.memory import CAPACITY, state_bytes
 
-STAGE_TOLERANCE = 0.02  # of a checkpoint's tokens per parameter
+STAGE_TOLERANCE = 0.1  # of a checkpoint's tokens per parameter: its stage is a label
 
 _RESOURCE = re.compile("[a-z][a-z0-9_]*")
 # Set by other keys, or by the rules themselves.
@@ -127,6 +129,7 @@ def _check_sizes(config: Config) -> None:
             shape = f"width {size.width} is not a multiple of heads {size.heads}"
             require(size.width % size.heads == 0, f"{where}: {shape}")
         _check_steps(size, context, where)
+        _check_memory(size, config, where)
         _check_resources(size.resources, f"{where}: resources")
 
 
@@ -140,6 +143,20 @@ def _check_steps(size: Size, context: int, where: str) -> None:
     require(
         batch % (size.devices * (micro or context)) == 0,
         f"{where}: batch_tokens {batch} is not a multiple of devices {size.devices} times {of}",
+    )
+
+
+def _check_memory(size: Size, config: Config, where: str) -> None:
+    """On GPUs of known memory: weights, gradient, moments and their copy fit the size's devices."""
+    capacity = CAPACITY.get(config.cost.device)
+    if not config.is_trained or config.device != "cuda" or capacity is None:
+        return
+    need = state_bytes(config.n_params(size), size.devices)
+    require(
+        need < capacity,
+        f"{where}: devices {size.devices}: weights, gradient and moments alone take "
+        f"{need / 1e9:.0f} GB of each, and cost.device {config.cost.device} has "
+        f"{capacity / 1e9:.0f}; at least {math.floor(need * size.devices / capacity) + 1} would do",
     )
 
 

@@ -152,7 +152,7 @@ class Size(Section):
     devices: Count = 1
     """Devices that one job trains on at once."""
     micro_batch_tokens: Count | None = None
-    """Tokens that a device computes at once; null: its whole share of a step."""
+    """Tokens that a device computes at once; null: its share of a step, or what a GPU can hold."""
     resources: Resources = Resources()
     """What its jobs ask of Snakemake and of a cluster (docs/gpus.md)."""
 
@@ -175,7 +175,7 @@ class Checkpoint(Section):
     revision: str | None = None
     """Of a Hub id: a commit."""
     tokens: Count
-    """What it has read; over n_params it must be ptpp within 2 %."""
+    """What it has read; over n_params it must be ptpp within 10 %."""
 
 
 class ExternalSize(Size):

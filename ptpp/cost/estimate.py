@@ -7,6 +7,7 @@ import pandas as pd
 
 from ptpp.cost.devices import Device, device_of
 from ptpp.errors import InputError
+from ptpp.models.memory import CAPACITY, activation_bytes, training_bytes
 from ptpp.models.sizes import ExternalSize, shape_of, training_flops
 from ptpp.report.tables import round_value, to_text
 from ptpp.training.schedule import Milestone, Settings, sequences_trained
@@ -23,8 +24,10 @@ def cost_estimate(config: Mapping) -> pd.DataFrame:
     unshared_tokens, if every stage, or every ATPP, were a separate run; saved, the share of them
     that shared trunks spare; flops, 6 N D as in `costs.csv`; device_hours, hours of one device by
     `ptpp.cost.devices`, evaluation included, starts of processes not; devices, of one job;
-    longest_job_hours, by the clock, n devices taken to be n times as fast as one; disk_gb (1e9
-    bytes), what stays. External checkpoints are stages without training, their N is the declared
+    memory_gb (1e9 bytes) of each, counted by `ptpp.models.memory` with micro_batch_tokens at
+    once, or a sequence where that is chosen, NaN where the device's memory is not known;
+    longest_job_hours, by the clock, n devices taken to be n times as fast as one; disk_gb, what
+    stays. External checkpoints are stages without training, their N is the declared
     one. Raises InputError when the configuration trains nothing.
     """
     if config["observations"] is not None:
@@ -41,7 +44,7 @@ def cost_estimate(config: Mapping) -> pd.DataFrame:
             rows = [*rows, *ordered, _sum(what, kind)]
     table = pd.DataFrame([*rows, _sum("all", parts)])
     table["ptpp"] = [name if isinstance(name, str) else f"{name:g}" for name in table["ptpp"]]
-    table = table.astype({"n_params": "Int64", "devices": "Int64"})
+    table = table.astype({"n_params": "Int64", "devices": "Int64", "memory_gb": float})
     unshared = table["unshared_tokens"].where(table["unshared_tokens"] > 0)
     place = table.columns.get_loc("unshared_tokens") + 1
     table.insert(place, "saved", 1 - table["tokens"] / unshared)
@@ -58,6 +61,8 @@ def estimate_text(table: pd.DataFrame, section: Mapping) -> str:
     longest = trains.loc[trains["longest_job_hours"].idxmax()]
     unit = "core" if "core" in section["device"] else "GPU"
     several = "" if longest.devices == 1 else f" on {longest.devices} devices at once"
+    if table["memory_gb"].isna().all():
+        table = table.drop(columns="memory_gb")
     evenly = "Several devices are taken to be as many times as fast as one.\n"
     evenly = evenly if (trains["devices"] > 1).any() else ""
     way = "to" if longest["what"] == "pre-training" else "from"
@@ -75,9 +80,24 @@ Device {section["device"]}: {device.peak:.4g} FLOP/s x {device.utilisation:g}, a
 In all {hours} {unit}-hours. \
 The longest job, {longest["what"]} of {longest["size"]} {way} PTPP {longest["ptpp"]}, takes
 {round_value(longest.longest_job_hours)} hours{several}; a model's stages wait for each other.
-{evenly}Shared trunks spare {spared}.
+{evenly}{_memory_text(table, section["device"])}Shared trunks spare {spared}.
 Jobs train or prepare text; hours leave out text, fits and the start of processes.
 """
+
+
+def _memory_text(table: pd.DataFrame, device: str) -> str:
+    """Whether every size fits the device; nothing where that is not known."""
+    if "memory_gb" not in table:
+        return ""
+    capacity = CAPACITY[device] / 1e9
+    memory = table.groupby("size", sort=False)["memory_gb"].max().dropna()
+    over = [f"{size} needs {round_value(gb)}" for size, gb in memory.items() if gb > capacity]
+    if not over:
+        return f"Every size fits the {capacity:g} GB of its devices, as counted.\n"
+    return (
+        f"Of the {capacity:g} GB of a device {', '.join(over)}: "
+        "raise devices or lower micro_batch_tokens.\n"
+    )
 
 
 def _text(config: Mapping) -> dict:
@@ -104,6 +124,11 @@ def _lines(size: Mapping, config: Mapping, device: Device) -> Iterator[dict]:
     else:
         shape = shape_of(size, context, vocab_size)
     count = shape.count(config["models"]["count"])
+    memory = None
+    if config["cost"]["device"] in CAPACITY:
+        token = activation_bytes(shape.n_params, *(size.get(key) for key in ("width", "depth")))
+        at_once = size.get("micro_batch_tokens") or context
+        memory = training_bytes(shape.n_params, at_once, token, size.get("devices", 1)) / 1e9
     # Tokens of one measurement: whole blocks of every domain.
     evaluated = len(corpora["languages"]) * (corpora["evaluation_tokens"] // context) * context
     rates = {key: config["pretraining"][key] for key in ("learning_rate", "base_width")}
@@ -125,7 +150,8 @@ def _lines(size: Mapping, config: Mapping, device: Device) -> Iterator[dict]:
             "device_hours": seeds * runs * hours,
             "disk_gb": seeds * stays / 1e9,
         }
-        return _row(what, ptpp, size["name"], sums, per_job * hours / devices, count, devices)
+        held = (count, devices, memory)
+        return _row(what, ptpp, size["name"], sums, per_job * hours / devices, *held)
 
     stages = [p for p in config["pretraining"]["ptpp"] if not external or p in external]
     if external:
@@ -153,8 +179,16 @@ def _sum(what: str, lines: list[dict]) -> dict:
 
 
 def _row(
-    what: str, ptpp: str | float, size: str, sums: Mapping, longest: float, count=None, devices=None
+    what: str,
+    ptpp: str | float,
+    size: str,
+    sums: Mapping,
+    longest: float,
+    count: int | None = None,
+    devices: int | None = None,
+    memory: float | None = None,
 ) -> dict:
-    hours = {"device_hours": sums["device_hours"], "devices": devices, "longest_job_hours": longest}
+    hours = {"device_hours": sums["device_hours"], "devices": devices, "memory_gb": memory}
+    hours["longest_job_hours"] = longest
     labels = {"what": what, "ptpp": ptpp, "size": size, "n_params": count}
     return labels | {key: sums[key] for key in _SUMS[:5]} | hours | {"disk_gb": sums["disk_gb"]}

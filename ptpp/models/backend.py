@@ -42,6 +42,14 @@ class Group:
         dist.all_reduce(seen, dist.ReduceOp.MAX)
         return tuple(bool(flag) for flag in seen)
 
+    def least(self, number: int) -> int:
+        """The least `number` of all processes; a collective call."""
+        if self.size == 1:
+            return number
+        seen = torch.tensor(number)
+        dist.all_reduce(seen, dist.ReduceOp.MIN)
+        return int(seen)
+
     def sum(self, value: torch.Tensor) -> torch.Tensor:
         """`value` summed over the processes, in place; a collective call."""
         if self.size > 1:
@@ -69,12 +77,13 @@ class Placement:
     """Where a model is held: the device, the group, and the sequences of one micro-batch.
 
     A process holds the activations of `micro_batch` sequences at once and adds up their gradients;
-    None: of its part of the whole batch.
+    None: of its part of the whole batch, or of as many as a GPU has memory for, divided by `split`.
     """
 
     device: str = "cpu"
     group: Group = ALONE
     micro_batch: int | None = None
+    split: int = 1
 
 
 ON_CPU = Placement()

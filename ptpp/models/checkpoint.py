@@ -19,6 +19,7 @@ PREFIX = "transformer."
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 DIGESTS = "sha256.json"  # ours: what each file held when it was written
 SOURCE = "source.json"  # ours: where a model from elsewhere comes from, and its parameters
+_NAMES = ("model", "revision")
 TEXT = "text.json"  # ours: digests of the text it was trained and measured on
 SHAPE = ("n_embd", "n_layer", "n_head", "n_positions", "vocab_size")  # in the order of `Shape`
 
@@ -122,15 +123,24 @@ def text_of(directory: str | Path) -> object:
 
 def external_size(directory: str | Path, context: int) -> ExternalSize:
     """The counts of a model from elsewhere, as recorded when it was adopted."""
+    counts = _adopted(directory, "n_params", "n_params_non_embedding", "vocab_size")
+    return ExternalSize(*counts[:2], context, counts[2])
+
+
+def external_tokens(directory: str | Path) -> int:
+    """Tokens that a model from elsewhere has read, as declared when it was adopted."""
+    return _adopted(directory, "tokens")[0]
+
+
+def _adopted(directory: str | Path, *names: str) -> tuple[int, ...]:
     path = Path(directory) / SOURCE
     record = read_json(path)
     try:
-        counts = (record["n_params"], record["n_params_non_embedding"], record["vocab_size"])
+        return tuple(record[name] for name in names)
     except (KeyError, TypeError):
         raise InputError(
             f"{path}: is not what was written there; delete {directory} and run again"
         ) from None
-    return ExternalSize(*counts[:2], context, counts[2])
 
 
 def weights_digest(directory: str | Path) -> str:
@@ -142,6 +152,27 @@ def weights_digest(directory: str | Path) -> str:
         for path in sorted(directory.glob("*.safetensors"))
     }
     return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
+
+
+def check_other_stages(directory: str | Path, weights: str | Path | None = None) -> None:
+    """Raise InputError when another stage of the same model, beside `directory`, is the same.
+
+    weights: the folder that is to become `directory`, where it has not yet. What ids of the Hub
+    name as different checkpoints is not always that.
+    """
+    directory = Path(directory)
+    digest = weights_digest(weights or directory)
+    for other in sorted(directory.parent.glob("ptpp*")):
+        is_other = other.name != directory.name and (other / SOURCE).exists()
+        if is_other and weights_digest(other) == digest:
+            one, two = (
+                " ".join(filter(None, (read_json(each / SOURCE).get(key) for key in _NAMES)))
+                for each in (Path(weights or directory), other)
+            )
+            raise InputError(
+                f"{directory.parent.name}: {directory.name} ({one}) and {other.name} ({two}) have "
+                "the same weights, byte for byte; one of them is not what its name says"
+            )
 
 
 def check_digests(directory: str | Path) -> None:

@@ -7,11 +7,11 @@ every batch. State and checkpoints are those of a single process, so that a run 
 another number of processes.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -31,8 +31,12 @@ from ptpp.models.backend import (
 )
 from ptpp.models.checkpoint import PREFIX, check_digests, gpt2_config, read_shape
 from ptpp.models.cpu import initial_tensors
+from ptpp.models.losses import SequenceLosses, has_plain_head, is_causal
+from ptpp.models.memory import LOGITS_BYTES, activation_bytes, sequences_that_fit
 from ptpp.models.sizes import Shape
 from ptpp.training.schedule import Settings
+
+log = logging.getLogger("ptpp")
 
 
 class Module(Backend):
@@ -48,32 +52,68 @@ class Module(Backend):
     ):
         self.device = torch.device(place.device)
         self.context, self.shape = context, shape
-        self.group, self.micro_batch = place.group, place.micro_batch
-        self.vocab_size = module.config.vocab_size
+        self.group, self.split = place.group, place.split
+        self.vocab_size = module.config.get_text_config().vocab_size
         self.module = module.float().eval()
+        # Our GPT-2s are such by construction, and get their weights later.
+        self.losses = SequenceLosses(self.module, shape is not None or has_plain_head(self.module))
         if self.group.size > 1:
-            _shard(self.module, place.device, self.group)
+            _shard(self.losses, place.device, self.group)
         else:
             self.module.to(place.device)
         self.compiled = None
         if shape is not None and self.group.size == 1 and self.device.type != "cpu":
-            self.compiled = torch.compile(self._losses, dynamic=False)
+            self.compiled = torch.compile(self.losses, dynamic=False)
         self.longest = 0  # sequences of the largest micro-batch so far
         named = self.module.named_parameters()
         self.parameters = {name.removeprefix(PREFIX): each for name, each in named}
         self.first = {n: torch.zeros_like(p.detach()) for n, p in self.parameters.items()}
         self.second = {n: torch.zeros_like(p.detach()) for n, p in self.parameters.items()}
         self.steps = torch.zeros((), device=self.device)
+        self.is_chosen = place.micro_batch is None
+        self.micro_batch = self._fitting() if self.is_chosen else place.micro_batch
 
     @torch.no_grad()
     def loss(self, tokens: torch.Tensor) -> float:
         total = sum(
-            (self._losses(part) @ shares for part, shares in self._mine(tokens)),
+            (self.losses(part) @ shares for part, shares in self._mine(tokens)),
             start=torch.zeros((), device=self.device),
         )
         return self.group.sum(total).item()
 
     def gradients(self, tokens: torch.Tensor) -> torch.Tensor:
+        """As `Backend` has it; where memory ends, with fewer sequences at once, if that is ours to
+        choose. Raises InputError, which names the key, where it is not, or where no half is left.
+
+        A group cannot go on, since the other processes wait: MemoryError lets it start again.
+        """
+        while True:
+            at_once = self._at_once(tokens)
+            try:
+                return self._gradients(tokens)
+            except torch.OutOfMemoryError as error:
+                reason = (str(error).splitlines() or ["out of memory"])[0]
+            found = (
+                f"{at_once * self.context} tokens at once are too many for the device ({reason})"
+            )
+            if not self.is_chosen or at_once == 1:
+                raise InputError(
+                    f"models.sizes: micro_batch_tokens: {found}; accepted are fewer, down to "
+                    "models.context; otherwise raise devices or lower models.context"
+                )
+            if self.group.size > 1:
+                raise MemoryError(found)
+            self.split *= 2
+            self.longest = 0
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            log.warning(
+                "out of memory with %d tokens at once (%s): goes on with %d; "
+                "micro_batch_tokens of this size sets that",
+                *(at_once * self.context, reason, self._at_once(tokens) * self.context),
+            )
+
+    def _gradients(self, tokens: torch.Tensor) -> torch.Tensor:
         for parameter in self.parameters.values():
             parameter.grad = None
         total = torch.zeros((), device=self.device)
@@ -81,7 +121,7 @@ class Module(Backend):
             # Only whole micro-batches are compiled: the few others would each compile anew.
             self.longest = max(self.longest, len(part))
             whole = self.compiled is not None and len(part) == self.longest
-            losses = self.compiled if whole else self._losses
+            losses = self.compiled if whole else self.losses
             with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
                 loss = losses(part) @ shares
             # FSDP averages gradients over processes; shares already are of the whole batch.
@@ -130,12 +170,6 @@ class Module(Backend):
             )
         target.copy_(tensor)
 
-    def _losses(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Mean loss of each sequence, nats, shape (sequences,)."""
-        logits = self.module(input_ids=tokens[:, :-1], use_cache=False).logits.float()
-        losses = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
-        return losses.view(len(tokens), -1).mean(1)
-
     def _mine(self, tokens: torch.Tensor):
         """This process's micro-batches, each with its sequences' shares in the batch's mean.
 
@@ -148,8 +182,27 @@ class Module(Backend):
         if len(mine) < most:
             shares[len(mine) :] = 0.0
             mine = torch.cat([mine, tokens[: most - len(mine)]])
-        at_once = self.micro_batch or most
+        at_once = self._at_once(tokens)
         return zip(mine.split(at_once), shares.split(at_once), strict=True)
+
+    def _at_once(self, tokens: torch.Tensor) -> int:
+        """Sequences of a micro-batch; the same in every process."""
+        most = -(-len(tokens) // self.group.size)
+        return max(1, min(self.micro_batch or most, most) // self.split)
+
+    def _fitting(self) -> int | None:
+        """Sequences that the memory of the fullest GPU has room for; None: not known."""
+        if self.device.type != "cuda":
+            return None
+        config = self.module.config.get_text_config()
+        total = sum(each.numel() for each in self.parameters.values())
+        shape = (getattr(config, name, None) for name in ("hidden_size", "num_hidden_layers"))
+        token = activation_bytes(total, *shape)
+        if not self.losses.in_chunks:
+            token += LOGITS_BYTES * self.vocab_size
+        held = sum(_local(each.detach()).numel() for each in self.parameters.values())
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return self.group.least(sequences_that_fit(free, held, token * self.context))
 
 
 def start_module(shape: Shape, seed: int, place: Placement = ON_CPU) -> Module:
@@ -173,11 +226,14 @@ def open_module(
     """A model that transformers reads from a directory: safetensors only, no code of its own.
 
     shape: the GPT-2 of ours that it must be; None accepts any, checked when it was adopted. Raises
-    InputError when the directory holds no such model.
+    InputError when the directory holds no such model, or one that sees later tokens.
     """
     if shape is not None:
         read_shape(checkpoint, shape)
-    return Module(_read_module(checkpoint), context, place, shape)
+    module = _read_module(checkpoint)
+    if shape is None:
+        _check_causal(module, checkpoint)
+    return Module(module, context, place, shape)
 
 
 def _read_module(checkpoint: str | Path) -> nn.Module:
@@ -207,6 +263,19 @@ def _read_module(checkpoint: str | Path) -> nn.Module:
                 f"({what.replace('_', ' ')}: {name})"
             )
     return module
+
+
+def _check_causal(module: nn.Module, checkpoint: str | Path) -> None:
+    try:
+        causal = is_causal(module)
+    except Exception as error:  # whatever a type of model raises that cannot be run this way
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{checkpoint}: cannot be run on tokens alone ({reason})") from None
+    if not causal:
+        raise InputError(
+            f"{checkpoint}: {type(module).__name__} sees later tokens (its logits change with "
+            "them), so it predicts no next token; accepted are causal language models"
+        )
 
 
 def _shard(module: nn.Module, device: str, group: Group) -> None:

@@ -247,7 +247,9 @@ def _fill_stages(table: pd.DataFrame, places: Places, kept: tuple[str, ...]) -> 
     """
     labels = pd.Series(stage_numbers(table["ptpp"]), index=table.index)
     if "stage" in table:
-        labels = table["stage"].fillna(labels)
+        # Beside rows that name their stage, one whose PTPP is such a name is of that stage.
+        named = table["ptpp"].where(table["ptpp"].isin(table["stage"].dropna()))
+        labels = table["stage"].fillna(named).fillna(labels)
     table["stage"] = labels
     ends = table.groupby("stage")["ptpp"].agg(["min", "max"])
     before = ends["max"].cummax().shift()

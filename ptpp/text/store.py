@@ -29,7 +29,8 @@ class StoreInfo:
     document was cut; separators count as none.
     documents: documents begun; the last may be truncated.
     excluded: documents left out because the other split has them.
-    tokenizer, source: SHA-256 digests; separator: the id between documents.
+    tokenizer, source: SHA-256 digests; separator: the id after every document; beginning: the one
+    before it and at the start of a block, null where the tokenizer asks for none.
     dtype: "uint16" or "uint32", little-endian.
     content: digest of the array (`files.content_digest`) and of the fields above, which reveals a
     changed store.
@@ -42,6 +43,7 @@ class StoreInfo:
     tokenizer: str
     source: str
     separator: int
+    beginning: int | None
     dtype: str
     content: str
 
@@ -63,12 +65,14 @@ def write_store(
     exclude: Set[bytes] = frozenset(),
     threads: int = 1,
     separator: int = 0,
+    beginning: int | None = None,
 ) -> StoreInfo:
     """Encode documents into `path` and its sidecar, until the texts or `max_tokens` end.
 
     exclude: hashes (`document_hashes`) of documents to leave out, i.e. of the other split.
     source: digest of the corpus (`source_digest`), kept in the sidecar.
-    separator: the id written after every document (`ptpp.text.tokenizer.separator_id`).
+    separator, beginning: the ids written after and before every document, by `separator_id` and
+    `beginning_id` of `ptpp.text.tokenizer`. The same id is not written twice between documents.
 
     Special tokens spelt out in a document ("<|endoftext|>") are encoded as ordinary text, so
     separators stand between documents only. Raises InputError when there is no token to write.
@@ -79,6 +83,7 @@ def write_store(
         raise InputError(f"max_tokens {max_tokens}: expected at least 1, or none for no limit")
     dtype = "uint16" if vocabulary_size(tokenizer) <= 1 << 16 else "uint32"
     limit = math.inf if max_tokens is None else max_tokens
+    before = () if beginning in (None, separator) else (beginning,)
     tokens = size = count = excluded = 0
     tokenizer.encode_special_tokens = True
     with tokenizer_threads(threads), files.atomic_file(path) as temporary:
@@ -86,8 +91,8 @@ def write_store(
             for batch, skipped in _batches(texts, exclude):
                 excluded += skipped
                 encoded = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-                ends = np.cumsum([len(one) + 1 for one in encoded], dtype=np.int64)
-                separated = (number for one in encoded for number in (*one.ids, separator))
+                ends = np.cumsum([len(before) + len(one) + 1 for one in encoded], dtype=np.int64)
+                separated = (n for one in encoded for n in (*before, *one.ids, separator))
                 ids = np.fromiter(separated, dtype=_DTYPES[dtype])
                 kept = ids[: min(len(ids), limit - tokens)]
                 stream.write(kept.tobytes())
@@ -103,7 +108,8 @@ def write_store(
         if not tokens:
             raise InputError(f"{path}: the corpus holds no text ({excluded} documents excluded)")
         _sidecar(path).unlink(missing_ok=True)  # no old sidecar beside a new array
-    info = StoreInfo(tokens, size, count, excluded, digest(tokenizer), source, separator, dtype, "")
+    ids = (separator, beginning)
+    info = StoreInfo(tokens, size, count, excluded, digest(tokenizer), source, *ids, dtype, "")
     info = replace(info, content=_content(path, info))
     files.write_json(_sidecar(path), asdict(info))
     return info
@@ -177,6 +183,8 @@ def _bytes_kept(tokenizer: "Tokenizer", text: str, encoded: "Encoding", left: in
     """UTF-8 bytes of a document without its last `left` tokens, its separator counted as one."""
     if left <= 1:
         return len(text.encode("utf-8"))
+    if left > len(encoded):  # nothing but the token before the text
+        return 0
     # Offsets cost time, so only this document is encoded with them.
     offsets = tokenizer.encode(text, add_special_tokens=False).offsets
     end = offsets[len(encoded) - left][1]

@@ -16,6 +16,10 @@ from ptpp.models.external import TOKENIZER_FILES, fetch_model, tokenizer_files
 
 SEPARATOR = "<|endoftext|>"
 SEPARATOR_ID = 0
+_SAMPLES = (
+    *("The year 1984, and 12345.67 km.", "Un été déjà vu, l'œuvre d'Ève.", "كتاب جديد", "新しい本"),
+    *("  two spaces\tand a tab\n\nnew lines  ", "it's; can't\u00a0stop", "def f(x):\n    return x"),
+)
 SMALLEST_VOCABULARY = 257  # every byte, and the separator
 
 
@@ -83,10 +87,12 @@ def adopt_tokenizer(
     directory: receives tokenizer.json and tokenizer_config.json, as `AutoTokenizer` reads them.
 
     Raises InputError when there is no fast tokenizer, when it needs remote code, when it has more
-    ids than `vocab_size`, or when it has no token to separate documents.
+    ids than `vocab_size`, when it has no token to separate documents, or when transformers reads
+    its tokenizer.json as something else.
     """
     source = fetch_model(model, revision, ("config.json", *TOKENIZER_FILES))
     original = _load_fast_tokenizer(source)
+    _check_raw_ids(source, original)
     with files.atomic_directory(directory) as temporary:
         original.save_pretrained(temporary / "all")
         for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -108,6 +114,24 @@ def adopt_tokenizer(
                 "accepted are tokenizers that can read it as ordinary text"
             )
     return digest(load_tokenizer(directory))
+
+
+def _check_raw_ids(source: Path, original) -> None:
+    """A folder that does not say which model it is of may be read as a tokenizer of another kind.
+
+    Then transformers changes what its tokenizer.json does. Raises InputError where ids differ.
+    """
+    if (source / "config.json").is_file():
+        return
+    raw = load_tokenizer(source)
+    for text in _SAMPLES:
+        ids = original(text, add_special_tokens=False).input_ids
+        if ids != raw.encode(text, add_special_tokens=False).ids:
+            raise InputError(
+                f"{source}: its tokenizer.json and {type(original).__name__}, by which "
+                f"transformers reads it, give other ids for {text!r}; put the config.json of its "
+                "model beside it"
+            )
 
 
 def check_same_tokenizer(checkpoint: str | Path, directory: str | Path) -> None:
@@ -181,6 +205,22 @@ def separator_id(directory: str | Path) -> int:
     raise InputError(
         f"{path}: names no eos_token and no bos_token; one of them must separate documents"
     )
+
+
+def beginning_id(directory: str | Path) -> int | None:
+    """The id that the tokenizer puts before a text, where it does; its models expect it there.
+
+    By its post-processor, or by `add_bos_token` of `directory`/tokenizer_config.json.
+    """
+    tokenizer = load_tokenizer(directory)
+    plain, whole = (tokenizer.encode("a", add_special_tokens=add).ids for add in (False, True))
+    if whole[: len(plain)] != plain:
+        return whole[0]
+    path = Path(directory) / "tokenizer_config.json"
+    config = files.read_json(path) if path.exists() else {}
+    token = config.get("bos_token") if config.get("add_bos_token") else None
+    token = token.get("content") if isinstance(token, dict) else token
+    return None if token is None else tokenizer.token_to_id(token)
 
 
 def vocabulary_size(tokenizer: Tokenizer) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ptpp.errors import InputError
 from ptpp.jobs.files import read_json, write_json
 from ptpp.models.backend import Backend, open_model
-from ptpp.models.checkpoint import text_of, weights_digest
+from ptpp.models.checkpoint import check_other_stages, text_of, weights_digest
 from ptpp.models.sizes import training_flops
 from ptpp.training.data import Text, adaptation_shares, warn_of_repeats
 from ptpp.training.engine import Task, Trajectory, train
@@ -38,6 +38,8 @@ def adapt(job: AdaptJob, process: Process = SINGLE) -> None:
     when the process is asked to stop.
     """
     is_main, place = process.group.is_main, job.placement(process.group)
+    if job.gpt2 is None:  # again: two stages may have been adopted at the same time
+        check_other_stages(job.checkpoint)
     backend = open_model(job.checkpoint, job.gpt2, job.model.context, place)
     text = Text.open(**job.text)
     if not text.agrees(text_of(job.checkpoint)):

@@ -11,7 +11,7 @@ import torch
 from ptpp.errors import InputError
 from ptpp.jobs.files import atomic_directory, link, read_json, write_json
 from ptpp.models.backend import open_model
-from ptpp.models.checkpoint import SOURCE, complete
+from ptpp.models.checkpoint import SOURCE, check_other_stages, complete
 from ptpp.models.external import CONFIGS, INDEX, TOKENIZER_FILES, fetch_model, model_files
 from ptpp.models.sizes import ExternalSize
 from ptpp.text.tokenizer import check_same_tokenizer, load_tokenizer, vocabulary_size
@@ -39,8 +39,8 @@ def adopt_checkpoint(
     `Text.of_measurement`. tokenizer: the experiment's, which the model must be able to read.
 
     Weights and configuration are linked (copied, where the disk is another), the tokenizer is
-    the experiment's. Raises InputError as `check_external_model` does, and when the model brings
-    another tokenizer.
+    the experiment's. Raises InputError as `check_external_model` does, when the model brings
+    another tokenizer, and when its weights are those of another stage.
     """
     source = fetch_model(entry["model"], entry.get("revision"), PATTERNS)
     files = model_files(source)
@@ -54,6 +54,7 @@ def adopt_checkpoint(
         sizes = ("n_params", "n_params_non_embedding", "vocab_size")
         write_json(temporary / SOURCE, record | {name: getattr(counts, name) for name in sizes})
         complete(temporary, tokenizer, text)
+        check_other_stages(directory, temporary)
 
 
 def check_external_model(
@@ -126,8 +127,9 @@ def count_parameters(directory: str | Path, context: int) -> tuple[ExternalSize,
     outer = {each for part in [*tables, head] if part is not None for each in part.parameters()}
     total = sum(each.numel() for each in module.parameters())
     inner = total - sum(each.numel() for each in outer)
-    longest = getattr(config, "max_position_embeddings", None)
-    return ExternalSize(total, inner, context, config.vocab_size), longest
+    text = config.get_text_config()  # of a model that sees pictures as well, a part
+    longest = getattr(text, "max_position_embeddings", None)
+    return ExternalSize(total, inner, context, text.vocab_size), longest
 
 
 def measure(job: MeasureJob, process: Process = SINGLE) -> None:

@@ -28,23 +28,38 @@ def count_blocks(tokens: np.ndarray, context: int, what: str) -> int:
     return count
 
 
-def take_blocks(tokens: np.ndarray, context: int, which: np.ndarray) -> np.ndarray:
-    """The blocks of these numbers, shape (len(which), context + 1), int64."""
-    return tokens[which[:, None] * context + np.arange(context + 1)].astype(np.int64)
+def take_blocks(
+    tokens: np.ndarray, context: int, which: np.ndarray, beginning: int | None = None
+) -> np.ndarray:
+    """The blocks of these numbers, shape (len(which), context + 1), int64.
+
+    beginning: an id in place of every block's first token, for models that expect it there. That
+    token is the last one to be predicted in the block before, so each still is predicted once.
+    """
+    blocks = tokens[which[:, None] * context + np.arange(context + 1)].astype(np.int64)
+    if beginning is not None:
+        blocks[:, 0] = beginning
+    return blocks
 
 
 class BlockOrder:
     """The blocks of a token array in a seeded shuffle, which every new epoch draws anew."""
 
-    def __init__(self, tokens: np.ndarray, context: int, key: tuple[int, ...]):
-        self.tokens, self.context, self.key = tokens, context, key
+    def __init__(
+        self,
+        tokens: np.ndarray,
+        context: int,
+        key: tuple[int, ...],
+        beginning: int | None = None,
+    ):
+        self.tokens, self.context, self.key, self.beginning = tokens, context, key, beginning
         self.n_blocks = count_blocks(tokens, context, "token store")
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def blocks(self, start: int, stop: int) -> np.ndarray:
         """Blocks start..stop-1 of the order, shape (stop - start, context + 1), int64."""
         which = np.array([self._block_index(k) for k in range(start, stop)], dtype=np.int64)
-        return take_blocks(self.tokens, self.context, which)
+        return take_blocks(self.tokens, self.context, which, self.beginning)
 
     def _block_index(self, k: int) -> int:
         epoch, place = divmod(k, self.n_blocks)
@@ -112,11 +127,13 @@ def adaptation_shares(target: str, base: Mapping[str, float], replay: float) -> 
     return {target: 1 - replay} | {language: replay * share for language, share in base.items()}
 
 
-def evaluation_blocks(tokens: np.ndarray, context: int, n_tokens: int) -> np.ndarray:
+def evaluation_blocks(
+    tokens: np.ndarray, context: int, n_tokens: int, beginning: int | None = None
+) -> np.ndarray:
     """Fixed held-out blocks spread evenly over a validation store, shape (n, context + 1)."""
     available = count_blocks(tokens, context, "validation store")
     n = min(available, max(1, n_tokens // context))
-    return take_blocks(tokens, context, (np.arange(n) * available) // n)
+    return take_blocks(tokens, context, (np.arange(n) * available) // n, beginning)
 
 
 @dataclass(frozen=True)
@@ -143,15 +160,18 @@ class Text:
     ) -> Mixture:
         """The training stream for `shares`, each language in its own seeded order."""
         keys = {language: stream_key(seed, purpose, language) for language in shares}
-        return Mixture(
-            {name: BlockOrder(self.train[name].tokens, context, key) for name, key in keys.items()},
-            shares,
-        )
+        orders = {}
+        for name, key in keys.items():
+            store = self.train[name]
+            orders[name] = BlockOrder(store.tokens, context, key, store.info.beginning)
+        return Mixture(orders, shares)
 
     def evaluation(self, context: int) -> dict:
         """Fixed held-out blocks of every domain."""
         return {
-            language: evaluation_blocks(store.tokens, context, self.evaluation_tokens)
+            language: evaluation_blocks(
+                store.tokens, context, self.evaluation_tokens, store.info.beginning
+            )
             for language, store in self.valid.items()
         }
 

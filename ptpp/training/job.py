@@ -13,13 +13,13 @@ import torch
 from ptpp.errors import InputError
 from ptpp.jobs.progress import NO_WATCH, Watch
 from ptpp.models.backend import ALONE, Group, Placement
-from ptpp.models.checkpoint import external_size
+from ptpp.models.checkpoint import external_size, external_tokens
 from ptpp.models.sizes import ExternalSize, Shape
 from ptpp.training.schedule import Settings
 
 # What saved state and finished work are bound to, besides settings and input. Raise it with every
 # change to the code that can move a loss: nothing saved before is then gone on from.
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Model:
 
     A GPT-2 of ours has a shape (width, depth, heads); a model from elsewhere has n_params, counted
     by `count`. micro_batch_tokens: tokens whose activations a process holds at once; None: its part
-    of a whole batch. It decides the order of sums, and so the last bits of a loss.
+    of a whole batch, or what a GPU has memory for. It decides the order of sums, and so the last
+    bits of a loss.
     """
 
     name: str
@@ -51,7 +52,8 @@ class Runtime:
     """How a job runs; nothing here is part of what saved state belongs to.
 
     threads: CPU threads of all its processes together. devices: processes that share the model, a
-    device each. tensorboard: the folder for event files; None: none are written.
+    device each. tensorboard: the folder for event files; None: none are written. split: what the
+    tokens at once that a group chooses are divided by, raised where its memory ended.
     """
 
     threads: int = 1
@@ -59,6 +61,7 @@ class Runtime:
     jobs_per_gpu: int = 1
     save_every_s: float = 30.0
     tensorboard: str | None = None
+    split: int = 1
 
     @classmethod
     def of_rule(cls, threads: int, resources: typing.Any, results: Path) -> "Runtime":
@@ -110,6 +113,13 @@ class TrainingJob:
         """The shape, if the model is a GPT-2 of ours."""
         return self.shape if isinstance(self.shape, Shape) else None
 
+    @cached_property
+    def measured_ptpp(self) -> float:
+        """Tokens per parameter that the checkpoint has read; `ptpp` is the label of its stage."""
+        if self.gpt2 is not None:
+            return self.ptpp
+        return external_tokens(self.checkpoint) / self.n_params
+
     @property
     def n_params(self) -> int:
         """N by the configured rule, which defines PTPP and ATPP."""
@@ -118,7 +128,7 @@ class TrainingJob:
     def placement(self, group: Group) -> Placement:
         tokens = self.model.micro_batch_tokens
         micro_batch = None if tokens is None else max(1, tokens // self.model.context)
-        return Placement(self.device, group, micro_batch)
+        return Placement(self.device, group, micro_batch, self.runtime.split)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,13 @@ from ptpp.models.sizes import COUNT_RULES, ExternalSize, Shape
 from ptpp.planning.applied import SAME_SIZE, ChosenPlan
 from ptpp.text.sources import SPLITS, documents, source_digest
 from ptpp.text.store import document_hashes, open_store, write_store
-from ptpp.text.tokenizer import adopt_tokenizer, digest, load_tokenizer, separator_id
+from ptpp.text.tokenizer import (
+    adopt_tokenizer,
+    beginning_id,
+    digest,
+    load_tokenizer,
+    separator_id,
+)
 from ptpp.training.adoption import adopt_checkpoint, count_parameters
 from ptpp.training.application import ApplyJob
 from ptpp.training.data import Text
@@ -257,6 +263,7 @@ def _tokenise(folder: str, domain: str, tokenizer: Path, into: Path, tokens: int
                 made_from,
                 exclude=held_out,
                 separator=separator_id(tokenizer),
+                beginning=beginning_id(tokenizer),
             )
         if split == "valid":
             kept = open_store(path).info.documents

@@ -1,7 +1,9 @@
 """Runs a training job: here, or in processes that share a model (`torchrun.py`)."""
 
+import logging
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,6 +12,8 @@ from ptpp.jobs.heartbeat import Job
 from ptpp.jobs.progress import Watch
 from ptpp.models.backend import ALONE, Group
 from ptpp.training.job import AdaptJob, PretrainJob, Process, TrainingJob
+
+log = logging.getLogger("ptpp")
 
 
 def launch_job(
@@ -30,9 +34,31 @@ def launch_job(
         if runtime.devices == 1:
             do(job, ALONE, stopping, watched_by)
         else:
-            from ptpp.training.torchrun import run_processes
+            _run_group(job, stopping, watched_by)
 
-            run_processes(job, stopping, watched_by)
+
+def _run_group(job: TrainingJob, stopping: Callable[[], bool], watched_by: Job | None) -> None:
+    """Start processes; where the memory of one ends, all again with half as many tokens at once.
+
+    They go on from their saved state. Raises MemoryError when `micro_batch_tokens` is given, or
+    when no half is left.
+    """
+    from ptpp.training.torchrun import run_processes
+
+    model, runtime = job.model, job.runtime
+    sequences = model.batch_tokens // (model.context * runtime.devices)
+    while True:
+        try:
+            return run_processes(replace(job, runtime=runtime), stopping, watched_by)
+        except MemoryError as error:
+            if model.micro_batch_tokens is not None or 2 * runtime.split > sequences:
+                raise
+            runtime = replace(runtime, split=2 * runtime.split)
+            log.warning(
+                "%s: starts again with half as many tokens at once; "
+                "micro_batch_tokens of size %s sets them",
+                *(error, model.size),
+            )
 
 
 def do(

@@ -245,8 +245,8 @@ def test_checkpoints_must_be_what_their_stage_says(config):
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    wrong = "ptpp 15: tokens 16000000 are 16 per parameter (n_params 1000000); accepted is 15"
-    assert wrong in told(tokens=16_000_000)
+    wrong = "ptpp 15: tokens 17000000 are 17 per parameter (n_params 1000000); accepted is 15"
+    assert wrong in told(tokens=17_000_000)
     assert "ptpp 16 is not among pretraining.ptpp; accepted: 15, 31, 279" in told(ptpp=16)
     assert "checkpoints: name '31' stands there twice" in told(ptpp=31)
     assert "ptpp 31 names the model of ptpp 15, org/name31" in told(model="org/name31")

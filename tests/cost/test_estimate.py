@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from snakemake.utils import update_config
 
 from ptpp.config import Config
+from ptpp.config.checks import check_sense
 from ptpp.cost.devices import DEVICES, calibrate_device, device_of, step_flops_per_token
 from ptpp.cost.estimate import cost_estimate, estimate_text
 from ptpp.errors import InputError
@@ -179,6 +180,28 @@ def test_every_size_of_the_paper_scale_fits_what_it_asks_for():
         memory = size["resources"]["mem"]
         assert memory.endswith("GB") and float(memory[:-2]) > 4 * devices + 28 * n / 1e9
         assert devices <= 8 and size["resources"]["runtime"] == "23h"
+
+
+def test_memory_of_a_device_is_what_is_counted_beside_each_size():
+    config = experiment("paper")
+    table = cost_estimate(config).groupby("size")["memory_gb"].first()
+    n = shape_of(config["models"]["sizes"][-1], 2048, 65_536).n_params
+    loss, activations = 2 * 2**30, 50 * 2560 * 40 * 8192
+    assert table["w2560"] == pytest.approx((28 * n / 8 + loss + activations) / 1e9)
+    said = estimate_text(cost_estimate(config), config["cost"])
+    assert "Every size fits the 80 GB of its devices, as counted." in said
+    sizes = copy.deepcopy(config["models"]["sizes"])
+    sizes[-1]["devices"] = 1
+    few = experiment("paper", models={"sizes": sizes})
+    said = estimate_text(cost_estimate(few), few["cost"])
+    assert "Of the 80 GB of a device w2560 needs 137" in said
+    with pytest.raises(InputError) as caught:
+        check_sense(Config.model_validate(few))
+    assert str(caught.value) == (
+        "config: models.sizes: w2560: devices 1: weights, gradient and moments alone take 93 GB of "
+        "each, and cost.device h100 has 80; at least 2 would do"
+    )
+    assert "memory_gb" not in estimate_text(cost_estimate(experiment()), experiment()["cost"])
 
 
 def test_stores_take_four_bytes_a_token_once_two_cannot_hold_the_vocabulary():

@@ -19,7 +19,7 @@ from ptpp.models.sizes import Shape
 from ptpp.table.observations import read_observations
 from ptpp.text.store import open_store, write_store
 from ptpp.text.synthetic.documents import generate
-from ptpp.text.tokenizer import adopt_tokenizer, load_tokenizer
+from ptpp.text.tokenizer import adopt_tokenizer, beginning_id, load_tokenizer
 from ptpp.training.adoption import adopt_checkpoint, check_declarations, count_parameters
 from ptpp.training.data import Text
 from ptpp.training.job import AdaptJob, MeasureJob, Model, Runtime
@@ -56,7 +56,8 @@ def folder(tmp_path_factory):
     for name, language in LANGUAGES.items():
         for split, tokens in (("train", 20_000), ("valid", 2_000)):
             texts = islice(generate(language, 0, split), 200)
-            write_store(texts, tokenizer, path / f"{name}.{split}.bin", tokens, "", separator=2)
+            store = path / f"{name}.{split}.bin"
+            write_store(texts, tokenizer, store, tokens, "", separator=2, beginning=1)
     save_llama(path / "llama", tokenizer=brought)
     save_gpt2(path / "gpt2", max_shard_size="20KB")
     return path
@@ -136,11 +137,13 @@ def test_a_model_is_linked_and_measured_as_transformers_does(folder, tmp_path, m
     job(folder, tmp_path, "measure", size=model, n_params=n_params)
     rows = pd.read_csv(tmp_path / "zero_shot.csv").set_index("domain")
     assert set(rows.n_params) == {n_params} and set(rows.atpp) == {0}
+    assert set(rows.stage) == {15} and set(rows.ptpp) == {1_000_000 / n_params}
     loaded = AutoModelForCausalLM.from_pretrained(directory)
     assert AutoTokenizer.from_pretrained(directory).eos_token_id == 2
     for domain in LANGUAGES:
         store = open_store(folder / f"{domain}.valid.bin")
-        blocks = torch.from_numpy(evaluation_blocks(store.tokens, 32, 1024))
+        blocks = torch.from_numpy(evaluation_blocks(store.tokens, 32, 1024, beginning=1))
+        assert (blocks[:, 0] == 1).all(), "a Llama reads <s> first"
         with torch.no_grad():
             logits = loaded(blocks[:, :-1]).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), blocks[:, 1:].flatten())
@@ -242,6 +245,93 @@ def test_another_tokenizer_beside_the_weights_is_refused(folder, tmp_path):
     shutil.copy(other / "tokenizer.json", entry["model"])
     with pytest.raises(InputError, match="its model is not that of the experiment's tokenizer"):
         taken(folder, tmp_path / "checkpoint", entry=entry)
+
+
+def test_a_tokenizer_that_asks_for_no_first_token_gets_none(folder, tmp_path):
+    assert beginning_id(folder / "tokenizer") == 1
+    copy = shutil.copytree(folder / "tokenizer", tmp_path / "tokenizer")
+    path, config = copy / "tokenizer.json", copy / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"post_processor": None}))
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"add_bos_token": False}))
+    assert beginning_id(copy) is None
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"add_bos_token": True}))
+    assert beginning_id(copy) == 1
+
+
+def test_a_tokenizer_that_transformers_reads_otherwise_is_refused(folder, tmp_path):
+    """Llama's class puts its own rules for spaces in the place of those of the file."""
+    copy = shutil.copytree(folder / "brought", tmp_path / "brought")
+    path, config = copy / "tokenizer.json", copy / "tokenizer_config.json"
+    split = {"type": "Whitespace"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pre_tokenizer": split}))
+    adopt_tokenizer(str(copy), None, 600, tmp_path / "kept")
+    record = json.loads(config.read_text()) | {"tokenizer_class": "LlamaTokenizer"}
+    config.write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"by which transformers reads it, give other ids"):
+        adopt_tokenizer(str(copy), None, 600, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+
+
+def test_two_stages_with_the_same_weights_are_refused(folder, tmp_path):
+    taken(folder, tmp_path / "model" / "ptpp15")
+    same = shutil.copytree(folder / "llama", tmp_path / "same")
+    with pytest.raises(InputError) as caught:
+        taken(folder, tmp_path / "model" / "ptpp31", entry={"model": str(same)})
+    assert str(caught.value).startswith(f"model: ptpp31 ({same}) and ptpp15 ({folder}/llama) have")
+    assert not (tmp_path / "model" / "ptpp31").exists()
+    taken(folder, tmp_path / "model" / "ptpp15", entry={"model": str(same)})  # the same stage anew
+    taken(folder, tmp_path / "other" / "ptpp31")  # another model
+
+
+def test_a_model_that_sees_pictures_too_is_read_as_a_model_of_text(tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM, Gemma3Config
+
+    from ptpp.models.backend import open_model
+
+    text = {"vocab_size": 700, "hidden_size": 16, "intermediate_size": 32, "head_dim": 8}
+    text |= {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
+    text |= {"max_position_embeddings": 64}
+    vision = {"hidden_size": 8, "intermediate_size": 8, "image_size": 28, "patch_size": 14}
+    vision |= {"num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=1)
+    model = AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(tmp_path)
+    found, longest = count_parameters(tmp_path, context=32)
+    assert (found.vocab_size, longest) == (700, 64)
+    assert found.n_params == sum(each.numel() for each in model.parameters())
+    backend = open_model(tmp_path, None, 32)
+    blocks = torch.randint(700, (2, 33), generator=torch.Generator().manual_seed(0))
+    assert backend.gradients(blocks).item() == pytest.approx(backend.loss(blocks))
+
+
+def test_a_large_padded_vocabulary_tied_and_in_bfloat16(tmp_path):
+    """More ids than two bytes hold, and more in the model than in its tokenizer."""
+    import torch
+    from tokenizers import Tokenizer, models
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    from ptpp.models.backend import open_model
+    from ptpp.training.data import evaluation_blocks
+
+    words = {"</s>": 0} | {f"w{number}": number for number in range(1, 66_000)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="</s>"))
+    write_store([f"w{65_900 + n}" for n in range(40)], tokenizer, tmp_path / "fr.valid.bin", 80, "")
+    store = open_store(tmp_path / "fr.valid.bin")
+    assert store.info.dtype == "uint32" and store.tokens.max() == 65_939
+    config = LlamaConfig(
+        **{"vocab_size": 66_048, "hidden_size": 8, "intermediate_size": 8},
+        **{"num_hidden_layers": 1, "num_attention_heads": 1, "tie_word_embeddings": True},
+    )
+    model = AutoModelForCausalLM.from_config(config).bfloat16()
+    model.save_pretrained(tmp_path)
+    assert count_parameters(tmp_path, 16)[0].n_params == sum(p.numel() for p in model.parameters())
+    backend = open_model(tmp_path, None, 16)
+    blocks = torch.from_numpy(evaluation_blocks(store.tokens, 16, 64))
+    with torch.no_grad():
+        logits = model.float()(blocks[:, :-1]).logits.flatten(0, 1)
+    expected = torch.nn.functional.cross_entropy(logits, blocks[:, 1:].flatten()).item()
+    assert backend.losses.in_chunks and backend.loss(blocks) == pytest.approx(expected, rel=1e-5)
 
 
 def test_pickles_are_never_read(folder, tmp_path):
@@ -388,7 +478,7 @@ def experiment(folder):
         checkpoints = []
         for ptpp in stages:
             save(folder / "models" / f"{name}-{ptpp}", seed=ptpp, tokenizer=brought)
-            model, tokens = f"models/{name}-{ptpp}", round(1.01 * ptpp * n_params)
+            model, tokens = f"models/{name}-{ptpp}", round(1.08 * ptpp * n_params)
             checkpoints.append({"ptpp": ptpp, "model": model, "tokens": tokens})
         size = {"name": name, "n_params": n_params, "learning_rate": 0.02, "batch_tokens": 256}
         sizes.append(size | {"seeds": [0], "checkpoints": checkpoints})
@@ -459,13 +549,15 @@ def test_models_of_one_s_own_run_from_their_files_to_a_fit(finished, snakemake):
     table = read_observations(finished / "results/own/observations.csv", held_out=8, target="fr")
     cells = table.groupby(["size", "ptpp"]).size()
     assert len(cells) == 5 and (cells == 2 * (1 + 2 * 2)).all()
+    assert set(table.stage) == set(STAGES)
+    assert (table.ptpp / table.stage).tolist() == pytest.approx([1.08] * len(table), rel=1e-3)
     assert dict(table.groupby("size").n_params.first()) == {"llama": LLAMA, "gpt2": GPT2}
     assert table.loss.between(1, 8).all()
     record = json.loads((finished / FIT).read_text())
     assert record["law"] == "dcpt"
     assert not list(finished.glob("results/own/trunks/*"))
     info = json.loads((finished / "results/own/tokens/fr.train.json").read_text())
-    assert info["separator"] == 2
+    assert (info["separator"], info["beginning"]) == (2, 1)
     assert planned(finished, snakemake, FIT) == {}
 
 

@@ -179,6 +179,22 @@ def test_stages_that_follow_from_tables_follow_anew_from_all_of_them(tmp_path):
     assert len(target_rows(table, "fr")) == len(target_rows(TABLE, "fr"))
 
 
+def test_models_from_elsewhere_and_from_here_share_the_stages_that_labels_name(tmp_path):
+    """Those trained here have exactly the PTPP that is their stage; others name theirs."""
+    changed = {"stage": TABLE["ptpp"], "ptpp": TABLE["ptpp"] * 0.94}
+    named = TABLE.assign(size="own-" + TABLE["size"], run="own-" + TABLE["run"], **changed)
+    paths = [tmp_path / "own.csv", tmp_path / "here.csv"]
+    for table, path in zip((named, TABLE), paths, strict=True):
+        table.to_csv(path, index=False)
+    together = gather_observations(paths, HELD_OUT)
+    assert set(list_stages(together)) == set(TABLE["ptpp"])
+    own = together["size"].str.startswith("own-")
+    assert (together["ptpp"][own] / together["stage"][own]).tolist() == pytest.approx(
+        [0.94] * len(TABLE)
+    )
+    assert (together["ptpp"][~own] == together["stage"][~own]).all()
+
+
 @pytest.mark.parametrize(
     ("stages", "message"),
     [

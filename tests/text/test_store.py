@@ -70,6 +70,20 @@ def test_a_large_vocabulary_takes_uint32(tmp_path):
     assert open_store(tmp_path / "a.bin").tokens.tolist() == [69999, 0]
 
 
+def test_a_first_token_stands_before_every_document(tokenizer, tmp_path):
+    path = tmp_path / "a.bin"
+    info = write_store(TEXTS, tokenizer, path, None, "", separator=0, beginning=7)
+    tokens = open_store(path).tokens
+    ends = np.flatnonzero(tokens == 0)
+    assert len(ends) == 3 and (tokens[[0, *(ends[:-1] + 1)]] == 7).all()
+    plain = write_store(TEXTS, tokenizer, tmp_path / "b.bin", None, "")
+    assert (info.tokens, info.bytes) == (plain.tokens + 3, plain.bytes)
+    cut = write_store(TEXTS, tokenizer, path, int(ends[0]) + 2, "", separator=0, beginning=7)
+    assert (cut.documents, cut.bytes) == (2, len(TEXTS[0].encode())), "of the second: 7 alone"
+    same = write_store(TEXTS, tokenizer, path, None, "", separator=0, beginning=0)
+    assert same.tokens == plain.tokens, "one token for the end and the beginning"
+
+
 @given(
     texts=st.lists(
         st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1, max_size=5

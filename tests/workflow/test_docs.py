@@ -37,6 +37,7 @@ ELSEWHERE = {
     "python benchmarks/training.py results/laptop --sweep": (
         "tests/training/test_benchmark_training.py"
     ),
+    "python benchmarks/loss_memory.py": "tests/models/test_memory.py",
     "python benchmarks/text_statistics.py english french arabic my_text.jsonl.xz": (
         "tests/text/test_text_statistics.py"
     ),

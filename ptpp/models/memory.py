@@ -1,0 +1,40 @@
+"""Memory of training, counted, not measured. No torch here."""
+
+STATE_BYTES = 16  # a parameter: float32 weights, gradient, AdamW's two moments
+TRUNK_BYTES = 12  # and, while a milestone decays, the weights and moments it returns to
+LOSS_BYTES = 2 * 2**30  # of a loss in chunks: logits of one chunk and what is made of them
+LOGITS_BYTES = 16  # a token and entry of the vocabulary, where all logits are held
+# A token, layer and unit of width: what a decoder layer keeps for its backward pass, products in
+# bfloat16, sums and norms in float32, attention scores not kept.
+ACTIVATION_BYTES = 50
+CAPACITY = {"a100": 80e9, "h100": 80e9, "h100_pcie": 80e9, "h200": 141e9}  # bytes of a device
+_RESERVE = 0.9  # of what is free: allocators cannot use all of it
+
+
+def state_bytes(n_params: float, devices: int = 1) -> float:
+    """What each device holds of a model in training, the copy during a decay included."""
+    return (STATE_BYTES + TRUNK_BYTES) * n_params / devices
+
+
+def activation_bytes(n_params: float, width: int | None = None, depth: int | None = None) -> float:
+    """A token's activations. Without a shape: of a decoder 100 times as wide as deep (N = 12
+    depth width^2), as models of a billion parameters and more about are.
+    """
+    if width is None or depth is None:
+        width = (100 * n_params / 12) ** (1 / 3)
+        depth = width / 100
+    return ACTIVATION_BYTES * width * depth
+
+
+def training_bytes(n_params: float, tokens: int, token_bytes: float, devices: int = 1) -> float:
+    """What each device needs that computes `tokens` at once."""
+    return state_bytes(n_params, devices) + LOSS_BYTES + tokens * token_bytes
+
+
+def sequences_that_fit(free: float, n_params: float, sequence_bytes: float) -> int:
+    """Sequences at once beside a model of which this device holds `n_params`; 1 at least.
+
+    free: bytes, with weights and moments in place, gradients and the copy of a decay to come.
+    """
+    left = _RESERVE * free - (4 + TRUNK_BYTES) * n_params - LOSS_BYTES
+    return max(1, int(left / sequence_bytes))
