@@ -1,34 +1,36 @@
 """Write the token store of one language and split."""
 
-from itertools import islice
+from contextlib import nullcontext
 
 from ptpp.jobs.job import log, run_job
 
 with run_job(snakemake.log[0]):
+    from ptpp.text.batches import open_encoder
+    from ptpp.text.parts import Parts
     from ptpp.text.sources import documents, source_digest
-    from ptpp.text.store import document_hashes, open_store, write_store
-    from ptpp.text.tokenizer import beginning_id, load_tokenizer, separator_id
+    from ptpp.text.store import held_out_documents, write_store
 
     if snakemake.config["declarations"]:  # models from elsewhere, whose errors should come first
         from ptpp.training.adoption import check_declarations
 
         check_declarations(snakemake.config["declarations"], snakemake.input.tokenizer)
     spec, split = snakemake.params.spec, snakemake.wildcards.split
-    held_out = set()
-    if snakemake.input.valid:
-        kept = open_store(snakemake.input.valid).info.documents
-        held_out = document_hashes(islice(documents(spec, "valid"), kept))
-    info = write_store(
-        documents(spec, split),
-        load_tokenizer(snakemake.input.tokenizer),
-        snakemake.output.array,
-        snakemake.params.max_tokens,
-        source_digest(spec),
-        exclude=held_out,
-        threads=snakemake.threads,
-        separator=separator_id(snakemake.input.tokenizer),
-        beginning=beginning_id(snakemake.input.tokenizer),
-    )
+    source, encoder = source_digest(spec), open_encoder(snakemake.input.tokenizer)
+    held_out = held_out_documents(documents(spec, "valid"), snakemake.input.valid)
+    folders = snakemake.input.parts
+    with Parts(folders, encoder, source, held_out) if folders else nullcontext() as parts:
+        info = write_store(
+            documents(spec, split),
+            encoder.tokenizer,
+            snakemake.output.array,
+            snakemake.params.max_tokens,
+            source,
+            exclude=held_out,
+            threads=snakemake.threads,
+            separator=encoder.separator,
+            beginning=encoder.beginning,
+            parts=parts,
+        )
     log.info(
         "%s %s: %d tokens, %d bytes, %d documents, %d left out as held-out",
         *(snakemake.wildcards.language, split, info.tokens, info.bytes),

@@ -92,6 +92,8 @@ class Corpora(Section):
     languages: Annotated[list[AnyLanguage], Field(min_length=2)]
     evaluation_tokens: Count
     """Fixed held-out tokens per domain at every measurement."""
+    parts: Count = 1
+    """Jobs that tokenise a training store together; its ids do not depend on their number."""
 
 
 class Tokenizer(Section):

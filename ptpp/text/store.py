@@ -3,8 +3,9 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Set
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,12 @@ import numpy as np
 
 from ptpp.errors import InputError
 from ptpp.jobs import files
+from ptpp.text.batches import DTYPES, Encoder, batches, document_hash
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
+    from tokenizers import Tokenizer
 
-_DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
-_BATCH_CHARACTERS = 1 << 19  # enough to keep the encoder busy, little enough to hold in memory
+    from ptpp.text.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def write_store(
     threads: int = 1,
     separator: int = 0,
     beginning: int | None = None,
+    parts: "Parts | None" = None,
 ) -> StoreInfo:
     """Encode documents into `path` and its sidecar, until the texts or `max_tokens` end.
 
@@ -73,34 +75,33 @@ def write_store(
     source: digest of the corpus (`source_digest`), kept in the sidecar.
     separator, beginning: the ids written after and before every document, by `separator_id` and
     `beginning_id` of `ptpp.text.tokenizer`. The same id is not written twice between documents.
+    parts: groups of documents that other jobs have encoded (`ptpp.text.parts`); the store is the
+    same to the byte with and without.
 
     Special tokens spelt out in a document ("<|endoftext|>") are encoded as ordinary text, so
     separators stand between documents only. Raises InputError when there is no token to write.
     """
-    from ptpp.text.tokenizer import digest, tokenizer_threads, vocabulary_size
+    from ptpp.text.tokenizer import digest, tokenizer_threads
 
     if max_tokens is not None and max_tokens < 1:
         raise InputError(f"max_tokens {max_tokens}: expected at least 1, or none for no limit")
-    dtype = "uint16" if vocabulary_size(tokenizer) <= 1 << 16 else "uint32"
+    encoder = Encoder(tokenizer, separator, beginning)
     limit = math.inf if max_tokens is None else max_tokens
-    before = () if beginning in (None, separator) else (beginning,)
     tokens = size = count = excluded = 0
-    tokenizer.encode_special_tokens = True
     with tokenizer_threads(threads), files.atomic_file(path) as temporary:
         with open(temporary, "wb") as stream:
-            for batch, skipped in _batches(texts, exclude):
+            for number, (texts_of, skipped) in enumerate(batches(texts, exclude)):
                 excluded += skipped
-                encoded = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-                ends = np.cumsum([len(before) + len(one) + 1 for one in encoded], dtype=np.int64)
-                separated = (n for one in encoded for n in (*before, *one.ids, separator))
-                ids = np.fromiter(separated, dtype=_DTYPES[dtype])
-                kept = ids[: min(len(ids), limit - tokens)]
+                ready = parts.batch(number, len(texts_of)) if parts else None
+                batch = ready or encoder.encode(texts_of)
+                kept = batch.ids[: min(len(batch.ids), limit - tokens)]
                 stream.write(kept.tobytes())
-                begun = int(np.searchsorted(ends, len(kept))) + 1 if len(kept) else 0
-                size += sum(len(text.encode("utf-8")) for text in batch[: begun - 1])
+                begun = int(np.searchsorted(batch.ends, len(kept))) + 1 if len(kept) else 0
+                size += sum(len(text.encode("utf-8")) for text in texts_of[: begun - 1])
                 if begun:
-                    left = int(ends[begun - 1]) - len(kept)  # tokens of the last that are cut off
-                    size += _bytes_kept(tokenizer, batch[begun - 1], encoded[begun - 1], left)
+                    left = int(batch.ends[begun - 1]) - len(kept)  # of the last, cut off
+                    of_last = int(np.diff(batch.ends, prepend=0)[begun - 1])
+                    size += encoder.bytes_kept(texts_of[begun - 1], of_last, left)
                 count += begun
                 tokens += len(kept)
                 if tokens >= limit:
@@ -108,8 +109,8 @@ def write_store(
         if not tokens:
             raise InputError(f"{path}: the corpus holds no text ({excluded} documents excluded)")
         _sidecar(path).unlink(missing_ok=True)  # no old sidecar beside a new array
-    ids = (separator, beginning)
-    info = StoreInfo(tokens, size, count, excluded, digest(tokenizer), source, *ids, dtype, "")
+    made_by = (digest(tokenizer), source, separator, beginning)
+    info = StoreInfo(tokens, size, count, excluded, *made_by, encoder.dtype, "")
     info = replace(info, content=_content(path, info))
     files.write_json(_sidecar(path), asdict(info))
     return info
@@ -123,9 +124,9 @@ def open_store(path: str | Path) -> Store:
     if not isinstance(record, dict) or set(record) != names:
         raise InputError(f"{sidecar}: expected exactly the keys {', '.join(sorted(names))}")
     info = StoreInfo(**record)
-    if info.dtype not in _DTYPES:
-        raise InputError(f"{sidecar}: dtype {info.dtype!r}, expected one of {', '.join(_DTYPES)}")
-    dtype = _DTYPES[info.dtype]
+    if info.dtype not in DTYPES:
+        raise InputError(f"{sidecar}: dtype {info.dtype!r}, expected one of {', '.join(DTYPES)}")
+    dtype = DTYPES[info.dtype]
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
     size, expected = Path(path).stat().st_size, info.tokens * dtype.itemsize
@@ -146,7 +147,14 @@ def bytes_per_token(info: StoreInfo) -> float:
 
 def document_hashes(texts: Iterable[str]) -> set[bytes]:
     """128-bit hashes of documents; `write_store` keeps two splits apart by them."""
-    return {_hash(text) for text in texts}
+    return {document_hash(text) for text in texts}
+
+
+def held_out_documents(texts: Iterable[str], valid: str | Path | None) -> set[bytes]:
+    """Hashes of the documents in the validation store `valid`, which `texts` begins with."""
+    if not valid:
+        return set()
+    return document_hashes(islice(texts, open_store(valid).info.documents))
 
 
 def _content(path: str | Path, info: StoreInfo) -> str:
@@ -156,36 +164,3 @@ def _content(path: str | Path, info: StoreInfo) -> str:
 
 def _sidecar(path: str | Path) -> Path:
     return Path(path).with_suffix(".json")
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
-
-
-def _batches(texts: Iterable[str], exclude: Set[bytes]) -> Iterator[tuple[list[str], int]]:
-    """Groups of documents that are not excluded, with the number that were."""
-    batch: list[str] = []
-    characters = skipped = 0
-    for text in texts:
-        if exclude and _hash(text) in exclude:
-            skipped += 1
-            continue
-        batch.append(text)
-        characters += len(text)
-        if characters >= _BATCH_CHARACTERS:
-            yield batch, skipped
-            batch, characters, skipped = [], 0, 0
-    if batch or skipped:
-        yield batch, skipped
-
-
-def _bytes_kept(tokenizer: "Tokenizer", text: str, encoded: "Encoding", left: int) -> int:
-    """UTF-8 bytes of a document without its last `left` tokens, its separator counted as one."""
-    if left <= 1:
-        return len(text.encode("utf-8"))
-    if left > len(encoded):  # nothing but the token before the text
-        return 0
-    # Offsets cost time, so only this document is encoded with them.
-    offsets = tokenizer.encode(text, add_special_tokens=False).offsets
-    end = offsets[len(encoded) - left][1]
-    return len(text[:end].encode("utf-8"))

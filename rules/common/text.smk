@@ -33,6 +33,15 @@ def excluded_store(wildcards):
     return [] if wildcards.split == "valid" else f"{RESULTS}/tokens/{wildcards.language}.valid.bin"
 
 
+def token_parts(wildcards):
+    """The parts of a training store that other jobs tokenise."""
+    count = config["corpora"].get("parts", 1)
+    if wildcards.split == "valid" or count == 1:
+        return []
+    folder = f"{RESULTS}/tokens/parts/{wildcards.language}.{wildcards.split}"
+    return [f"{folder}.{part}of{count}" for part in range(count)]
+
+
 def stores(split, languages):
     return [f"{RESULTS}/tokens/{language}.{split}.bin" for language in languages]
 
