@@ -153,8 +153,10 @@ class Parts:
                 )
         self.dtype, self.missing = DTYPES[encoder.dtype], 0
         self._open = ExitStack()
-        enter = self._open.enter_context
-        self._streams = [(enter(open(p.ids, "rb")), enter(open(p.groups))) for p in self.places]
+        self._streams = []
+        for one in self.places:
+            ids = self._open.enter_context(open(one.ids, "rb"))
+            self._streams.append((ids, self._open.enter_context(open(one.groups))))
 
     def __enter__(self) -> "Parts":
         return self
