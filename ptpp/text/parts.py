@@ -153,10 +153,11 @@ class Parts:
                 )
         self.dtype, self.missing = DTYPES[encoder.dtype], 0
         self._open = ExitStack()
-        self._streams = []
-        for one in self.places:
-            ids = self._open.enter_context(open(one.ids, "rb"))
-            self._streams.append((ids, self._open.enter_context(open(one.groups))))
+        enter = self._open.enter_context  # closed by `__exit__`
+        self._streams = [
+            (enter(open(one.ids, "rb")), enter(open(one.groups)))  # noqa: SIM115
+            for one in self.places
+        ]
 
     def __enter__(self) -> "Parts":
         return self
