@@ -9,7 +9,7 @@ LAWS = {
     "gated_floor": "Form 3 (gated+floor)",
     LAST_STAGE: "last stage unchanged",
 }
-PROTOCOLS = {"early_to_late": "early stages", "with_anchors": "with anchors"}
+PROTOCOLS = {"early_to_late": "without anchors", "with_anchors": "with anchors"}
 CHOICES = {"spread": "spread evenly", "random": "at random", "v_optimal": "V-optimal"}
 _GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "eps": "ε", "eta": "η", "kappa": "κ",

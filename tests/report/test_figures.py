@@ -287,7 +287,7 @@ def test_calibration_shows_errors_of_held_out_rows_and_laws_by_their_error(drawn
         )
         early = of_panel(held_out, "early_to_late", law)
         mae = score(early["observed"].to_numpy(), early["predicted"].to_numpy())["mae_rel"]
-        assert errors.startswith(f"early stages {100 * mae:.1f} %, with anchors ")
+        assert errors.startswith(f"without anchors {100 * mae:.1f} %, with anchors ")
 
 
 def test_forgetting_shows_the_largest_size_with_its_control(drawn, observations):

@@ -342,7 +342,7 @@ def test_tables_call_laws_and_protocols_as_readers_do(tmp_path):
     columns = (Column("law", "law", "law"), Column("protocol", "protocol", "protocol"))
     table = read_shown(tmp_path, "one.csv", "One", columns, 2)
     texts = [[cell.text for cell in row] for row in table.rows]
-    assert texts == [["Form 3 (gated+floor)", "early stages"], ["mine too", "early stages"]]
+    assert texts == [["Form 3 (gated+floor)", "without anchors"], ["mine too", "without anchors"]]
     assert not any(column.is_number for column in columns)
 
 

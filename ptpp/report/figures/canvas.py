@@ -214,7 +214,7 @@ def wide_apart(values: Sequence[float], places: Sequence[float], gap: float) -> 
 
 
 def sort_laws(errors: pd.Series) -> list[str]:
-    """Laws by their error (index: law, protocol), least first: from early stages where known."""
+    """Laws by their error (index: law, protocol), least first: without anchors where known."""
     table = errors.unstack("protocol")
     first = "early_to_late" if "early_to_late" in table else table.columns[0]
     return list(table[first].sort_values(kind="stable").index)

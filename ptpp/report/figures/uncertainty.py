@@ -116,7 +116,7 @@ def law_comparison(intervals: pd.DataFrame, noise_floor: float | None, domain: s
     """Scores of all laws with their 90 % bootstrap intervals: a panel per score of `COMPARED`.
 
     `intervals`: law, protocol, domain, forecast, score, value, low, high. The law of least error
-    from early stages stands first; of its forecasts the one of `best_forecasts` is drawn.
+    without anchors stands first; of its forecasts the one of `best_forecasts` is drawn.
     `noise_floor`: relative seed noise of one run. Raises InputError when the domain has no rows.
     """
     canvas.check_columns(intervals, _INTERVALS, "law_comparison")
@@ -163,7 +163,7 @@ def law_comparison(intervals: pd.DataFrame, noise_floor: float | None, domain: s
         handles,
         "outside upper center",
         columns=4,
-        x=f"scores on held-out {domain} losses, least error from early stages first",
+        x=f"scores on held-out {domain} losses, least error without anchors first",
     )
 
 
