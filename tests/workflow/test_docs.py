@@ -50,6 +50,11 @@ ELSEWHERE = {
         "tests/cli/test_apply.py"
     ),
     "snakemake --cores 2 --configfile scales/mine.yaml": "stands for the reader's own file",
+    (
+        "ptpp apply plan.csv my_losses.csv --target fr --checkpoint models/large-279 "
+        "--text corpora --base en=1 --learning-rate 1e-4 --batch-tokens 262144 --context 2048 "
+        "--out adapted"
+    ): "tests/cli/test_apply.py, with a model and text of its own",
 }
 
 
@@ -65,7 +70,11 @@ def commands(page):
 
 
 COMMANDS = sorted({command for page in PAGES for command in commands(page)} - set(ELSEWHERE))
-OF_PLAN = [match[1] for command in commands(PLAN) if (match := OF_PTPP.match(command))]
+OF_PLAN = [
+    match[1]
+    for command in commands(PLAN)
+    if command not in ELSEWHERE and (match := OF_PTPP.match(command))
+]
 OF_OTHERS = [match[1] for command in COMMANDS if (match := OF_PTPP.match(command))]
 OF_OTHERS = [command for command in OF_OTHERS if command not in OF_PLAN]
 
