@@ -50,11 +50,6 @@ ELSEWHERE = {
         "tests/cli/test_apply.py"
     ),
     "snakemake --cores 2 --configfile scales/mine.yaml": "stands for the reader's own file",
-    (
-        "ptpp apply plan.csv my_losses.csv --target fr --checkpoint models/large-279 "
-        "--text corpora --base en=1 --learning-rate 1e-4 --batch-tokens 262144 --context 2048 "
-        "--out adapted"
-    ): "tests/cli/test_apply.py, with a model and text of its own",
 }
 
 
