@@ -33,6 +33,8 @@ rule tokens_part:
         temp(directory(f"{RESULTS}/tokens/parts/{{language}}.{{split}}.{{part}}of{{parts}}")),
     log:
         f"{LOGS}/tokens/{{language}}.{{split}}.{{part}}of{{parts}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tokens/{{language}}.{{split}}.{{part}}of{{parts}}.tsv"
     wildcard_constraints:
         part="[0-9]+",
         parts="[0-9]+",
