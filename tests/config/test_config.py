@@ -360,7 +360,7 @@ def test_the_schema_accepts_exactly_the_laws_and_protocols_there_are():
 
 
 def sort_unions(schema):
-    """Python holds int | str and str | int for one type: which it shows depends on earlier imports."""
+    """Python holds int | str and str | int for one type; earlier imports decide which it shows."""
     if isinstance(schema, dict):
         schema = {name: sort_unions(value) for name, value in schema.items()}
         return schema | {k: sorted(v, key=json.dumps) for k, v in schema.items() if k == "anyOf"}
