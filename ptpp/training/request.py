@@ -5,7 +5,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from ptpp.errors import InputError
@@ -15,7 +14,7 @@ from ptpp.models.checkpoint import DIGESTS, read_shape, text_of, weights_digest
 from ptpp.models.sizes import COUNT_RULES, ExternalSize, Shape
 from ptpp.planning.applied import SAME_SIZE, ChosenPlan
 from ptpp.text.sources import SPLITS, documents, source_digest
-from ptpp.text.store import document_hashes, open_store, write_store
+from ptpp.text.store import held_out_documents, open_store, write_store
 from ptpp.text.tokenizer import (
     adopt_tokenizer,
     beginning_id,
@@ -266,8 +265,7 @@ def _tokenise(folder: str, domain: str, tokenizer: Path, into: Path, tokens: int
                 beginning=beginning_id(tokenizer),
             )
         if split == "valid":
-            kept = open_store(path).info.documents
-            held_out = document_hashes(islice(documents(spec, "valid"), kept))
+            held_out = held_out_documents(documents(spec, "valid"), path)
 
 
 def _is_store_of(path: Path, source: str) -> bool:
