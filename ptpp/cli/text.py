@@ -113,7 +113,9 @@ def _describe_law(one: PlanOfLaw) -> list[str]:
         is_note = isinstance(result, str)
         lines += [f"break-even: {result}"] if is_note else _describe_break_even(result)
     if one.measurements is not None:
-        lines.append("next measurements, by the share of the plan's variance they cut per FLOP:")
+        lines.append(
+            "next measurements, those that cut most of the plan's variance for their cost:"
+        )
         names = ["n_params", "ptpp", "replay", "atpp", "flops", "cut_share"]
         lines += _indent(_columns(one.measurements[names]))
     title = (

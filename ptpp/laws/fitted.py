@@ -178,11 +178,18 @@ class FittedLaw:
 
         Raises InputError where the fit has no misfit.
         """
-        if self.misfit is None:
-            raise InputError(f"law {self.record.law}: its misfit was not kriged")
-        cells = Cells.of(self.law, frame, self.misfit.last_stage)
+        cells = Cells.of(self.law, frame, self._need_misfit().last_stage)
         added, spread = self.misfit.posterior(cells, self.log_slopes(frame), noise)
         return self.loss(frame) * np.exp(added), spread
+
+    def joint(self, a: Columns, b: Columns) -> NDArray:
+        """Covariance (m, c) of the kriged log losses at `a` (m), means over many runs, and `b` (c).
+
+        Raises InputError where the fit has no misfit.
+        """
+        stage = self._need_misfit().last_stage
+        first, second = (Cells.of(self.law, frame, stage) for frame in (a, b))
+        return self.misfit.joint(first, self.log_slopes(a), second, self.log_slopes(b))
 
     def predict(self, frame: Columns, level: float = LEVEL) -> pd.DataFrame:
         """Predicted losses, a row per row of `frame` [nats]: loss and, where they are known, its
@@ -211,6 +218,11 @@ class FittedLaw:
             if np.any((inputs[name] < low - slack) | (inputs[name] > high + slack)):
                 outside["replay" if name == "share" else name] = True
         return tuple(outside)
+
+    def _need_misfit(self) -> Misfit:
+        if self.misfit is None:
+            raise InputError(f"law {self.record.law}: its misfit was not kriged")
+        return self.misfit
 
     def _need_draws(self) -> Draws:
         if self.draws is None:

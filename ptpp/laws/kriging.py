@@ -265,9 +265,27 @@ class Misfit:
         spread = variance(self.kernel, self.tau, cells) + self.kernel.noise / cells.runs
         spread = spread + np.sum(slopes**2 * self.prior, axis=1)
         spread -= np.sum(wide * cho_solve(self._factor, wide.T).T, axis=1)
-        if self.drift and "size" in cells.coordinates:
-            spread += self.drift**2 * np.maximum(cells.coordinates["size"] - self.largest, 0.0)
+        spread += self.drift**2 * self._beyond(cells)
         return known @ self._weights, np.sqrt(np.maximum(spread, 1e-12))
+
+    def joint(self, a: Cells, a_slopes: NDArray, b: Cells, b_slopes: NDArray) -> NDArray:
+        """Covariance (m, c) of the log losses at cells `a` (m), each the mean over many runs, and
+        `b` (c), given what was measured: what measuring one tells of another.
+        """
+        a = replace(a, runs=np.full(len(a.runs), np.inf))
+        wide = [
+            covariance(self.kernel, self.tau, cells, self.cells)
+            + (slopes * self.prior) @ self.slopes.T
+            for cells, slopes in ((a, a_slopes), (b, b_slopes))
+        ]
+        prior = covariance(self.kernel, self.tau, a, b) + (a_slopes * self.prior) @ b_slopes.T
+        drifted = self.drift**2 * np.minimum(self._beyond(a)[:, None], self._beyond(b)[None])
+        return prior + drifted - wide[0] @ cho_solve(self._factor, wide[1].T)
+
+    def _beyond(self, cells: Cells) -> NDArray:
+        """How far (m,) in ln N cells lie beyond the largest fitted size."""
+        size = cells.coordinates.get("size")
+        return np.zeros(len(cells.runs)) if size is None else np.maximum(size - self.largest, 0.0)
 
 
 def find_scales(

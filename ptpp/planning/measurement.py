@@ -1,11 +1,11 @@
-"""The next measurement worth buying: how much each cell would tell about a plan, per FLOP.
+"""The next measurement worth buying: how much each cell would tell about a plan, at what cost.
 
-A plan's uncertainty is the variance over the bootstrap draws of what it promises: its target loss
-and its forgetting of each limited base domain, nats squared, summed. A measurement y with noise
-variance v lowers the variance of a promise q, jointly normal with it, by cov(q, y)^2 / (var(y) + v)
-(the textbook conditional variance; as a criterion for choosing what to measure: Cohn, Ghahramani
-and Jordan 1996, arXiv cs/9603104). The covariances are those of the draws [ours]: what the draws
-disagree about at a cell and at the plan alike, measuring the cell would settle.
+A plan's uncertainty is the variance of what it promises: its target loss and its forgetting of each
+limited base domain, nats squared, summed. A measurement y with noise variance v lowers the variance
+of a promise q, jointly normal with it, by cov(q, y)^2 / (var(y) + v) (the textbook conditional
+variance; as a criterion for choosing what to measure: Cohn, Ghahramani and Jordan 1996, arXiv
+cs/9603104). Variances and covariances are those of the kriged forecast, parameters and misfit
+together; of a law that is not kriged, those of its bootstrap draws [ours].
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,10 +19,13 @@ from ptpp.errors import InputError
 from ptpp.laws.base_loss import BaseLosses
 from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
 from ptpp.laws.law import ROWS
+from ptpp.laws.problem import Columns
 from ptpp.planning.forecast import broadcast_values
+from ptpp.planning.front import find_dominated
 from ptpp.planning.request import FLOPS_PER_PARAMETER_AND_TOKEN
 from ptpp.table.kinds import stages_of
 
+_PLACES = ("n_params", "ptpp", "replay", "atpp", "adapt_tokens")
 LARGER = (2, 4)  # times the largest measured size, beside the measured sizes
 
 
@@ -74,24 +77,20 @@ def candidate_cells(
 def next_measurements(
     plan: Mapping, target: FittedLaw, forgetting: Mapping[str, FittedLaw], candidates: pd.DataFrame
 ) -> pd.DataFrame:
-    """The candidates in the order of the share of the plan's variance they would cut per FLOP.
+    """The candidates worth their cost, the most telling first: no other tells as much for less.
 
     `plan`: a row of `plan_table`; `candidates`: by `candidate_cells`. One run measures every
     domain. Adds law, protocol, `cut_<promise>` (nats squared), `cut_share` (of the variance of all
-    promises), `cut_share_per_flop`. Draws outside their 90 % interval are pulled in to its ends,
-    since a few wild draws would otherwise decide. Raises InputError where a fit has no draws.
+    promises), `cut_share_per_flop`. Raises InputError where a fit has neither misfit nor draws.
     """
     promises = {"target_loss": target} | {f"forgetting_{d}": one for d, one in forgetting.items()}
     table, total = candidates.copy(), 0.0
-    cuts = []
+    point, cuts = pd.DataFrame([plan]), []
     for name, one in promises.items():
-        if one.draws is None:
-            raise InputError(f"next measurement: the fit of {one.record.law} has no draws")
-        promised = _values_by_draw(name, one, pd.DataFrame([plan]))
         spoken = ROWS[one.law.rows](candidates["replay"].to_numpy())
-        measured = _values_by_draw(name, one, candidates[spoken])
+        frames = (_rows_for(name, one, frame) for frame in (point, candidates[spoken]))
         cut = np.zeros(len(candidates))  # a cell of which the law does not speak tells it nothing
-        cut[spoken], variance = variance_cut(promised[:, 0], measured, noise_variance(one))
+        cut[spoken], variance = (_cut_by_draws if one.misfit is None else _kriged_cut)(one, *frames)
         table[f"cut_{name}"] = cut
         total += variance
         cuts.append(cut)
@@ -99,7 +98,8 @@ def next_measurements(
     table["cut_share_per_flop"] = table["cut_share"] / table["flops"]
     table.insert(0, "law", plan["law"])
     table.insert(1, "protocol", plan["protocol"])
-    ranked = table.sort_values("cut_share_per_flop", ascending=False, kind="stable")
+    worth = ~find_dominated(np.stack([table["flops"], -table["cut_share"]], axis=1))
+    ranked = table[worth].sort_values("cut_share", ascending=False, kind="stable")
     return ranked.reset_index(drop=True)
 
 
@@ -107,6 +107,7 @@ def variance_cut(promised: NDArray, measured: NDArray, noise: float) -> tuple[ND
     """By how much measuring each of `measured` (m, c) lowers the variance of `promised` (m,).
 
     Returns the cuts (c,) and the variance they are cut from. `noise`: variance of a measurement.
+    Draws outside their 90 % interval are pulled in to its ends: a few wild ones would decide.
     """
     q, y = _clip_to_interval(promised[:, None])[:, 0], _clip_to_interval(measured)
     q, y = q - q.mean(), y - y.mean(axis=0)
@@ -120,11 +121,32 @@ def _clip_to_interval(values: NDArray) -> NDArray:
     return np.clip(values, *np.quantile(values, ends_of(LEVEL), axis=0))
 
 
-def _values_by_draw(promise: str, fitted: FittedLaw, table: pd.DataFrame) -> NDArray:
-    """Values (m, r) of the rows of `table` by every draw, nats."""
-    before = promise.replace("forgetting_", "zero_shot_")  # of the domain promised
-    names = {name: before if name == "zero_shot_loss" else name for name in fitted.law.columns}
-    rows = {name: table[key].to_numpy(float)[None] for name, key in names.items() if key in table}
+def _kriged_cut(one: FittedLaw, point: Columns, cells: Columns) -> tuple[NDArray, float]:
+    """`variance_cut` of the kriged forecast of `point` (one row) by measuring `cells` once each."""
+    loss, spread = one.forecast(point, noise=False)
+    measured = one.forecast(cells)[1]  # of one run's log loss
+    cut = (loss * one.joint(point, cells)[0] / measured) ** 2
+    variance = float(loss[0] * spread[0]) ** 2
+    return np.minimum(cut, variance), variance  # rounding
+
+
+def _cut_by_draws(one: FittedLaw, point: Columns, cells: Columns) -> tuple[NDArray, float]:
+    if one.draws is None:
+        raise InputError(f"next measurement: the fit of {one.record.law} has no draws")
+    values = [_values_by_draw(one, rows) for rows in (point, cells)]
+    return variance_cut(values[0][:, 0], values[1], noise_variance(one))
+
+
+def _rows_for(promise: str, one: FittedLaw, table: pd.DataFrame) -> dict[str, NDArray]:
+    """The columns of `table` that the law and its misfit read, for the domain promised."""
+    before = promise.replace("forgetting_", "zero_shot_")
+    names = {name: name for name in (*one.law.columns, *_PLACES)} | {"zero_shot_loss": before}
+    return {name: table[key].to_numpy(float) for name, key in names.items() if key in table}
+
+
+def _values_by_draw(fitted: FittedLaw, rows: Columns) -> NDArray:
+    """Values (m, r) at `rows` by every draw, nats."""
+    rows = {name: rows[name][None] for name in fitted.law.columns if name in rows}
     values = broadcast_values(fitted, fitted.draws.params, rows)
     return np.nan_to_num(values, nan=1e6, posinf=1e6, neginf=-1e6)
 

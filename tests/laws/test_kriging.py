@@ -17,6 +17,7 @@ from ptpp.laws.kriging import (
     NOISE,
     NOISES,
     TAUS,
+    Cells,
     covariance,
     find_scales,
     kernel_of,
@@ -136,6 +137,33 @@ def test_anchors_narrow_the_interval_and_the_mean_of_many_runs_is_known_better(f
         assert (after < before).all()
         mean = fits[law, "early_to_late"].forecast(cells, noise=False)[1]
         assert (mean < before).all()
+
+
+@pytest.mark.parametrize("law", DOMAINS)
+def test_measuring_a_cell_narrows_another_as_their_covariance_says(fits, law):
+    """Against the misfit with that cell among its own, at the same scales, beyond its sizes too."""
+    one, cells = fits[law, "early_to_late"], held_out(fits[law, "early_to_late"])
+    asked, bought = cells.iloc[[-1]], cells.iloc[[5]].reset_index(drop=True)
+    more = pd.concat([cells_of(one.rows), bought.assign(n_seeds=1)], ignore_index=True)
+    known = replace(one.misfit, drift=0.0)
+    added = replace(
+        known,
+        cells=Cells.of(one.law, more, known.last_stage),
+        residuals=np.log(more["loss"].to_numpy(float) / one.loss(more)),
+        slopes=one.log_slopes(more),
+    )
+    bought = bought.drop(columns="n_seeds")
+    before, after = (replace(one, misfit=m).forecast(asked, noise=False)[1] for m in (known, added))
+    told = replace(one, misfit=known).joint(asked, bought)[0, 0]
+    cut = (told / replace(one, misfit=known).forecast(bought)[1][0]) ** 2
+    assert before[0] ** 2 - after[0] ** 2 == pytest.approx(cut, rel=1e-6)
+    assert cut > 0
+
+    sizes = [max(SIZES.values()) * times for times in (4.0, 2.0)]
+    beyond = [cell.assign(n_params=n) for cell, n in zip((asked, bought), sizes, strict=True)]
+    drifting = replace(one, misfit=replace(known, drift=0.1))
+    drifted = drifting.joint(*beyond) - replace(one, misfit=known).joint(*beyond)
+    assert drifted[0, 0] == pytest.approx(0.1**2 * np.log(2))
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])

@@ -11,6 +11,7 @@ from plan_fits import FORGETTING, SIMPLE, N, fit_by, request, with_draws, with_r
 from ptpp.errors import InputError
 from ptpp.laws import Experiment, FitSettings, bootstrap, fit
 from ptpp.laws.base_loss import BaseLosses
+from ptpp.laws.misfit import krige
 from ptpp.planning import (
     Supplement,
     candidate_cells,
@@ -134,16 +135,15 @@ def test_candidates_are_cells_that_were_not_seen_and_cost_their_checkpoint(seen)
     assert cells.n_params.max() == 4 * seen.rows.n_params.max()
 
 
-def test_next_measurements_are_ranked_by_what_they_settle_per_flop(seen):
+def test_next_measurements_each_tell_more_than_any_of_their_cost(seen):
     plan = dict(ROW, law="gated", protocol="early_to_late")
     cells = candidate_cells(seen.rows, plan, [15, 31, HELD_OUT])
     found = next_measurements(plan, seen, {}, cells)
-    assert found.cut_share_per_flop.is_monotonic_decreasing
+    assert found.cut_share.is_monotonic_decreasing and found.flops.is_monotonic_decreasing
     assert found.cut_share.between(0, 1).all() and found.cut_share.max() > 0.05
-    # The plan is for PTPP 279: a cell there tells more than the same cell of an early stage.
-    same = found[(found.n_params == N) & (found.atpp == 32)]
-    late = same[same.ptpp == HELD_OUT].cut_share.max()
-    assert late > same[same.ptpp == 15].cut_share.max()
+    assert (found.cut_share_per_flop * found.flops).tolist() == pytest.approx(found.cut_share)
+    # The plan is for PTPP 279: no cell tells as much as one there.
+    assert found.ptpp.iloc[0] == HELD_OUT
 
 
 def test_measuring_the_best_cell_does_narrow_the_forecast(seen):
@@ -164,6 +164,22 @@ def test_measuring_the_best_cell_does_narrow_the_forecast(seen):
         return np.subtract(*np.quantile(fitted.loss_draws(point)[:, 0], [0.95, 0.05]))
 
     assert spread(more) < spread(seen)
+
+
+def test_a_kriged_plan_asks_for_the_cell_that_narrows_it_most(seen):
+    """No draws are needed; the late stage is what an early fit has not seen."""
+    kriged = replace(krige(seen, HELD_OUT), draws=None)
+    plan = dict(ROW, law="gated", protocol="early_to_late")
+    cells = candidate_cells(seen.rows, plan, [15, 31, HELD_OUT])
+    found = next_measurements(plan, kriged, {}, cells)
+    assert found.cut_share.between(0, 1).all() and found.cut_share.is_monotonic_decreasing
+    assert found.ptpp.iloc[0] == HELD_OUT
+    asked = pd.DataFrame([plan])
+    cut = (kriged.loss(asked)[0] * kriged.joint(asked, found)[0] / kriged.forecast(found)[1]) ** 2
+    correction = kriged.forecast(asked)[0][0] / kriged.loss(asked)[0]
+    assert found.cut_target_loss.to_numpy() == pytest.approx(cut * correction**2)
+    with pytest.raises(InputError, match="next measurement: the fit of gated has no draws"):
+        next_measurements(plan, replace(kriged, misfit=None), {}, cells)
 
 
 def test_every_table_of_a_plan_is_made(seen):
