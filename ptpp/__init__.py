@@ -156,5 +156,5 @@ def plan(
         options = FitOptions(held_out, anchors, starts, draws, seed, krige, asked)
         laws = [law] if isinstance(law, str) or not isinstance(law, Sequence) else law
         domain = target or only_domain(table[is_sweep(table)])
-        fits = [fit_law(table, one, domain, options) for one in laws]
+        fits = [fit_law(table, one, domain, options, always_draw=False) for one in laws]
     return make_plans(fits, request, PlanOptions(goal, break_even, from_scratch, measurements))

@@ -150,7 +150,7 @@ def _fit(
     known = set(measured_domains(table, target)) & {name for name, _ in options["base"]}
     domains = sorted(known | set(plan.forgetting_limits))
     pairs = [(plan.law, target), *(("forgetting", domain) for domain in domains)]
-    return [fit_law(table, law, domain, how).fitted for law, domain in pairs]
+    return [fit_law(table, law, domain, how, always_draw=False).fitted for law, domain in pairs]
 
 
 def _corpus(target: str, options: Mapping[str, Any]) -> "Corpus":

@@ -196,9 +196,10 @@ def fit_law(
     law: Law | str | None = None,
     target: str | None = None,
     options: FitOptions | None = None,
+    always_draw: bool = True,
 ) -> LawFit:
     """Fit `law`, with bootstrap draws and its misfit, to one domain of `table`, which
-    `read_observations` read.
+    `read_observations` read. `always_draw` False: draws only where the misfit is not kriged.
 
     `law`: a law of the zoo by name, a declared law's file (.yaml), or a law; None: `default_law`.
     `target`: the domain, where there are several. Raises InputError, one line that names the table.
@@ -211,10 +212,11 @@ def fit_law(
         raise InputError(f"{source}: {error}") from None
     labels = parts.protocol, domain, source
     asked = options.held_out or options.asked
-    fitted = fit(law, parts.fit, options.settings, *labels, asked=asked)
-    fitted, problem = bootstrap(fitted, options.draws, options.seed), ""
+    fitted, problem = fit(law, parts.fit, options.settings, *labels, asked=asked), ""
     if options.krige:
         fitted, problem = krige_where_possible(fitted, options.held_out, options.settings)
+    if always_draw or fitted.misfit is None:
+        fitted = bootstrap(fitted, options.draws, options.seed)
     return LawFit(fitted, cells_of(parts.held_out), table, options, problem)
 
 

@@ -46,6 +46,11 @@ class Term:
     factors: tuple[str, ...]
     scaled: bool = True
 
+    @property
+    def of_run(self) -> bool:
+        """Whether runs do not share it; such a term is not `scaled`."""
+        return "same run" in self.factors
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -57,10 +62,19 @@ class Kernel:
     terms: tuple[Term, ...]
     noise: float = NOISE
 
+    def split(self) -> tuple["Kernel", "Kernel", "Kernel"]:
+        """The terms that the scale of the misfit multiplies, those that the scale of the noise
+        does, and the rest.
+        """
+        smooth = tuple(term for term in self.terms if term.scaled)
+        of_runs = tuple(term for term in self.terms if term.of_run)
+        fixed = tuple(term for term in self.terms if not (term.scaled or term.of_run))
+        return tuple(replace(self, terms=terms) for terms in (smooth, of_runs, fixed))
+
     def with_noise(self, scale: float) -> "Kernel":
         """The same with the standard deviations of what runs do not share times `scale`."""
         terms = tuple(
-            replace(term, variance=term.variance * scale**2) if "same run" in term.factors else term
+            replace(term, variance=term.variance * scale**2) if term.of_run else term
             for term in self.terms
         )
         return Kernel(self.lengths, terms, self.noise * scale**2)
@@ -300,11 +314,12 @@ def find_scales(
     """
     numbers = np.unique(np.asarray(blocks), return_inverse=True)[1]
     places = [np.flatnonzero(numbers == k) for k in range(numbers.max() + 1)]
+    smooth, of_runs, fixed = (covariance(one, 1.0, cells, cells) for one in kernel.split())
+    of_runs[np.diag_indices_from(of_runs)] += kernel.noise / cells.runs
+    fixed += wide
     best, found = -np.inf, (1.0, 1.0)
     for noise, tau in product(NOISES, TAUS):
-        noisy = kernel.with_noise(noise)
-        total = covariance(noisy, tau, cells, cells) + wide
-        total[np.diag_indices_from(total)] += noisy.noise / cells.runs
+        total = tau**2 * smooth + noise**2 * of_runs + fixed
         inverse = cho_solve(cho_factor(total), np.eye(len(total)))
         weights = inverse @ residuals
         logs = np.log([noise, tau]) / _SCALE_SPREAD

@@ -114,7 +114,9 @@ def make_plans(
     """
     table, how = fits[0].table, fits[0].options
     domains = request.forgetting_limits
-    forgetting = {name: fit_law(table, "forgetting", name, how).fitted for name in domains}
+    forgetting = {
+        name: fit_law(table, "forgetting", name, how, always_draw=False).fitted for name in domains
+    }
     options = options or PlanOptions()
     return Plans(tuple(_plan_one(one, forgetting, request, options) for one in fits))
 

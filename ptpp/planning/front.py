@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
-from ptpp.planning.forecast import Forecast
+from ptpp.planning.forecast import Forecast, robust_draws
 from ptpp.planning.request import PlanRequest
 from ptpp.planning.search import quantile
 
@@ -40,7 +40,7 @@ def pareto_front(
     table["flops"] = request.flops(1.0) * table["atpp"]
     for name, each in _values(point, replay, log_atpp).items():
         table[name] = each[0]
-    if all(one.draws is not None for one in point.laws.values()):
+    if robust_draws(list(point.laws.values())) is not None:
         drawn = _values(Forecast.of_draws(request, target, forgetting), replay, log_atpp)
         for name, each in drawn.items():
             for end, share in zip(("low", "high"), ends_of(LEVEL), strict=True):

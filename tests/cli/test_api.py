@@ -102,6 +102,17 @@ def test_a_fit_that_is_saved_and_loaded_predicts_the_same(fit, tmp_path):
         ptpp.plan(ptpp.load(tmp_path / "fit.json"), n_params=5e4, ptpp=279)
 
 
+def test_a_plan_draws_no_refits_where_its_forecast_is_kriged():
+    asked = {"n_params": 87_360, "ptpp": 279, "limits": {"en": 0.5}, "max_atpp": 8}
+    fits = {"law": "gated", "target": "fr", **QUICK}
+    (kriged,) = ptpp.plan(TABLE, **asked, **fits).laws
+    (by_law,) = ptpp.plan(TABLE, krige=False, **asked, **fits).laws
+    assert kriged.fit.fitted.draws is None and kriged.fit.fitted.misfit is not None
+    assert len(by_law.fit.fitted.draws.params) == QUICK["draws"]
+    for one in (kriged, by_law):
+        assert one.plans.robust.target_loss > 0 and one.plans.robust.feasible
+
+
 def test_plans_of_a_fit_and_of_its_table_are_equal(fit):
     wanted = {"n_params": "87.36k", "ptpp": 279, "limits": {"en": 0.5}}
     plans = ptpp.plan(fit, **wanted)
