@@ -2,13 +2,24 @@
 
 Snakemake sees a script change, but not the modules it imports. A rule therefore carries as a
 parameter the digest of the modules that decide its numbers, followed through their imports.
+
+Snakemake takes the digests at every start, and parsing the package took a third of it. So what a
+file says is remembered by its content in the user's cache folder, which may be deleted any time.
 """
 
 import ast
 import hashlib
+import json
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
+from ptpp.errors import Unwritable
+from ptpp.jobs.files import write_text
+
+MOST_REMEMBERED = 2000  # files; beyond, the cache begins anew
 PACKAGE = Path(__file__).parents[1]
 # These move bytes and words, never numbers; an edit to them reruns nothing.
 CHANGE_NO_NUMBERS = frozenset(
@@ -25,14 +36,18 @@ def code_digest(*modules: str) -> str:
     The digest is taken over the syntax tree without what moves no number: comments, docstrings,
     layout, calls of a logger, and the words of errors.
     """
-    found: set[str] = set()
+    remembered = _read_cache()
+    known = len(remembered)
+    found: dict[str, str] = {}
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
         if module not in found and module not in CHANGE_NO_NUMBERS:
-            found.add(module)
-            waiting += _parsed(_path(module))[1]
-    text = "".join(f"{module}:{_parsed(_path(module))[0]}\n" for module in sorted(found))
+            found[module], imported = _read_module(_path(module), remembered)
+            waiting += [_imported_module(*names) for names in imported]
+    if len(remembered) > known:
+        _write_cache(remembered)
+    text = "".join(f"{module}:{digest}\n" for module, digest in sorted(found.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -41,22 +56,66 @@ def _path(module: str) -> Path:
     return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
 
 
-@cache
-def _parsed(path: Path) -> tuple[str, tuple[str, ...]]:
-    """The digest of one file's syntax tree and data, and the ptpp modules it imports."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    imports = []
+def _imported_module(module: str, name: str) -> str:
+    """The module that `from module import name` reads; `name` is empty for `import module`."""
+    whole = f"{module}.{name}"
+    return whole if name and _path(whole).exists() else module
+
+
+def _read_module(path: Path, remembered: dict) -> tuple[str, list[list[str]]]:
+    """The digest of one file's syntax tree and data, and what it imports of ptpp: module and name.
+
+    `remembered`: by the digest of their content, what files said; it is added to.
+    """
+    data = path.with_suffix(".yaml")  # a module's data lie beside it
+    source, data = path.read_bytes(), data.read_bytes() if data.is_file() else b""
+    content = hashlib.sha256(_OWN + b"%d " % len(source) + source + data).hexdigest()
+    if content not in remembered:
+        tree = ast.parse(source, filename=str(path))
+        imported = _imports(tree)  # before the tree is changed
+        text = ast.dump(_WithoutWords().visit(tree)).encode()
+        remembered[content] = hashlib.sha256(text + data).hexdigest(), imported
+    return remembered[content]
+
+
+def _imports(tree: ast.AST) -> list[list[str]]:
+    pairs = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            imports += [alias.name for alias in node.names if alias.name.split(".")[0] == "ptpp"]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ptpp":
-            for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                imports.append(name if _path(name).exists() else node.module)
-    tree = _WithoutWords().visit(tree)
-    data = path.with_suffix(".yaml")  # a module's data lie beside it
-    content = ast.dump(tree).encode() + (data.read_bytes() if data.is_file() else b"")
-    return hashlib.sha256(content).hexdigest(), tuple(imports)
+            pairs += [[alias.name, ""] for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            pairs += [[node.module or "", alias.name] for alias in node.names]
+    return [pair for pair in pairs if pair[0].split(".")[0] == "ptpp"]
+
+
+_OWN = Path(__file__).read_bytes()  # another version of this file remembers other things
+
+
+def _cache_file() -> Path:
+    return user_cache_path("ptpp") / "code.json"
+
+
+@cache
+def _read_cache() -> dict[str, tuple[str, list[list[str]]]]:
+    with suppress(OSError, ValueError):  # absent, or not ours
+        remembered = json.loads(_cache_file().read_text())
+        ours = isinstance(remembered, dict) and all(map(_is_entry, remembered.values()))
+        if ours and len(remembered) <= MOST_REMEMBERED:
+            return remembered
+    return {}
+
+
+def _is_entry(value: object) -> bool:
+    """Whether it is a digest and pairs of names."""
+    if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)):
+        return False
+    pairs = value[1] if isinstance(value[1], list) else [None]
+    return all(isinstance(pair, list) and [*map(type, pair)] == [str, str] for pair in pairs)
+
+
+def _write_cache(remembered: dict) -> None:
+    with suppress(OSError, Unwritable):  # it is only slower without
+        write_text(_cache_file(), json.dumps(remembered))
 
 
 class _WithoutWords(ast.NodeTransformer):

@@ -1,5 +1,7 @@
 """An edit to a module changes the digest of what uses it, and of nothing else."""
 
+import json
+
 import pytest
 
 from ptpp.jobs import code_digest as module
@@ -15,6 +17,16 @@ FILES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """The file in which digests are remembered; empty at first."""
+    path = tmp_path_factory.mktemp("cache") / "code.json"
+    monkeypatch.setattr(module, "_cache_file", lambda: path)
+    module._read_cache.cache_clear()
+    yield path
+    module._read_cache.cache_clear()
+
+
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A small package in place of ours; returns a function that edits one of its files."""
@@ -24,12 +36,10 @@ def package(tmp_path, monkeypatch):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-        module._parsed.cache_clear()
 
     for name, text in FILES.items():
         edit(name, text)
-    yield edit
-    module._parsed.cache_clear()
+    return edit
 
 
 def digests():
@@ -86,6 +96,32 @@ def test_the_words_of_errors_and_logs_do_not_count_but_their_conditions_do(packa
         assert digests()[0] != before[0]
 
 
+def test_what_is_remembered_is_what_is_read(package, cache, monkeypatch):
+    before = digests()
+    module._read_cache.cache_clear()
+    assert len(module._read_cache()) == len(json.loads(cache.read_text())) == 3
+    monkeypatch.setattr(module.ast, "parse", None)  # nothing is parsed again
+    assert digests() == before
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1}', '{"a": ["b", [["c"]]]}', "\0"])
+def test_a_damaged_cache_is_as_none(package, cache, text):
+    before = digests()
+    cache.write_text(text)
+    module._read_cache.cache_clear()
+    assert digests() == before
+    assert len(json.loads(cache.read_text())) == 3
+
+
+def test_without_a_place_for_a_cache_digests_are_the_same(package, cache, monkeypatch):
+    before = digests()
+    (cache.parent / "file").touch()
+    monkeypatch.setattr(module, "_cache_file", lambda: cache.parent / "file" / "code.json")
+    module._read_cache.cache_clear()
+    assert digests() == before
+
+
 def test_code_that_moves_bytes_but_no_numbers_does_not_count(package):
     before = digests()
     package("jobs/files.py", "def write():\n    return 1\n")
@@ -99,7 +135,8 @@ def test_laws_never_retrain_models_and_training_never_refits_laws():
             current = waiting.pop()
             if current not in found:
                 found.add(current)
-                waiting += module._parsed(module._path(current))[1]
+                imported = module._read_module(module._path(current), {})[1]
+                waiting += [module._imported_module(*names) for names in imported]
         return found
 
     assert not any(name.startswith("ptpp.laws") for name in followed("ptpp.training.adaptation"))
