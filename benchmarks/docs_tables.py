@@ -403,6 +403,43 @@ def anchors() -> str:
     return markdown(header, rows)
 
 
+def stages(column: str) -> Callable[[], str]:
+    """Means of a column of benchmarks/stages.py in percent, by how far the forecast reaches."""
+
+    def table() -> str:
+        every = Results.of("six-stages").table("stages")
+        every["seen"] = every["stages"].str.count(" ") + 1
+        every["doublings"] = every["distance"].round().astype(int)
+        reach = sorted(every["doublings"].unique())
+        places = [(seen, far) for seen in (2, 3) for far in reach]
+        places = [(s, f) for s, f in places if ((every.seen == s) & (every.doublings == f)).any()]
+        header = ["law", "knows", *(f"{seen} stages: {far}" for seen, far in places)]
+
+        def cells(rows: pd.DataFrame, name: str) -> list[str]:
+            means = rows.groupby(["seen", "doublings"])[name].mean()
+            return [number(100 * means.get(place, float("nan")), 1) for place in places]
+
+        rows = []
+        kriged = every[every["forecast"] == "kriged"].groupby(
+            ["anchors", "law", "information"], sort=False
+        )
+        for (anchors, law, information), part in kriged:
+            words = {"early": "early stages", "zero_shot": "zero-shot losses"}
+            knows = words.get(information, f"{anchors} anchors")
+            rows.append([f"`{law}`", knows, *cells(part, column)])
+        rows.sort(key=lambda row: [*words.values(), "3 anchors", "20 anchors"].index(row[1]))
+        if column == "mae_rel":
+            unchanged = every[every["law"] == "last_stage"]
+            place = sum(row[1] == "early stages" for row in rows)
+            label = ["last stage, unchanged", "early stages"]
+            rows.insert(place, [*label, *cells(unchanged, column)])
+            noise = [f"*{cell}*" for cell in cells(unchanged, "noise_floor")]
+            rows.append(["*seed noise of one run*", "", *noise])
+        return markdown(header, rows, 2)
+
+    return table
+
+
 def regret(scale: str) -> Callable[[], str]:
     def table() -> str:
         header = ["law", "protocol", "kind", "promised %", "kept %", "best %", "excess", "largest"]
@@ -480,6 +517,8 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "comparison, default run": ("docs/reproduction.md", compared("laptop")),
     "levels": ("docs/forecasts.md", levels),
     "anchors": ("docs/forecasts.md", anchors),
+    "stages, errors": ("docs/forecasts.md", stages("mae_rel")),
+    "stages, coverage": ("docs/forecasts.md", stages("coverage")),
     "regret, real text": ("docs/plan.md", regret("shipped")),
     "regret, default run": ("docs/plan.md", regret("laptop")),
     "regret in words": ("docs/plan.md", regret_words),

@@ -5,8 +5,8 @@
 For every stage of TABLE from the third on and every pair and triple of earlier ones, each law is
 fitted to these stages (and to so many anchors of the late one) and forecasts the late stage. The
 output has a row per forecast: held_out, stages, distance (doublings of PTPP from the last of them),
-law, anchors, forecast (law or kriged), n_held_out, mae_rel, coverage (of 90 % intervals),
-noise_floor. Without --out it prints the means over held-out stages and stages seen.
+law, anchors, information (see docs/forecasts.md), forecast (law or kriged), n_held_out, mae_rel,
+coverage (of 90 % intervals), noise_floor. Without --out it prints the means over stages seen.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from ptpp.table.kinds import list_stages, stages_of
 from ptpp.table.noise import noise_floor
 from ptpp.table.observations import read_observations
 
-LAWS = ("dcpt", "floor", "state")
+LAWS = ("dcpt", "floor", "gated_floor", "state")
 ANCHORS = (0, 3, 20)
 TARGET = "fr"
 
@@ -65,12 +65,13 @@ def forecast_stage(
         if "low" in each.table:
             inside = coverage(rows["loss"], each.table["low"], each.table["high"])
         error = score(rows["loss"], each.table["loss"])["mae_rel"]
-        one = {"law": law, "anchors": anchors, "forecast": each.forecast}
+        one = {"law": law, "anchors": anchors, "information": each.information}
+        one["forecast"] = each.forecast
         result.append({**one, "n_held_out": len(rows), "mae_rel": error, "coverage": inside})
     if law == LAWS[0] and not anchors:
         unchanged = last_stage_losses(table, rows, held_out, fitted.law, TARGET)
         error = score(rows["loss"], unchanged)["mae_rel"]
-        one = {"law": LAST_STAGE, "anchors": 0, "forecast": "law"}
+        one = {"law": LAST_STAGE, "anchors": 0, "information": "early", "forecast": "law"}
         result.append({**one, "n_held_out": len(rows), "mae_rel": error, "coverage": np.nan})
     return result
 
