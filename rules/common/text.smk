@@ -9,8 +9,13 @@ def text_source(language):
 
 def source_files(*languages):
     """Files that text is read from, so that changed text is tokenised anew."""
-    parts = [LANGUAGES[name].get(split, []) for name in languages for split in ("train", "valid")]
-    return [path for paths in parts for path in paths]
+    return [
+        path
+        for language in EXPERIMENT.corpora.languages
+        if language.name in languages
+        for split in ("train", "valid")
+        for path in language.files(split)
+    ]
 
 
 def tokenizer_specs():
