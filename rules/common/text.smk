@@ -33,6 +33,15 @@ def tokenizer_sources():
     return tokenizer_files(external["model"]) if Path(external["model"]).is_dir() else []
 
 
+def tokenizer_memory():
+    """MB that the tokenizer's job asks for: the trainer holds the distinct words of its text.
+
+    A share of the text, which docs/corpora.md shows how to measure. One taken over needs little.
+    """
+    trained_on = len(tokenizer_specs()) * config["tokenizer"]["bytes_per_language"]
+    return max(2000, 500 + 12 * trained_on // 1_000_000)
+
+
 def excluded_store(wildcards):
     """Training text is written after validation text, whose documents it must not hold."""
     return [] if wildcards.split == "valid" else f"{RESULTS}/tokens/{wildcards.language}.valid.bin"
