@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))  # a script finds only its own folder
 import pandas as pd
 import yaml
 
-from ptpp.jobs.files import atomic_file, write_text
+from ptpp.jobs.files import atomic_file, read_json, write_text
 from ptpp.laws import LAWS, Experiment, FitSettings, bootstrap
 from ptpp.laws.comparison import coverage_table
 from ptpp.laws.experiment import score_table
@@ -504,6 +504,29 @@ def first_plan() -> str:
     return f"{output('plan-within')()}\n\n{paragraph(words)}"
 
 
+def tokenisation() -> str:
+    """How fast text becomes a store, and where that was measured."""
+    table = pd.read_csv(FOLDER / "tokenisation.csv")
+    machine = read_json(FOLDER / "tokenisation.json")["machine"]
+    rates = table["tokens"] / table["cpu_seconds"]
+    header = ["one process, one thread", "million tokens a CPU second"]
+    rows = [[way, f"{rate / 1e6:.2f}"] for way, rate in zip(table["way"], rates, strict=True)]
+    hours = 1e9 / rates.iloc[0] / 3600
+    words = f"""Measured on {machine}. At that rate one process tokenises a billion tokens in
+        {hours:.1f} hours."""
+    return f"{markdown(header, rows)}\n\n{paragraph(words)}"
+
+
+def tokenizer_memory() -> str:
+    """What training a tokenizer takes."""
+    found = read_json(FOLDER / "tokenisation.json")
+    text, grown = found["text_bytes"], found["grown_bytes"]
+    return paragraph(
+        f"""On {text / 1e6:.0f} MB of novels in {found["languages"]} languages the trainer's memory
+        grew by {grown / 1e6:.0f} MB, {grown / text:.0f} bytes a byte of text."""
+    )
+
+
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "results": ("README.md", readme),
     "findings": ("README.md", findings),
@@ -522,6 +545,8 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "regret, real text": ("docs/plan.md", regret("shipped")),
     "regret, default run": ("docs/plan.md", regret("laptop")),
     "regret in words": ("docs/plan.md", regret_words),
+    "tokenisation": ("docs/corpora.md", tokenisation),
+    "tokenizer memory": ("docs/corpora.md", tokenizer_memory),
     **{name: ("docs/plan.md", output(name)) for name in OUTPUTS},
 }
 

@@ -11,7 +11,7 @@ rule tokenizer:
     conda:
         "../envs/ptpp.yaml"
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(tokenizer_memory()),
         runtime=growing(60),
     params:
         given=EXPERIMENT.external_tokenizer(),

@@ -15,7 +15,7 @@ with run_job(snakemake.log[0]):
 
         check_declarations(snakemake.config["declarations"], snakemake.input.tokenizer)
     spec, split = snakemake.params.spec, snakemake.wildcards.split
-    source, encoder = source_digest(spec), open_encoder(snakemake.input.tokenizer)
+    source, encoder = source_digest(spec), open_encoder(snakemake.input.tokenizer, spec)
     held_out = held_out_documents(documents(spec, "valid"), snakemake.input.valid)
     folders = snakemake.input.parts
     with Parts(folders, encoder, source, held_out) if folders else nullcontext() as parts:

@@ -13,7 +13,7 @@ with run_job(snakemake.log[0]), catch_stop() as stopping:
     spec, names, params = snakemake.params.spec, snakemake.wildcards, snakemake.params
     tokens = write_part(
         documents(spec, names.split),
-        open_encoder(snakemake.input.tokenizer),
+        open_encoder(snakemake.input.tokenizer, spec),
         params.state,
         (int(names.part), int(names.parts)),
         params.max_tokens,

@@ -6,7 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ptpp.config.sections import ByRule, Config, ExternalSize, Resources, Size, TrainedSize
+from ptpp.config.sections import (
+    ByRule,
+    Config,
+    ExternalSize,
+    Resources,
+    Size,
+    Tokenised,
+    TrainedSize,
+)
 from ptpp.errors import InputError
 from ptpp.models.external import check_name, model_files, tokenizer_files
 from ptpp.models.memory import CAPACITY, state_bytes
@@ -43,6 +51,7 @@ def check_sense(config: Config) -> None:
     if config.is_trained:
         for size in config.external_sizes:
             _check_checkpoints(size, config.pretraining.ptpp)
+        _check_tokenised(config)
         _check_stages(config)
         _check_evaluation(config)
         if config.held_out.ptpp is not None:
@@ -62,7 +71,7 @@ def check_files(config: Config) -> None:
             (f"corpora.languages: {language.name}: {split}", path)
             for language in config.corpora.languages
             for split in ("train", "valid")
-            for path in getattr(language, split, ())
+            for path in language.files(split)
         ]
     for key, path in paths:
         require(path is None or Path(path).is_file(), f"{key}: {path}: no such file")
@@ -74,6 +83,9 @@ def check_files(config: Config) -> None:
             check_name(checkpoint.model, checkpoint.revision, key)
             if Path(checkpoint.model).is_dir():
                 model_files(checkpoint.model)
+    for language in config.corpora.languages:
+        if isinstance(language, Tokenised) and language.tokenizer is not None:
+            tokenizer_files(language.tokenizer)
     alone = config.tokenizer.model is None and config.tokenizer.revision is not None
     require(not alone, "tokenizer.revision: is given, but no tokenizer.model")
     tokenizer = config.external_tokenizer()
@@ -107,6 +119,27 @@ def _check_corpora(config: Config) -> None:
         require(name in others, f"corpora.base: {name!r} {accepted}{', '.join(others)}")
     total = sum(corpora.base.values())
     require(abs(total - 1) <= 1e-9, f"corpora.base: shares sum to {total:g}; they must sum to 1")
+
+
+def _check_tokenised(config: Config) -> None:
+    """Ids need the tokenizer that made them, and what their kind of file does not say itself."""
+    for language in config.corpora.languages:
+        if not isinstance(language, Tokenised):
+            continue
+        where = f"corpora.languages: {language.name}: source tokens"
+        own = config.external_tokenizer() is not None
+        what = "a tokenizer trained here has ids of its own; name the one that made them under"
+        require(own, f"{where}: {what} tokenizer.model")
+        size, most = language.vocab_size, config.tokenizer.vocab_size
+        require(size <= most, f"{where}: vocab_size {size} is above tokenizer.vocab_size {most}")
+        for path in [*language.train, *language.valid]:
+            kind = Path(path).suffix
+            known = kind in (".npy", ".bin", ".idx")
+            require(known, f"{where}: {path}: accepted are names that end in .npy, .bin and .idx")
+            parted = kind == ".idx" or language.separator is not None
+            require(parted, f"{where}: {path} needs a separator, the id that ends a document")
+            hint = "needs dtype, the type of its ids; of Megatron's files name the .idx"
+            require(kind != ".bin" or language.dtype is not None, f"{where}: {path} {hint}")
 
 
 def _check_evaluation(config: Config) -> None:

@@ -21,17 +21,22 @@ from ptpp.config.fields import (
     one_of_kinds,
 )
 from ptpp.models.sizes import shape_of
+from ptpp.text.tokenised import files_of
 
 
 class Language(Section):
     """What every language states."""
 
     name: Name
-    source: Literal["synthetic", "jsonl", "text", "huggingface"]
+    source: Literal["synthetic", "jsonl", "text", "huggingface", "tokens"]
     train_tokens: Count
     """Size of the training store. A run that needs more reads the store again."""
     valid_tokens: Count
     """Size of the held-out store; above corpora.evaluation_tokens."""
+
+    def files(self, split: str) -> list[str]:
+        """The files that a split, "train" or "valid", is read from."""
+        return [str(path) for path in files_of(getattr(self, split, ()))]
 
 
 class Synthetic(Language):
@@ -73,12 +78,26 @@ class HuggingFace(Language):
     seed: Whole
 
 
+class Tokenised(TextFiles):
+    """Files of token ids: .npy, .bin (ids and nothing else), or Megatron's .idx beside a .bin."""
+
+    vocab_size: Count
+    """Ids of the tokenizer that made them, which must be the experiment's."""
+    tokenizer: str | None = None
+    """A directory with that tokenizer, to be compared with the experiment's; null: not compared."""
+    separator: Whole | None = None
+    """The id that ends a document; needed for .npy and .bin."""
+    dtype: Literal["uint8", "uint16", "uint32", "int32", "int64"] | None = None
+    """Of a .bin, little-endian."""
+
+
 AnyLanguage = one_of_kinds(
     lambda value: value.get("source") if isinstance(value, dict) else value.source,
     synthetic=Synthetic,
     jsonl=JsonLines,
     text=TextFiles,
     huggingface=HuggingFace,
+    tokens=Tokenised,
 )
 
 

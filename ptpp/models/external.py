@@ -62,7 +62,7 @@ def fetch_model(model: str, revision: str | None, patterns: Sequence[str]) -> Pa
             huggingface_hub.snapshot_download(model, revision=revision, allow_patterns=[*patterns])
         )
     except Exception as error:  # the library raises a dozen kinds, none of them its own base
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = explain_hub_error(error)
         raise InputError(f"{model}, revision {revision}: not to be had ({reason})") from None
     if not _COMMIT.fullmatch(revision):
         log.warning(
@@ -70,6 +70,14 @@ def fetch_model(model: str, revision: str | None, patterns: Sequence[str]) -> Pa
             *(model, revision, folder.name),
         )
     return folder
+
+
+def explain_hub_error(error: Exception) -> str:
+    """What went wrong at the Hub, in one line, and what opens a gated or private repository."""
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    if not re.search(r"\b(401|403)\b|gated|authenticated", line, re.IGNORECASE):
+        return line
+    return f"{line}; to read it, accept its terms on the Hub and set HF_TOKEN"
 
 
 def model_files(directory: str | Path) -> list[Path]:

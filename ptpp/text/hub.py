@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ptpp.errors import InputError
+from ptpp.models.external import explain_hub_error
 
 
 def hub_documents(spec: Mapping, split: str) -> Iterator[str]:
@@ -49,7 +50,9 @@ def _open(spec: Mapping, part: str):
             streaming=True,
         )
     except Exception as error:  # the library raises a dozen kinds, none of them its own base
-        raise InputError(f"dataset {spec['id']}, split {part}: {_one_line(error)}") from error
+        raise InputError(
+            f"dataset {spec['id']}, split {part}: {explain_hub_error(error)}"
+        ) from error
 
 
 def _texts(rows, column: str, where: str) -> Iterator[str]:
@@ -64,8 +67,4 @@ def _texts(rows, column: str, where: str) -> Iterator[str]:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{where}: reading failed ({_one_line(error)})") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{where}: reading failed ({explain_hub_error(error)})") from error

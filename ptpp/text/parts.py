@@ -18,7 +18,7 @@ import numpy as np
 
 from ptpp.errors import InputError, Interrupted
 from ptpp.jobs.files import read_json, write_json
-from ptpp.text.batches import DTYPES, Batch, Encoder, batches
+from ptpp.text.batches import DTYPES, Batch, Document, Encoder, batches
 
 log = logging.getLogger("ptpp")
 
@@ -46,7 +46,7 @@ class _Files:
 
 
 def write_part(
-    texts: Iterable[str],
+    documents: Iterable[Document],
     encoder: Encoder,
     folder: str | Path,
     place: tuple[int, int],
@@ -65,7 +65,7 @@ def write_part(
     done = _resume(one, make_key(place, encoder, source, exclude), encoder)
     letters = own_letters = tokens = 0
     with open(one.ids, "ab") as ids, open(one.groups, "a") as groups:
-        for number, (group, _) in enumerate(batches(texts, exclude)):
+        for number, (group, _) in enumerate(batches(documents, exclude)):
             letters += sum(map(len, group))
             turn, whose = divmod(number, parts)
             if whose != part:

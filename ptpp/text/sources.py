@@ -8,19 +8,23 @@ from itertools import chain
 from ptpp.errors import InputError
 from ptpp.jobs import files
 from ptpp.text import hub, readers
+from ptpp.text.batches import Document
 from ptpp.text.synthetic import documents as synthetic
+from ptpp.text.tokenised import files_of, read_ids
 
 SPLITS = ("train", "valid")
 
 
-def documents(spec: Mapping, split: str) -> Iterator[str]:
+def documents(spec: Mapping, split: str) -> Iterator[Document]:
     """Stream the documents of one split ("train" or "valid") of a corpus.
 
     `spec["source"]` is one of
     - "synthetic": `language`, `seed`, `cognates` (French only); the stream never ends;
     - "jsonl": `train` and `valid` (lists of paths), `text` (key, default "text");
     - "text": `train` and `valid`; blank lines separate documents;
-    - "huggingface": see `ptpp.text.hub.hub_documents`.
+    - "huggingface": see `ptpp.text.hub.hub_documents`;
+    - "tokens": `train` and `valid`, `vocab_size`, and what `ptpp.text.tokenised.read_ids` needs;
+      documents are then arrays of ids, and texts with all other sources.
 
     Memory does not grow with the stream. Raises InputError for a missing or damaged file, a row
     without text, an unknown source or split; some of it only while the stream is read.
@@ -39,9 +43,11 @@ def documents(spec: Mapping, split: str) -> Iterator[str]:
             return chain.from_iterable(readers.read_text(path) for path in spec[split])
         case "huggingface":
             return hub.hub_documents(spec, split)
+        case "tokens":
+            return chain.from_iterable(read_ids(path, spec) for path in spec[split])
         case other:
             raise InputError(
-                f"source {other!r}: expected synthetic, jsonl, text or huggingface"
+                f"source {other!r}: expected synthetic, jsonl, text, huggingface or tokens"
             ) from None
 
 
@@ -56,9 +62,10 @@ def source_digest(spec: Mapping) -> str:
     match spec.get("source"):
         case "synthetic":
             identity["generator"] = synthetic.VERSION
-        case "jsonl" | "text":
+        case "jsonl" | "text" | "tokens":
+            identity.pop("tokenizer", None)  # a check, not a source
             for split in SPLITS:
-                identity[split] = [_file_digest(path) for path in spec[split]]
+                identity[split] = [_file_digest(path) for path in files_of(spec[split])]
         case "huggingface":
             if content := hub.local_files(spec["id"]):
                 identity["id"] = [_file_digest(path) for path in content]

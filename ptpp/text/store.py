@@ -13,7 +13,7 @@ import numpy as np
 
 from ptpp.errors import InputError
 from ptpp.jobs import files
-from ptpp.text.batches import DTYPES, Encoder, batches, document_hash
+from ptpp.text.batches import DTYPES, Document, Encoder, batches, document_hash
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -58,7 +58,7 @@ class Store:
 
 
 def write_store(
-    texts: Iterable[str],
+    documents: Iterable[Document],
     tokenizer: "Tokenizer",
     path: str | Path,
     max_tokens: int | None,
@@ -69,7 +69,9 @@ def write_store(
     beginning: int | None = None,
     parts: "Parts | None" = None,
 ) -> StoreInfo:
-    """Encode documents into `path` and its sidecar, until the texts or `max_tokens` end.
+    """Encode documents into `path` and its sidecar, until they or `max_tokens` end.
+
+    documents: texts, or the ids of texts by the same tokenizer.
 
     exclude: hashes (`document_hashes`) of documents to leave out, i.e. of the other split.
     source: digest of the corpus (`source_digest`), kept in the sidecar.
@@ -90,18 +92,18 @@ def write_store(
     tokens = size = count = excluded = 0
     with tokenizer_threads(threads), files.atomic_file(path) as temporary:
         with open(temporary, "wb") as stream:
-            for number, (texts_of, skipped) in enumerate(batches(texts, exclude)):
+            for number, (group, skipped) in enumerate(batches(documents, exclude)):
                 excluded += skipped
-                ready = parts.batch(number, len(texts_of)) if parts else None
-                batch = ready or encoder.encode(texts_of)
+                ready = parts.batch(number, len(group)) if parts else None
+                batch = ready or encoder.encode(group)
                 kept = batch.ids[: min(len(batch.ids), limit - tokens)]
                 stream.write(kept.tobytes())
                 begun = int(np.searchsorted(batch.ends, len(kept))) + 1 if len(kept) else 0
-                size += sum(len(text.encode("utf-8")) for text in texts_of[: begun - 1])
                 if begun:
+                    size += encoder.bytes_of(group[: begun - 1])
                     left = int(batch.ends[begun - 1]) - len(kept)  # of the last, cut off
                     of_last = int(np.diff(batch.ends, prepend=0)[begun - 1])
-                    size += encoder.bytes_kept(texts_of[begun - 1], of_last, left)
+                    size += encoder.bytes_kept(group[begun - 1], of_last, left)
                 count += begun
                 tokens += len(kept)
                 if tokens >= limit:
@@ -145,16 +147,16 @@ def bytes_per_token(info: StoreInfo) -> float:
     return info.bytes / info.tokens
 
 
-def document_hashes(texts: Iterable[str]) -> set[bytes]:
+def document_hashes(documents: Iterable[Document]) -> set[bytes]:
     """128-bit hashes of documents; `write_store` keeps two splits apart by them."""
-    return {document_hash(text) for text in texts}
+    return {document_hash(one) for one in documents}
 
 
-def held_out_documents(texts: Iterable[str], valid: str | Path | None) -> set[bytes]:
-    """Hashes of the documents in the validation store `valid`, which `texts` begins with."""
+def held_out_documents(documents: Iterable[Document], valid: str | Path | None) -> set[bytes]:
+    """Hashes of the documents in the validation store `valid`, which `documents` begins with."""
     if not valid:
         return set()
-    return document_hashes(islice(texts, open_store(valid).info.documents))
+    return document_hashes(islice(documents, open_store(valid).info.documents))
 
 
 def _content(path: str | Path, info: StoreInfo) -> str:

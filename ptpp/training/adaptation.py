@@ -48,7 +48,8 @@ def adapt(job: AdaptJob, process: Process = SINGLE) -> None:
             "delete it and run again, so that it is made anew"
         )
     zero_shot = _zero_shot_loss(job.zero_shot, text.target)
-    identity = [*job.identity(), sorted(job.atpp), text.identity(), weights_digest(job.checkpoint)]
+    read = [text.identity(job.model.context), weights_digest(job.checkpoint)]
+    identity = [*job.identity(), sorted(job.atpp), *read]
     trajectories, is_trained = [], False
     for part, replay in enumerate(job.replays):
         run = f"{job.name}.replay{replay:g}"

@@ -82,7 +82,8 @@ def apply(job: ApplyJob, process: Process = SINGLE) -> None:
     task = Task(what, mixture, job.settings, [milestone], save_every_s=job.runtime.save_every_s)
 
     plan = [job.replay, job.atpp]
-    digest = fingerprint([*job.identity(), *plan, text.identity(), weights_digest(job.checkpoint)])
+    read = [text.identity(context), weights_digest(job.checkpoint)]
+    digest = fingerprint([*job.identity(), *plan, *read])
     finished_as = fingerprint([digest, job.code])
     state = StateFolder(Path(job.state), digest, is_main)
     with state.lock():

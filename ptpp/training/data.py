@@ -14,9 +14,14 @@ import numpy as np
 
 from ptpp.errors import InputError
 from ptpp.text.store import Store, open_store
+from ptpp.training import shuffle
+from ptpp.training.shuffle import shuffle_places
 
 log = logging.getLogger("ptpp")
 
+# Blocks of a store from which their order is not held as an array, which would take 128 MiB. Raised
+# or lowered, it changes the order of runs with stores between.
+LARGE = 1 << 24
 MANY_EPOCHS = 4  # repeated text is nearly as good as new up to here [Muennighoff et al. 2023]
 
 
@@ -43,7 +48,10 @@ def take_blocks(
 
 
 class BlockOrder:
-    """The blocks of a token array in a seeded shuffle, which every new epoch draws anew."""
+    """The blocks of a token array in a seeded shuffle, which every new epoch draws anew.
+
+    Up to `LARGE` blocks it is held as a permutation; beyond, it is computed block by block.
+    """
 
     def __init__(
         self,
@@ -58,15 +66,21 @@ class BlockOrder:
 
     def blocks(self, start: int, stop: int) -> np.ndarray:
         """Blocks start..stop-1 of the order, shape (stop - start, context + 1), int64."""
-        which = np.array([self._block_index(k) for k in range(start, stop)], dtype=np.int64)
+        epochs, places = np.divmod(np.arange(start, stop, dtype=np.int64), self.n_blocks)
+        which = np.empty_like(places)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            which[here] = self._order_of(int(epoch), places[here])
         return take_blocks(self.tokens, self.context, which, self.beginning)
 
-    def _block_index(self, k: int) -> int:
-        epoch, place = divmod(k, self.n_blocks)
+    def _order_of(self, epoch: int, places: np.ndarray) -> np.ndarray:
+        """Numbers of the blocks at these places of an epoch."""
+        if self.n_blocks > LARGE:
+            return shuffle_places(places, self.n_blocks, [*self.key, epoch])
         if epoch != self._epoch:
             self._order = np.random.default_rng([*self.key, epoch]).permutation(self.n_blocks)
             self._epoch = epoch
-        return self._order[place]
+        return self._order[places]
 
 
 @dataclass
@@ -189,13 +203,15 @@ class Text:
         """Whether what a checkpoint has recorded of its text, if anything, holds for this one."""
         return recorded is None or recorded.items() <= self.of_checkpoint().items()
 
-    def identity(self) -> dict:
-        """What makes these stores this text and no other, for fingerprints."""
+    def identity(self, context: int) -> dict:
+        """What makes these stores this text and no other, in this order: for fingerprints."""
         train, valid = (
             {language: asdict(store.info) for language, store in stores.items()}
             for stores in (self.train, self.valid)
         )
         mix = {"target": self.target, "base": dict(self.base)}
+        if any((store.info.tokens - 1) // context > LARGE for store in self.train.values()):
+            mix["order"] = shuffle.VERSION
         return {"train": train, "valid": valid, **mix, "evaluation_tokens": self.evaluation_tokens}
 
 

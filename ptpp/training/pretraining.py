@@ -65,7 +65,7 @@ def pretrain(job: PretrainJob, process: Process = SINGLE) -> None:
     task = Task(what, mixture, settings, [milestone], start, job.runtime.save_every_s)
 
     before = "" if job.previous_trunk is None else sha256(job.previous_trunk)
-    digest = fingerprint([*job.identity(), text.identity(), before])
+    digest = fingerprint([*job.identity(), text.identity(context), before])
     outputs = {name: getattr(job, name) for name in OUTPUTS}
     state = StateFolder(Path(job.state), digest, is_main)
     with state.lock():

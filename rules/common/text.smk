@@ -9,8 +9,13 @@ def text_source(language):
 
 def source_files(*languages):
     """Files that text is read from, so that changed text is tokenised anew."""
-    parts = [LANGUAGES[name].get(split, []) for name in languages for split in ("train", "valid")]
-    return [path for paths in parts for path in paths]
+    return [
+        path
+        for language in EXPERIMENT.corpora.languages
+        if language.name in languages
+        for split in ("train", "valid")
+        for path in language.files(split)
+    ]
 
 
 def tokenizer_specs():
@@ -26,6 +31,15 @@ def tokenizer_sources():
     if external is None:
         return source_files(*LANGUAGES)
     return tokenizer_files(external["model"]) if Path(external["model"]).is_dir() else []
+
+
+def tokenizer_memory():
+    """MB that the tokenizer's job asks for: the trainer holds the distinct words of its text.
+
+    A share of the text, which docs/corpora.md shows how to measure. One taken over needs little.
+    """
+    trained_on = len(tokenizer_specs()) * config["tokenizer"]["bytes_per_language"]
+    return max(2000, 500 + 12 * trained_on // 1_000_000)
 
 
 def excluded_store(wildcards):

@@ -157,7 +157,7 @@ def test_what_a_size_cannot_ask_for_is_named(config, key, value, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("source", ["synthetic", "jsonl", "text", "huggingface"])
+@pytest.mark.parametrize("source", ["synthetic", "jsonl", "text", "huggingface", "tokens"])
 def test_every_source_rejects_keys_it_does_not_know(config, source):
     language = {"name": "en", "source": source, "colour": 1, "train_tokens": 1, "valid_tokens": 1}
     languages = [language, *config["corpora"]["languages"][1:]]
@@ -168,9 +168,46 @@ def test_every_source_rejects_keys_it_does_not_know(config, source):
 def test_an_unknown_source_is_named(config):
     language = {"name": "en", "source": "csv", "train_tokens": 1, "valid_tokens": 1}
     languages = [language, *config["corpora"]["languages"][1:]]
-    accepted = "source: found 'csv'; accepted: synthetic, jsonl, text, huggingface"
+    accepted = "source: found 'csv'; accepted: synthetic, jsonl, text, huggingface, tokens"
     with pytest.raises(InputError, match=r"config: corpora\.languages\.0\." + accepted):
         read_config(changed(config, "corpora.languages", languages))
+
+
+def test_ids_need_their_tokenizer_and_what_their_files_do_not_say(config, tmp_path):
+    config["tokenizer"] |= {"model": "org/t", "revision": "a" * 40}
+    ids = {"name": "en", "source": "tokens", "train": ["a.npy"], "valid": ["a.bin", "b.idx"]}
+    ids |= {"vocab_size": 300, "separator": 0, "dtype": "uint16"}
+    ids |= {"train_tokens": 1_000_000, "valid_tokens": 100_000}
+
+    def read(**changes):
+        entry = {key: value for key, value in (ids | changes).items() if value is not None}
+        others = config["corpora"]["languages"][1:]
+        return read_config(changed(config, "corpora.languages", [entry, *others]))
+
+    language = read().corpora.languages[0]
+    assert language.files("valid") == ["a.bin", "b.idx", "b.bin"]
+    for changes, told in [
+        ({"separator": None}, "a.npy needs a separator, the id that ends a document"),
+        ({"dtype": None}, "a.bin needs dtype, the type of its ids; of Megatron's files name the"),
+        ({"train": ["a.npz"]}, "a.npz: accepted are names that end in .npy, .bin and .idx"),
+        ({"vocab_size": 10**6}, "vocab_size 1000000 is above tokenizer.vocab_size"),
+        ({"dtype": "float32"}, "dtype: found 'float32'; accepted: uint8, uint16"),
+        ({"vocab_size": None}, "key 'vocab_size' is missing"),
+    ]:
+        with pytest.raises(InputError) as caught:
+            read(**changes)
+        assert told in str(caught.value)
+    read(separator=None, dtype=None, train=["a.idx"], valid=["b.idx"])
+    (tmp_path / "a.idx").touch()
+    paths = {"train": [str(tmp_path / "a.idx")], "valid": [str(tmp_path / "a.idx")]}
+    with pytest.raises(InputError, match=r"en: train: .*a\.bin: no such file"):
+        check_files(read(**paths))
+    (tmp_path / "a.bin").touch()
+    with pytest.raises(InputError, match=r"nowhere/tokenizer\.json: no such file"):
+        check_files(read(**paths, tokenizer="nowhere"))
+    config["tokenizer"] |= {"model": None, "revision": None}
+    with pytest.raises(InputError, match="ids of its own; name the one that made them under token"):
+        read()
 
 
 def test_a_missing_key_is_named(config):

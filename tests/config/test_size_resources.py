@@ -42,14 +42,18 @@ def asked(tmp_path_factory):
     said = {}
     for device in ("auto", "cuda"):
         change = {"device": device, "models": {"sizes": sizes}, "jobs_per_gpu": 2}
+        if device == "cuda":
+            change["tokenizer"] = {"bytes_per_language": 200_000_000}
         (folder / "change.yaml").write_text(yaml.safe_dump(change))
         done = dry_run(folder)
         assert done.returncode == 0, done.stdout[-3000:]
         said[device] = done.stdout + done.stderr
 
-    def of(device, rule, model):
+    def of(device, rule, model=None):
         blocks = re.findall(rf"^(?:local)?rule {rule}:\n((?: .*\n?)+)", said[device], re.MULTILINE)
-        (block, *_) = [block for block in blocks if f"model={model}, ptpp=2" in block]
+        (block, *_) = [
+            block for block in blocks if model is None or f"model={model}, ptpp=2" in block
+        ]
         found = dict(re.findall(r"(\w+)=([^,\n]+)", re.search(r"resources: (.*)", block).group(1)))
         threads = re.search(r"threads: (\d+)", block)
         return found | {"threads": threads.group(1) if threads else "1"}
@@ -62,6 +66,15 @@ def test_without_wishes_a_job_asks_for_a_processor_and_no_gpu(asked):
         found = asked("auto", rule, "plain")
         assert (found["threads"], found["mem_mb"], found["runtime"]) == ("1", "2000", "240")
         assert not {"gpu", "nodes", "gres", "slurm_partition"} & set(found)
+
+
+def test_the_tokenizer_s_job_asks_for_the_words_of_its_text(asked):
+    assert asked("auto", "tokenizer")["mem_mb"] == "2000"
+    page = (ROOT / "docs" / "corpora.md").read_text()
+    least, share = map(
+        int, re.search(r"asks for more: (\d+) MB and (\d+) bytes a byte", page).groups()
+    )
+    assert asked("cuda", "tokenizer")["mem_mb"] == str(least + share * 3 * 200)
 
 
 def test_training_on_gpus_asks_for_one_a_device_all_on_one_node(asked):

@@ -5,6 +5,7 @@ import logging
 import shutil
 from itertools import islice
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -464,12 +465,15 @@ STAGES = (2, 4, 8)
 
 
 def experiment(folder):
-    """Two sizes of one's own, at three stages and at two, on text files."""
+    """Two sizes of one's own, at three stages and at two, on French text and English ids."""
+    brought = save_llama_tokenizer(folder / "brought")
     for name, language in LANGUAGES.items():
         for split in ("train", "valid"):
-            texts = islice(generate(language, 0, split), 30 if split == "train" else 10)
+            texts = [*islice(generate(language, 0, split), 30 if split == "train" else 10)]
             (folder / f"{name}.{split}.txt").write_text("\n\n".join(texts))
-    brought = save_llama_tokenizer(folder / "brought")
+            encoded = load_tokenizer(brought).encode_batch(texts, add_special_tokens=False)
+            ids = [[*one.ids, 2] for one in encoded]
+            np.save(folder / f"{name}.{split}.npy", np.concatenate(ids).astype(np.uint16))
     sizes = []
     for name, save, n_params, stages in (
         ("llama", save_llama, LLAMA, STAGES),
@@ -492,6 +496,8 @@ def experiment(folder):
         }
         for name in LANGUAGES
     ]
+    languages[0] |= {split: [f"en.{split}.npy"] for split in ("train", "valid")}
+    languages[0] |= {"source": "tokens", "vocab_size": 600, "separator": 2, "tokenizer": "brought"}
     return {
         "scale": "own",
         "corpora": {
@@ -556,8 +562,9 @@ def test_models_of_one_s_own_run_from_their_files_to_a_fit(finished, snakemake):
     record = json.loads((finished / FIT).read_text())
     assert record["law"] == "dcpt"
     assert not list(finished.glob("results/own/trunks/*"))
-    info = json.loads((finished / "results/own/tokens/fr.train.json").read_text())
-    assert (info["separator"], info["beginning"]) == (2, 1)
+    for name in LANGUAGES:
+        info = json.loads((finished / f"results/own/tokens/{name}.train.json").read_text())
+        assert (info["separator"], info["beginning"]) == (2, 1)
     assert planned(finished, snakemake, FIT) == {}
 
 

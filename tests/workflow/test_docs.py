@@ -41,6 +41,10 @@ ELSEWHERE = {
     "python benchmarks/text_statistics.py english french arabic my_text.jsonl.xz": (
         "tests/text/test_text_statistics.py"
     ),
+    "python benchmarks/tokenisation.py corpora/en.train.jsonl.xz corpora/ar.train.jsonl.xz "
+    "corpora/fr.train.jsonl.xz --megabytes 6 --train-megabytes 48 --repeats 1": (
+        "tests/text/test_tokenisation_benchmark.py"
+    ),
     "snakemake --cores 2 --configfile scales/smoke.yaml": "tests/workflow/test_outputs.py",
     "python examples/plan_from_a_table.py": "tests/cli/test_api.py",
     "snakemake --unlock": "tests/workflow/test_interrupted.py",
