@@ -152,7 +152,9 @@ class Size(Section):
     seeds: distinct(Whole)
     """Each is a whole pre-training and sweep."""
     devices: Count = 1
-    """Devices that one job trains on at once."""
+    """Devices that one job trains on at once, on every node."""
+    nodes: Count = 1
+    """Nodes of a SLURM cluster that one job trains on at once."""
     micro_batch_tokens: Count | None = None
     """Tokens that a device computes at once; null: its share of a step, or what a GPU can hold."""
     resources: Resources = Resources()

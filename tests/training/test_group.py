@@ -24,7 +24,7 @@ from ptpp.models.sizes import Shape
 from ptpp.training.job import fingerprint
 from ptpp.training.run import launch_job
 from ptpp.training.schedule import Settings
-from ptpp.training.torchrun import raise_first_error, read_job, write_job
+from ptpp.training.processes import raise_first_error, read_job, write_job
 
 SHAPE = Shape(width=16, depth=2, heads=2, context=12, vocab_size=40)
 SETTINGS = Settings(learning_rate=0.01, base_width=8, batch=5, warmup=0, decay_fraction=0.2)
@@ -234,7 +234,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from ptpp.training.run import launch_job
-from ptpp.training.torchrun import read_job
+from ptpp.training.processes import read_job
 launch_job(read_job(Path(sys.argv[1])))
 """
 
@@ -252,7 +252,7 @@ def test_processes_whose_job_was_killed_end(work, tmp_path):
         assert process.poll() is None
         time.sleep(0.05)
     workers = psutil.Process(process.pid).children(recursive=True)
-    assert sum("ptpp.training.torchrun" in each.cmdline() for each in workers) >= 3
+    assert sum("ptpp.training.processes" in each.cmdline() for each in workers) >= 3
     process.kill()
     process.wait()
     _, alive = psutil.wait_procs(workers, timeout=300)
