@@ -3,8 +3,8 @@
 Two kinds come here: models from elsewhere, and our GPT-2s on a GPU, on several devices, or with
 contexts too long for the passes of `cpu.py`. Several processes share a model by torch's FSDP2
 (`fully_shard`): each holds a part of every parameter, gradient and moment and trains on a part of
-every batch; each of several nodes holds the whole. State and checkpoints are those of a single process, so that a run can go on with
-another number of processes.
+every batch; each of several nodes holds the whole. State and checkpoints are those of a single
+process, so that a run can go on with another number of processes.
 """
 
 import logging

@@ -51,9 +51,10 @@ class Model:
 class Runtime:
     """How a job runs; nothing here is part of what saved state belongs to.
 
-    nodes: of a cluster. threads: CPU threads of all processes of a node together. devices: processes
-    of a node that share the model, a device each. tensorboard: the folder for event files; None: none are written. split: what the
-    tokens at once that a group chooses are divided by, raised where its memory ended.
+    threads: CPU threads of all its processes on a node together. devices: processes on a node that
+    share the model, a device each. tensorboard: the folder for event files; None: none are written.
+    split: what the tokens at once that a group chooses are divided by, raised where its memory
+    ended. nodes: of a cluster, that share the model.
     """
 
     threads: int = 1

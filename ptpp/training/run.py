@@ -21,9 +21,9 @@ def launch_job(
 ) -> None:
     """Do a job on `job.runtime.devices` devices of each node; `watched_by` learns how it goes.
 
-    GPUs are taken for this job alone, or with as many others as `jobs_per_gpu` lets share one; those
-    of several nodes are the job's already, by SLURM. Raises what the job raises, or what
-    `run_processes` does.
+    GPUs are taken for this job alone, or with as many others as `jobs_per_gpu` lets share one;
+    SLURM has given it those of several nodes. Raises what the job raises, or what `run_processes`
+    does.
     """
     runtime, places = job.runtime, nullcontext()
     if job.model.device != "cpu" and runtime.nodes == 1:

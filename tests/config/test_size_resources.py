@@ -22,6 +22,11 @@ SIZES = {
         }
     },
     "sharded": {"resources": {"gres": "shard:1"}},
+    "nodes": {
+        "nodes": 2,
+        "devices": 2,
+        "resources": {"mem": "48GB", "gpu": {"pretrain": 2}, "gpu_model": {"pretrain": "h100"}},
+    },
 }
 
 
@@ -70,6 +75,18 @@ def test_training_on_gpus_asks_for_one_a_device_all_on_one_node(asked):
         found = asked("cuda", rule, "wide")
         assert (found["gpu"], found["nodes"], found["devices"]) == ("2", "1", "2")
         assert found["jobs_per_gpu"] == "2"
+
+
+def test_several_nodes_are_asked_for_with_the_gpus_memory_and_processors_of_each(asked):
+    found = asked("cuda", "pretrain", "nodes")
+    assert (found["nodes"], found["tasks"], found["mpi"]) == ("2", "2", "srun")
+    assert (found["gres"], found["mem_mb"]) == ("gpu:h100:2", "48000")
+    assert (found["threads"], found["devices"]) == ("2", "2")
+    assert not {"gpu", "gpu_model"} & set(found)
+    found = asked("auto", "adapt", "nodes")
+    assert (found["nodes"], found["tasks"], found["threads"]) == ("2", "2", "2")
+    assert not {"gres", "gpu"} & set(found)
+    assert not {"mpi", "tasks"} & set(asked("cuda", "pretrain", "wide"))
 
 
 def test_a_device_is_a_process_with_a_processor(asked):
