@@ -375,7 +375,8 @@ class Config(Section):
     jobs_per_gpu: Count = 1
     """Training jobs that share a GPU of this machine; 1: each has its own (docs/gpus.md)."""
     save_every: NonNegative
-    """Seconds between saves of unfinished training."""
+    """Seconds between saves of unfinished training, or twenty times as long as a save takes; 0:
+    after every step."""
     tensorboard: bool = False
     """Training also leaves TensorBoard event files (docs/observing.md)."""
     replays_per_job: Count | None = None

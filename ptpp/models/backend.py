@@ -161,15 +161,28 @@ class Backend(abc.ABC):
         """Copies of `tensors` under `label`, for either backend to go on from; parts in a group."""
         return {f"{label}.{name}": each.detach().clone() for name, each in self.tensors().items()}
 
+    def hold(self, tensors: Mapping[str, torch.Tensor], label: str) -> dict[str, torch.Tensor]:
+        """What `state` once returned under `label`, from saved `tensors`; {} if it is not there."""
+        held = {}
+        for name, like in self.tensors().items():
+            if (key := f"{label}.{name}") in tensors:
+                held[key] = torch.empty_like(like.detach())
+                self.fill(held[key], tensors[key])
+        return held
+
     def restore(self, tensors: Mapping[str, torch.Tensor], label: str) -> None:
-        """Put back what `state` or `whole` returned, bit for bit."""
+        """Put back what `state` or `whole` returned, or what was saved of it, bit for bit."""
         with torch.no_grad():
             for name, target in self.tensors().items():
                 self.fill(target, tensors[f"{label}.{name}"])
 
     def fill(self, target: torch.Tensor, tensor: torch.Tensor) -> None:
-        """Copy a whole tensor, or one in the same parts, into `target`."""
+        """Copy a tensor into `target`: whole, in the same parts, or of which rows can be sliced."""
         target.copy_(tensor)
+
+    def divide(self, tensors: Mapping[str, torch.Tensor]) -> tuple[dict, dict]:
+        """Of a `state` what every process holds whole, and this one's rows of the other tensors."""
+        return dict(tensors), {}
 
     def whole(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The parts of a `state` put together for a file; empty but on the main process."""

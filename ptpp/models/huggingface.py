@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from ptpp.errors import InputError
 from ptpp.models.backend import (
@@ -166,10 +166,15 @@ class Module(Backend):
 
     def fill(self, target: torch.Tensor, tensor: torch.Tensor) -> None:
         if isinstance(target, DTensor) and not isinstance(tensor, DTensor):
-            tensor = distribute_tensor(
-                tensor.to(target.device), target.device_mesh, target.placements, src_data_rank=None
-            )
+            processes = self.group.on_a_node  # which hold as many rows each, but for the last
+            first = self.group.rank % processes * -(-len(target) // processes)
+            target = target.to_local()
+            tensor = tensor[first : first + len(target)]
         target.copy_(tensor)
+
+    def divide(self, tensors: Mapping[str, torch.Tensor]) -> tuple[dict, dict]:
+        rows = {name: _local(each) for name, each in tensors.items() if isinstance(each, DTensor)}
+        return {name: each for name, each in tensors.items() if name not in rows}, rows
 
     def _mine(self, tokens: torch.Tensor):
         """This process's micro-batches, each with its sequences' shares in the batch's mean.

@@ -84,7 +84,7 @@ def apply(job: ApplyJob, process: Process = SINGLE) -> None:
     plan = [job.replay, job.atpp]
     digest = fingerprint([*job.identity(), *plan, text.identity(), weights_digest(job.checkpoint)])
     finished_as = fingerprint([digest, job.code])
-    state = StateFolder(Path(job.state), digest, is_main)
+    state = StateFolder(Path(job.state), digest, process.group)
     with state.lock():
         if is_main:
             for path in job.outputs().values():

@@ -336,9 +336,9 @@ def _tell(place, halts_at: str | None) -> None:
         place.value = where.encode()
         return rate(position, settings, milestone)
 
-    def save_told(folder, tensors, meta):
+    def save_told(folder, tensors, meta, rows):
         before, place.value = place.value, b"save"
-        save(folder, tensors, meta)
+        save(folder, tensors, meta, rows)
         place.value = before
 
     engine.rate_multiplier, state.StateFolder.save = rate_told, save_told
