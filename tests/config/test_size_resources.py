@@ -7,6 +7,7 @@ import sys
 import pytest
 import yaml
 from conftest import ROOT
+from workflow import SMOKE, link_workflow
 
 SIZE = {"width": 8, "depth": 1, "heads": 1, "batch_tokens": 256, "seeds": [0]}
 SIZES = {
@@ -109,3 +110,18 @@ def test_a_size_s_values_replace_the_rules_and_may_differ_between_the_two(asked)
 def test_what_a_cluster_calls_otherwise_is_not_asked_for_twice(asked):
     found = asked("cuda", "pretrain", "sharded")
     assert found["gres"] == "shard:1" and "gpu" not in found
+
+
+def test_several_nodes_without_a_cluster_end_a_run_before_its_first_job(tmp_path, snakemake):
+    link_workflow(tmp_path)
+    change = {"models": {"sizes": [{"name": "big", "nodes": 2} | SIZE]}, "held_out": {"ptpp": None}}
+    (tmp_path / "change.yaml").write_text(yaml.safe_dump(change))
+    trunk = "results/smoke/trunks/big.ptpp2.safetensors"
+    done = snakemake(tmp_path, *SMOKE, "change.yaml", "--", trunk)
+    assert done.returncode == 1
+    (line,) = re.findall("^error: .*", done.stderr, re.MULTILINE)
+    assert line.startswith(
+        "error: config: models.sizes: nodes 2, of pretrain: accepted is 1 without"
+    )
+    assert not (tmp_path / "results" / "smoke" / "logs").exists()
+    assert snakemake(tmp_path, "--dry-run", *SMOKE, "change.yaml", "--", trunk).returncode == 0

@@ -66,7 +66,7 @@ def story(tmp_path_factory, smoke_run):
     place = tmp_path_factory.mktemp("nodes")
     here, folder = place / "one", place / "four"
     command = snakemake_command(*prepare(smoke_run, here), cores=1)
-    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-3000:]
     arguments = ["--workflow-profile", "slurm", *prepare(smoke_run, folder, **NODES)]
     results, log = folder / "results" / "smoke", place / "head.log"
@@ -85,7 +85,7 @@ def story(tmp_path_factory, smoke_run):
                 time.sleep(0.02)
             (job,) = squeue("JobID")
             subprocess.run(["scancel", *job], env=environment, check=True)
-            assert head.wait(600) == 0, log.read_text()[-6000:]
+            assert head.wait(1200) == 0, log.read_text()[-6000:]
         finally:
             head.kill()
         jobs = squeue("State:20,NumNodes:9,NumTasks:9,NumCPUs:9,MinMemory:20,tres-per-node:20")

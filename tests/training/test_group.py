@@ -15,14 +15,14 @@ import torch
 from training_driver import Jobs
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from ptpp.errors import Diverged, Interrupted, Unwritable
+from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
 from ptpp.jobs.heartbeat import Job
 from ptpp.models.backend import ON_CPU, Group, Placement, start_model
 from ptpp.models.cpu import load_checkpoint
 from ptpp.models.huggingface import Module, start_module
 from ptpp.models.sizes import Shape
-from ptpp.training.job import fingerprint
-from ptpp.training.processes import raise_first_error, read_job, write_job
+from ptpp.training.job import Runtime, fingerprint
+from ptpp.training.processes import raise_first_error, read_job, srun, write_job
 from ptpp.training.run import launch_job
 from ptpp.training.schedule import Settings
 
@@ -232,6 +232,14 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(work, tmp_path, 
         losses(whole.zero_shot(10.0)), **ROUNDING
     )
     assert not state.exists()
+
+
+def test_several_nodes_are_those_of_a_slurm_job(work, slurm_job, monkeypatch):
+    command = srun(Runtime(devices=4, nodes=2), work.folder)
+    assert command[:4] == ["srun", "--nodes=2", "--ntasks=8", "--ntasks-per-node=4"]
+    monkeypatch.delenv("SLURM_JOB_ID")
+    with pytest.raises(InputError, match=r"^models\.sizes: w8: nodes 2: this is no job of SLURM"):
+        launch_job(replace(work, nodes=2).pretraining(1.0))
 
 
 def test_an_error_in_a_process_is_told_in_its_one_line(work):
