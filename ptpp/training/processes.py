@@ -95,7 +95,9 @@ def _place(job: TrainingJob) -> dict:
             f"models.sizes: {job.model.size}: nodes {job.runtime.nodes}: this is no job of SLURM, "
             "which gives a job several nodes; accepted here is 1"
         )
-    return {"dir": Path(job.zero_shot).parent, "prefix": ".processes."}
+    shared = Path(job.zero_shot).parent
+    shared.mkdir(parents=True, exist_ok=True)
+    return {"dir": shared, "prefix": ".processes."}
 
 
 def _torchrun(runtime: Runtime, folder: Path) -> list[str]:
@@ -127,15 +129,18 @@ def take_place(meet: str, errors: Path) -> None:
 
     meet: HOST:PORT of the first task. errors: the folder where each leaves its error.
     """
-    task = {name: os.environ[f"SLURM_{name}"] for name in ("PROCID", "NTASKS", "LOCALID", "NNODES")}
-    own = errors / task["PROCID"]
+    rank, local_rank, size, nodes = (
+        os.environ[f"SLURM_{name}"]
+        for name in ("PROCID", "LOCALID", "STEP_NUM_TASKS", "STEP_NUM_NODES")
+    )
+    own = errors / rank
     own.mkdir()
     host, port = meet.rsplit(":", 1)
     os.environ |= {
-        "RANK": task["PROCID"],
-        "WORLD_SIZE": task["NTASKS"],
-        "LOCAL_RANK": task["LOCALID"],
-        "LOCAL_WORLD_SIZE": str(int(task["NTASKS"]) // int(task["NNODES"])),
+        "RANK": rank,
+        "WORLD_SIZE": size,
+        "LOCAL_RANK": local_rank,
+        "LOCAL_WORLD_SIZE": str(int(size) // int(nodes)),
         "MASTER_ADDR": host,
         "MASTER_PORT": port,
         "TORCHELASTIC_ERROR_FILE": str(own / "error.json"),

@@ -181,9 +181,9 @@ count = {name: int(value) for name, _, value in (each.partition("=") for each in
 command = sys.argv[sys.argv.index(sys.executable):]
 tasks = [
     subprocess.Popen(command, env=os.environ | {
-        "SLURM_PROCID": str(task), "SLURM_NTASKS": str(count["--ntasks"]),
+        "SLURM_PROCID": str(task), "SLURM_STEP_NUM_TASKS": str(count["--ntasks"]),
         "SLURM_LOCALID": str(task % count["--ntasks-per-node"]),
-        "SLURM_NNODES": str(count["--nodes"]),
+        "SLURM_STEP_NUM_NODES": str(count["--nodes"]),
     })
     for task in range(count["--ntasks"])
 ]
