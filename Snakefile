@@ -36,6 +36,7 @@ rule all:
 
 
 onstart:
+    check_executor()
     # Snakemake's limit on starts per second asks for one more look at all waiting jobs a second for
     # every job that has ended: late in a run that takes a third of a core. Nothing here needs it.
     workflow.scheduler.job_rate_limiter = None

@@ -24,7 +24,8 @@ STAGE_TOLERANCE = 0.1  # of a checkpoint's tokens per parameter: its stage is a 
 _RESOURCE = re.compile("[a-z][a-z0-9_]*")
 # Set by other keys, or by the rules themselves.
 _RESERVED = {
-    *("devices", "jobs_per_gpu", "micro_batch_tokens", "save_every", "tensorboard", "mem_mib"),
+    *("devices", "nodes", "jobs_per_gpu", "micro_batch_tokens", "save_every", "tensorboard"),
+    *("mem_mib", "mpi", "tasks"),
 }
 
 
@@ -173,9 +174,12 @@ def _check_steps(size: Size, context: int, where: str) -> None:
         message = f"{where}: {key} {tokens} is not a multiple of models.context {context}"
         require(tokens % context == 0, message)
     of = f"models.context {context}" if micro is None else f"micro_batch_tokens {micro}"
+    of = f"devices {size.devices} times {of}"
+    if size.nodes > 1:
+        of = f"nodes {size.nodes} times {of}"
     require(
-        batch % (size.devices * (micro or context)) == 0,
-        f"{where}: batch_tokens {batch} is not a multiple of devices {size.devices} times {of}",
+        batch % (size.nodes * size.devices * (micro or context)) == 0,
+        f"{where}: batch_tokens {batch} is not a multiple of {of}",
     )
 
 

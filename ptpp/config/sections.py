@@ -171,7 +171,9 @@ class Size(Section):
     seeds: distinct(Whole)
     """Each is a whole pre-training and sweep."""
     devices: Count = 1
-    """Devices that one job trains on at once."""
+    """Devices that one job trains on at once, on every node."""
+    nodes: Count = 1
+    """Nodes of a SLURM cluster that one job trains on at once."""
     micro_batch_tokens: Count | None = None
     """Tokens that a device computes at once; null: its share of a step, or what a GPU can hold."""
     resources: Resources = Resources()
@@ -392,7 +394,8 @@ class Config(Section):
     jobs_per_gpu: Count = 1
     """Training jobs that share a GPU of this machine; 1: each has its own (docs/gpus.md)."""
     save_every: NonNegative
-    """Seconds between saves of unfinished training."""
+    """Seconds between saves of unfinished training, or twenty times as long as a save takes; 0:
+    after every step."""
     tensorboard: bool = False
     """Training also leaves TensorBoard event files (docs/observing.md)."""
     replays_per_job: Count | None = None

@@ -139,7 +139,8 @@ def _lines(size: Mapping, config: Mapping, device: Device) -> Iterator[dict]:
         return [Milestone.at(stage, count, context, settings) for stage in stages]
 
     def line(what, ptpp, sequences, unshared, stays, runs=1, per_job=1, measurements=1) -> dict:
-        seeds, tokens, devices = len(size["seeds"]), sequences * context, size.get("devices", 1)
+        seeds, tokens = len(size["seeds"]), sequences * context
+        devices = size.get("nodes", 1) * size.get("devices", 1)
         hours = device.seconds(shape, tokens, measurements * evaluated) / 3600
         sums = {
             "jobs": seeds * math.ceil(runs / per_job),

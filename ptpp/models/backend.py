@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -20,19 +21,34 @@ from ptpp.training.schedule import Settings
 
 LONGEST_WRITTEN_OUT = 1024  # tokens; beyond, attention scores would fill the memory
 GROUPS = ("hidden", "embeddings", "vectors")
+# Of processes for the one that saves: a terabyte takes an hour. The death of one is seen at once.
+LONGEST_WAIT = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that train one model together; `rank` is this one's place among `size`."""
+    """The processes that train one model together; `rank` is this one's place among `size`.
+
+    They stand on `nodes`, as many on each, those of a node next to each other.
+    """
 
     rank: int = 0
     size: int = 1
+    nodes: int = 1
 
     @property
     def is_main(self) -> bool:
         """Whether this process writes files and reports; the others only compute."""
         return self.rank == 0
+
+    @property
+    def on_a_node(self) -> int:
+        """Processes of one node."""
+        return self.size // self.nodes
+
+    def wait(self) -> None:
+        """Until all processes are here; a collective call."""
+        self.any()
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Which of `flags` are true in at least one process; a collective call."""
@@ -62,12 +78,17 @@ ALONE = Group()
 
 @contextlib.contextmanager
 def join_group(device: str) -> Iterator[Group]:
-    """The group of processes that torchrun started: gloo on CPUs, and NCCL on GPUs."""
+    """The group of processes that were started together: gloo on CPUs, and NCCL on GPUs.
+
+    The environment says who this one is, as torchrun sets it.
+    """
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=LONGEST_WAIT)
+    size = dist.get_world_size()
     try:
-        yield Group(dist.get_rank(), dist.get_world_size())
+        yield Group(dist.get_rank(), size, size // int(os.environ["LOCAL_WORLD_SIZE"]))
     finally:
         dist.destroy_process_group()
 
@@ -140,15 +161,28 @@ class Backend(abc.ABC):
         """Copies of `tensors` under `label`, for either backend to go on from; parts in a group."""
         return {f"{label}.{name}": each.detach().clone() for name, each in self.tensors().items()}
 
+    def hold(self, tensors: Mapping[str, torch.Tensor], label: str) -> dict[str, torch.Tensor]:
+        """What `state` once returned under `label`, from saved `tensors`; {} if it is not there."""
+        held = {}
+        for name, like in self.tensors().items():
+            if (key := f"{label}.{name}") in tensors:
+                held[key] = torch.empty_like(like.detach())
+                self.fill(held[key], tensors[key])
+        return held
+
     def restore(self, tensors: Mapping[str, torch.Tensor], label: str) -> None:
-        """Put back what `state` or `whole` returned, bit for bit."""
+        """Put back what `state` or `whole` returned, or what was saved of it, bit for bit."""
         with torch.no_grad():
             for name, target in self.tensors().items():
                 self.fill(target, tensors[f"{label}.{name}"])
 
     def fill(self, target: torch.Tensor, tensor: torch.Tensor) -> None:
-        """Copy a whole tensor, or one in the same parts, into `target`."""
+        """Copy a tensor into `target`: whole, in the same parts, or of which rows can be sliced."""
         target.copy_(tensor)
+
+    def divide(self, tensors: Mapping[str, torch.Tensor]) -> tuple[dict, dict]:
+        """Of a `state` what every process holds whole, and this one's rows of the other tensors."""
+        return dict(tensors), {}
 
     def whole(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The parts of a `state` put together for a file; empty but on the main process."""
@@ -159,6 +193,7 @@ class Backend(abc.ABC):
         tensors = self.whole({name: each.detach() for name, each in self.parameters.items()})
         if self.group.is_main:
             save_checkpoint(self.shape, tensors, directory, tokenizer, text)
+        self.group.wait()
 
 
 def group_of(name: str, size: Sequence[int]) -> str:

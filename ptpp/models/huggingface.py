@@ -3,8 +3,8 @@
 Two kinds come here: models from elsewhere, and our GPT-2s on a GPU, on several devices, or with
 contexts too long for the passes of `cpu.py`. Several processes share a model by torch's FSDP2
 (`fully_shard`): each holds a part of every parameter, gradient and moment and trains on a part of
-every batch. State and checkpoints are those of a single process, so that a run can go on with
-another number of processes.
+every batch; each of several nodes holds the whole. State and checkpoints are those of a single
+process, so that a run can go on with another number of processes.
 """
 
 import logging
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from ptpp.errors import InputError
 from ptpp.models.backend import (
@@ -137,7 +137,8 @@ class Module(Backend):
             if each.grad is not None  # a parameter that the loss does not depend on
         }
         squares = torch.stack([each.square().sum() for each in gradients.values()]).sum()
-        factor = clipping(self.group.sum(squares).sqrt(), settings)
+        # Every node holds the whole gradient.
+        factor = clipping((self.group.sum(squares) / self.group.nodes).sqrt(), settings)
         rules = group_settings(settings, self.shape.width if self.shape else None)
         groups = {group: ([], [], [], []) for group in rules}
         for name, gradient in gradients.items():
@@ -165,10 +166,15 @@ class Module(Backend):
 
     def fill(self, target: torch.Tensor, tensor: torch.Tensor) -> None:
         if isinstance(target, DTensor) and not isinstance(tensor, DTensor):
-            tensor = distribute_tensor(
-                tensor.to(target.device), target.device_mesh, target.placements, src_data_rank=None
-            )
+            processes = self.group.on_a_node  # which hold as many rows each, but for the last
+            first = self.group.rank % processes * -(-len(target) // processes)
+            target = target.to_local()
+            tensor = tensor[first : first + len(target)]
         target.copy_(tensor)
+
+    def divide(self, tensors: Mapping[str, torch.Tensor]) -> tuple[dict, dict]:
+        rows = {name: _local(each) for name, each in tensors.items() if isinstance(each, DTensor)}
+        return {name: each for name, each in tensors.items() if name not in rows}, rows
 
     def _mine(self, tokens: torch.Tensor):
         """This process's micro-batches, each with its sequences' shares in the batch's mean.
@@ -279,8 +285,16 @@ def _check_causal(module: nn.Module, checkpoint: str | Path) -> None:
 
 
 def _shard(module: nn.Module, device: str, group: Group) -> None:
-    """Split every parameter over the processes: block by block, then what lies outside blocks."""
-    mesh = init_device_mesh(device, (group.size,))
+    """Split every parameter over the processes: block by block, then what lies outside blocks.
+
+    Several nodes each hold the whole model, split over their processes: only gradients travel
+    between nodes (HSDP).
+    """
+    if group.nodes == 1:
+        mesh = init_device_mesh(device, (group.size,))
+    else:
+        names = ("nodes", "on_a_node")
+        mesh = init_device_mesh(device, (group.nodes, group.on_a_node), mesh_dim_names=names)
     lists = [each for each in module.modules() if isinstance(each, nn.ModuleList)]
     for block in max(lists, key=len, default=[]):
         fully_shard(block, mesh=mesh)

@@ -38,3 +38,4 @@ def _save_module(
         with atomic_directory(directory) as temporary:
             module.save_pretrained(temporary, state_dict=tensors)
             complete(temporary, tokenizer, text)
+    backend.group.wait()

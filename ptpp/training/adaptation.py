@@ -64,7 +64,7 @@ def adapt(job: AdaptJob, process: Process = SINGLE) -> None:
             if is_trained:
                 backend.reload(job.checkpoint)
             is_trained = True
-            state = StateFolder(Path(job.state) / f"replay{replay:g}", digest, is_main)
+            state = StateFolder(Path(job.state) / f"replay{replay:g}", digest, process.group)
             with state.lock():
                 watched = replace(process, watch=watch)
                 trajectory = _train_at(replay, job, text, zero_shot, backend, state, watched)

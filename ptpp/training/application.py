@@ -85,7 +85,7 @@ def apply(job: ApplyJob, process: Process = SINGLE) -> None:
     read = [text.identity(context), weights_digest(job.checkpoint)]
     digest = fingerprint([*job.identity(), *plan, *read])
     finished_as = fingerprint([digest, job.code])
-    state = StateFolder(Path(job.state), digest, is_main)
+    state = StateFolder(Path(job.state), digest, process.group)
     with state.lock():
         if is_main:
             for path in job.outputs().values():

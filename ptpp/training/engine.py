@@ -114,21 +114,17 @@ def train(
     step, when `process.stopping` turns true.
     """
     context, device, settings = backend.context, backend.device, task.settings
-    trajectory.position, trunk = task.start, {}
-    if restored := state.load():
-        tensors, meta = restored
-        backend.restore(tensors, "now")
-        trunk = {name: tensor for name, tensor in tensors.items() if name.startswith("trunk.")}
-        trajectory.restore(meta)
-        log.info("%s: goes on from its saved state (%d sequences)", task.what, meta["position"])
+    trajectory.position = task.start
+    restored = _restore(task, backend, trajectory, state)
+    trunk = restored or {}
     total, done = (sequences * context for sequences in (task.total, trajectory.trained))
     progress = Progress(task.what, total, done, watch=process.watch)
     events = None
     if process.watch.events is not None:
         from ptpp.training.events import Events
 
-        events = Events(process.watch, context, task, trajectory, bool(restored))
-    saved = time.monotonic()
+        events = Events(process.watch, context, task, trajectory, restored is not None)
+    saved, took = time.monotonic(), 0.0
     waiting: list[tuple[int, int, torch.Tensor, float]] = []  # losses not looked at yet
     patience = task.look_every or (1 if device.type == "cpu" else 32)
 
@@ -151,7 +147,8 @@ def train(
 
     def save() -> None:
         look()
-        state.save(backend.whole(backend.state("now") | trunk), trajectory.to_meta())
+        tensors, rows = backend.divide(backend.state("now") | trunk)
+        state.save(tensors, trajectory.to_meta(), rows)
 
     while len(trajectory.records) < len(task.milestones):
         milestone = task.milestones[len(trajectory.records)]
@@ -170,14 +167,18 @@ def train(
             trajectory.trained += after - before
             if len(waiting) >= patience:
                 look()
-            due = time.monotonic() - saved > task.save_every_s
+            # However long a save takes, training gets twenty times as long.
+            interval = task.save_every_s and max(task.save_every_s, 20 * took)
+            due = time.monotonic() - saved > interval
             asked, due = backend.group.any(process.stopping(), due)
             if asked:
                 save()
                 raise Interrupted(f"{task.what}: asked to stop; saved after {after} sequences")
             if due:
+                began = time.monotonic()
                 save()
                 saved = time.monotonic()
+                took = saved - began
         look()
         if not trajectory.branching:
             trunk, trajectory.branching = backend.state("trunk"), True
@@ -190,3 +191,20 @@ def train(
             trajectory.position = max(milestone.branch, task.start)
     if events:
         events.close()
+
+
+def _restore(
+    task: Task, backend: Backend, trajectory: Trajectory, state: StateFolder
+) -> dict[str, torch.Tensor] | None:
+    """Pick up saved state: the model, how far it is, and, returned, the trunk it left ({}: none).
+
+    None where there is no such state.
+    """
+    saved = state.load()
+    if saved is None:
+        return None
+    tensors, meta = saved
+    backend.restore(tensors, "now")
+    trajectory.restore(meta)
+    log.info("%s: goes on from its saved state (%d sequences)", task.what, meta["position"])
+    return backend.hold(tensors, "trunk")

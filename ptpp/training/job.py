@@ -51,9 +51,10 @@ class Model:
 class Runtime:
     """How a job runs; nothing here is part of what saved state belongs to.
 
-    threads: CPU threads of all its processes together. devices: processes that share the model, a
-    device each. tensorboard: the folder for event files; None: none are written. split: what the
-    tokens at once that a group chooses are divided by, raised where its memory ended.
+    threads: CPU threads of all its processes on a node together. devices: processes on a node that
+    share the model, a device each. tensorboard: the folder for event files; None: none are written.
+    split: what the tokens at once that a group chooses are divided by, raised where its memory
+    ended. nodes: of a cluster, that share the model.
     """
 
     threads: int = 1
@@ -62,12 +63,19 @@ class Runtime:
     save_every_s: float = 30.0
     tensorboard: str | None = None
     split: int = 1
+    nodes: int = 1
+
+    @property
+    def processes(self) -> int:
+        """All that train the model together."""
+        return self.nodes * self.devices
 
     @classmethod
     def of_rule(cls, threads: int, resources: typing.Any, results: Path) -> "Runtime":
         """From the threads and resources of a rule; event files go under `results`."""
         events = str(results / "tensorboard") if resources.tensorboard else None
-        return cls(threads, resources.devices, resources.jobs_per_gpu, resources.save_every, events)
+        shared = (resources.devices, resources.jobs_per_gpu, resources.save_every, events)
+        return cls(threads, *shared, nodes=resources.get("nodes", 1))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,7 @@ def pretrain(job: PretrainJob, process: Process = SINGLE) -> None:
     before = "" if job.previous_trunk is None else sha256(job.previous_trunk)
     digest = fingerprint([*job.identity(), text.identity(context), before])
     outputs = {name: getattr(job, name) for name in OUTPUTS}
-    state = StateFolder(Path(job.state), digest, is_main)
+    state = StateFolder(Path(job.state), digest, process.group)
     with state.lock():
         if is_main:
             for path in outputs.values():

@@ -1,4 +1,4 @@
-"""Runs a training job: here, or in processes that share a model (`torchrun.py`)."""
+"""Runs a training job: here, or in processes that share a model (`processes.py`)."""
 
 import logging
 from collections.abc import Callable
@@ -19,19 +19,20 @@ log = logging.getLogger("ptpp")
 def launch_job(
     job: TrainingJob, stopping: Callable[[], bool] = lambda: False, watched_by: Job | None = None
 ) -> None:
-    """Do a job on `job.runtime.devices` devices; `watched_by` learns how it goes.
+    """Do a job on `job.runtime.devices` devices of each node; `watched_by` learns how it goes.
 
-    GPUs are taken for this job alone, or with as many others as `jobs_per_gpu` lets share one.
-    Raises what the job raises, or what `run_processes` does.
+    GPUs are taken for this job alone, or with as many others as `jobs_per_gpu` lets share one;
+    SLURM has given it those of several nodes. Raises what the job raises, or what `run_processes`
+    does.
     """
     runtime, places = job.runtime, nullcontext()
-    if job.model.device != "cpu":
+    if job.model.device != "cpu" and runtime.nodes == 1:
         from ptpp.jobs.gpus import assign_gpus
 
         wanted = (job.model.device, runtime.devices, runtime.jobs_per_gpu)
         places = assign_gpus(*wanted, stopping, what=f"{job.kind} {job.model.name}")
     with places:
-        if runtime.devices == 1:
+        if runtime.processes == 1:
             do(job, ALONE, stopping, watched_by)
         else:
             _run_group(job, stopping, watched_by)
@@ -43,10 +44,10 @@ def _run_group(job: TrainingJob, stopping: Callable[[], bool], watched_by: Job |
     They go on from their saved state. Raises MemoryError when `micro_batch_tokens` is given, or
     when no half is left.
     """
-    from ptpp.training.torchrun import run_processes
+    from ptpp.training.processes import run_processes
 
     model, runtime = job.model, job.runtime
-    sequences = model.batch_tokens // (model.context * runtime.devices)
+    sequences = model.batch_tokens // (model.context * runtime.processes)
     while True:
         try:
             return run_processes(replace(job, runtime=runtime), stopping, watched_by)

@@ -11,7 +11,7 @@ def growing(amount):
 
 
 def training_threads(rule):
-    """As many as a size asks for in `rule`; else one for each process that its models train on."""
+    """As many as a size asks for in `rule`; else one for each process on a node."""
 
     def threads(wildcards):
         size = SIZES[MODELS[wildcards.model][0]]
@@ -27,7 +27,7 @@ def training_resources(rule):
     """
     default = {"mem": 2000, "runtime": 240}
     requests = {
-        name: default | gpu_request(size, rule) | size_resources(size, rule)
+        name: node_request(size, default | gpu_request(size, rule) | size_resources(size, rule))
         for name, size in SIZES.items()
     }
 
@@ -63,8 +63,34 @@ def size_resources(size, rule):
 
 
 def gpu_request(size, rule):
-    """Where training must be on GPUs, one for each device; all GPUs of a job are on one node."""
+    """Where training must be on GPUs, one for each device of a node."""
     request = size_resources(size, rule)
     if config["device"] == "cuda" and "gres" not in request:
         request = {"gpu": size.get("devices", 1)} | request
     return {"gpu": request["gpu"], "nodes": 1} if request.get("gpu") else {}
+
+
+def node_request(size, request):
+    """The same request over all nodes of a size.
+
+    With `mpi` the executor starts the job's script once, on the first node, where it starts one
+    `srun` for all. SLURM counts `gpu` (--gpus) over the whole job, and `gres` on every node.
+    """
+    if (nodes := size.get("nodes", 1)) == 1:
+        return request
+    rest = {key: value for key, value in request.items() if key not in ("gpu", "gpu_model")}
+    if request.get("gpu"):
+        kind = ["gpu", *filter(None, [request.get("gpu_model")]), str(request["gpu"])]
+        rest["gres"] = ":".join(kind)
+    return rest | {"nodes": nodes, "mpi": "srun", "tasks": nodes, "tasks_per_gpu": 0}
+
+
+def check_executor():
+    """End before the first job where one asks for several nodes and nothing can give them."""
+    for job in workflow.dag.needrun_jobs():
+        nodes = job.resources.get("nodes", 1)
+        if nodes > 1 and workflow.local_exec and not workflow.touch:
+            sys.exit(
+                f"error: config: models.sizes: nodes {nodes}, of {job}: accepted is 1 without a "
+                "cluster; start Snakemake with --workflow-profile profiles/slurm (docs/slurm.md)"
+            )

@@ -121,6 +121,7 @@ def test_a_size_may_ask_for_devices_and_resources(config):
     size = config["models"]["sizes"][0] | {"batch_tokens": 4096}
     more = {
         "devices": 4,
+        "nodes": 2,
         "micro_batch_tokens": 512,
         "resources": RESOURCES | {"slurm_partition": "a"},
     }
@@ -132,6 +133,9 @@ def test_a_size_may_ask_for_devices_and_resources(config):
     [
         ("devices", 0, "models.sizes.0.devices: found 0; must be at least 1"),
         ("devices", 3, "batch_tokens 512 is not a multiple of devices 3 times models.context 128"),
+        ("nodes", 0, "models.sizes.0.nodes: found 0; must be at least 1"),
+        ("nodes", 3, "batch_tokens 512 is not a multiple of nodes 3 times devices 1 times models."),
+        ("resources", {"nodes": 2}, "w16: resources: found 'nodes'; accepted: threads, mem_mb"),
         ("micro_batch_tokens", 64, "micro_batch_tokens 64 is not a multiple of models.context 128"),
         ("micro_batch_tokens", 384, "512 is not a multiple of devices 1 times micro_batch_tokens"),
         ("resources", {"runtime": {"fit": 1}}, "unknown key 'fit'; accepted: pretrain, adapt"),

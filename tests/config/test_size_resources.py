@@ -7,6 +7,7 @@ import sys
 import pytest
 import yaml
 from conftest import ROOT
+from workflow import SMOKE, link_workflow
 
 SIZE = {"width": 8, "depth": 1, "heads": 1, "batch_tokens": 256, "seeds": [0]}
 SIZES = {
@@ -22,6 +23,11 @@ SIZES = {
         }
     },
     "sharded": {"resources": {"gres": "shard:1"}},
+    "nodes": {
+        "nodes": 2,
+        "devices": 2,
+        "resources": {"mem": "48GB", "gpu": {"pretrain": 2}, "gpu_model": {"pretrain": "h100"}},
+    },
 }
 
 
@@ -85,6 +91,18 @@ def test_training_on_gpus_asks_for_one_a_device_all_on_one_node(asked):
         assert found["jobs_per_gpu"] == "2"
 
 
+def test_several_nodes_are_asked_for_with_the_gpus_memory_and_processors_of_each(asked):
+    found = asked("cuda", "pretrain", "nodes")
+    assert (found["nodes"], found["tasks"], found["mpi"]) == ("2", "2", "srun")
+    assert (found["gres"], found["mem_mb"]) == ("gpu:h100:2", "48000")
+    assert (found["threads"], found["devices"]) == ("2", "2")
+    assert not {"gpu", "gpu_model"} & set(found)
+    found = asked("auto", "adapt", "nodes")
+    assert (found["nodes"], found["tasks"], found["threads"]) == ("2", "2", "2")
+    assert not {"gres", "gpu"} & set(found)
+    assert not {"mpi", "tasks"} & set(asked("cuda", "pretrain", "wide"))
+
+
 def test_a_device_is_a_process_with_a_processor(asked):
     assert asked("auto", "adapt", "wide")["threads"] == "2"
     assert "gpu" not in asked("auto", "adapt", "wide")
@@ -105,3 +123,18 @@ def test_a_size_s_values_replace_the_rules_and_may_differ_between_the_two(asked)
 def test_what_a_cluster_calls_otherwise_is_not_asked_for_twice(asked):
     found = asked("cuda", "pretrain", "sharded")
     assert found["gres"] == "shard:1" and "gpu" not in found
+
+
+def test_several_nodes_without_a_cluster_end_a_run_before_its_first_job(tmp_path, snakemake):
+    link_workflow(tmp_path)
+    change = {"models": {"sizes": [{"name": "big", "nodes": 2} | SIZE]}, "held_out": {"ptpp": None}}
+    (tmp_path / "change.yaml").write_text(yaml.safe_dump(change))
+    trunk = "results/smoke/trunks/big.ptpp2.safetensors"
+    done = snakemake(tmp_path, *SMOKE, "change.yaml", "--", trunk)
+    assert done.returncode == 1
+    (line,) = re.findall("^error: .*", done.stderr, re.MULTILINE)
+    assert line.startswith(
+        "error: config: models.sizes: nodes 2, of pretrain: accepted is 1 without"
+    )
+    assert not (tmp_path / "results" / "smoke" / "logs").exists()
+    assert snakemake(tmp_path, "--dry-run", *SMOKE, "change.yaml", "--", trunk).returncode == 0

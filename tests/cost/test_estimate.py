@@ -153,6 +153,21 @@ def test_several_devices_share_a_job_and_take_as_many_hours_together():
     assert "of w48 to PTPP 279, takes\n0.01914 hours on 2 devices at once;" in said
 
 
+def test_nodes_multiply_the_devices_of_a_job_and_leave_the_memory_of_each():
+    config = experiment("paper")
+    four = cost_estimate(config)
+    sizes = copy.deepcopy(config["models"]["sizes"])
+    assert sizes[-1].pop("nodes") == 4
+    one = cost_estimate(experiment("paper", models={"sizes": sizes}))
+    large = four["size"] == "w2560"
+    assert (four["devices"][large] == 32).all() and (one["devices"][large] == 8).all()
+    for name in ("device_hours", "memory_gb", "flops"):
+        assert four[name][large].tolist() == one[name][large].tolist()
+    assert (4 * four["longest_job_hours"][large]).tolist() == pytest.approx(
+        one["longest_job_hours"][large].tolist()
+    )
+
+
 def test_an_adaptation_that_is_the_longest_job_is_told_by_where_it_starts():
     config = experiment("own-model")
     said = estimate_text(cost_estimate(config), config["cost"])
@@ -181,8 +196,8 @@ def test_the_attempts_that_the_paper_scale_speaks_of_follow_from_its_cost():
     attempts = {size: -(-hours[size] // 23) for size in ("w1280", "w1792", "w2560")}
     assert attempts["w1280"] == 5 and "five attempts at w1280" in text
     assert f"{attempts['w1792']:.0f} at w1792" in text
-    assert 90 < attempts["w2560"] < 100 and "nearly a hundred (13 weeks!) at w2560" in text
-    assert round(hours["w2560"] / 168) == 13
+    assert f"{attempts['w2560']:.0f} (three weeks) at w2560 on four nodes" in text
+    assert round(hours["w2560"] / 168) == 3 and attempts["w2560"] < 30
 
 
 def test_memory_of_a_device_is_what_is_counted_beside_each_size():

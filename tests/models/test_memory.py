@@ -83,7 +83,7 @@ def test_a_group_starts_again_with_half_as_many(tmp_path, training_stores, monke
         if job.runtime.split < 2:
             raise MemoryError("too many")
 
-    monkeypatch.setattr("ptpp.training.torchrun.run_processes", run)
+    monkeypatch.setattr("ptpp.training.processes.run_processes", run)
     caplog.set_level(logging.WARNING, "ptpp")
     job = Jobs(tmp_path, training_stores, save_every_s=1e9, devices=2).pretraining(1.0)
     launch_job(job)
@@ -93,7 +93,7 @@ def test_a_group_starts_again_with_half_as_many(tmp_path, training_stores, monke
         launch_job(replace(job, model=replace(job.model, micro_batch_tokens=64)))
     assert tried == [1, 2, 1]
     monkeypatch.setattr(
-        "ptpp.training.torchrun.run_processes",
+        "ptpp.training.processes.run_processes",
         lambda job, *_: tried.append(job.runtime.split) or (_ for _ in ()).throw(MemoryError()),
     )
     with pytest.raises(MemoryError):  # 2 sequences a process: 1 is the least

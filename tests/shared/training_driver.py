@@ -142,6 +142,7 @@ class Jobs:
     model: tuple[tuple[str, object], ...] = ()  # fields that differ from MODEL
     code: str = ""
     devices: int = 1
+    nodes: int = 1
     tensorboard: str | None = None
 
     def checkpoint(self, ptpp: float) -> Path:
@@ -182,7 +183,9 @@ class Jobs:
             "checkpoint": self.checkpoint(ptpp),
             "zero_shot": self.zero_shot(ptpp),
             "code": self.code,
-            "runtime": Runtime(1, self.devices, 1, self.save_every_s, self.tensorboard),
+            "runtime": Runtime(
+                1, self.devices, 1, self.save_every_s, self.tensorboard, nodes=self.nodes
+            ),
         }
 
     def pretraining(self, ptpp: float) -> PretrainJob:
@@ -333,9 +336,9 @@ def _tell(place, halts_at: str | None) -> None:
         place.value = where.encode()
         return rate(position, settings, milestone)
 
-    def save_told(folder, tensors, meta):
+    def save_told(folder, tensors, meta, rows):
         before, place.value = place.value, b"save"
-        save(folder, tensors, meta)
+        save(folder, tensors, meta, rows)
         place.value = before
 
     engine.rate_multiplier, state.StateFolder.save = rate_told, save_told

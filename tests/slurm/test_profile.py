@@ -11,6 +11,7 @@ from snakemake_executor_plugin_slurm.utils import set_gres_string
 from workflow import SMOKE, link_workflow
 
 PROFILE = (ROOT / "profiles" / "slurm" / "config.yaml").read_text()
+NODES = {"nodes": 2, "mpi": "srun", "tasks": 2, "tasks_per_gpu": 0, "mem_mb": 48_000}
 OPTION = re.compile(r"^#  (?=\w+: )", re.MULTILINE)
 
 
@@ -66,6 +67,11 @@ def test_the_options_are_those_the_page_speaks_of():
         ({"gpu": 4, "nodes": 1, "cpus_per_gpu": 8}, "--nodes=1 --cpus-per-gpu=8 --gpus=4"),
         ({"gpu": 4, "nodes": 1, "cpus_per_task": -1}, "--nodes=1 --gpus=4"),
         ({"gres": "shard:1"}, "--ntasks=1 --cpus-per-task=2 --gres=shard:1"),
+        (NODES, "--mem 48000 --nodes=2 --ntasks=2 --cpus-per-task=2"),
+        (
+            NODES | {"gres": "gpu:h100:8"},
+            "--mem 48000 --nodes=2 --ntasks=2 --cpus-per-task=2 --gres=gpu:h100:8",
+        ),
     ],
 )
 def test_the_executor_makes_of_a_job_s_resources_what_the_docs_say(resources, flags):

@@ -1,13 +1,14 @@
 """The training loop: schedules, milestones, divergence, and resuming to the bit."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
 from ptpp.errors import Diverged, Interrupted
-from ptpp.models.backend import start_model
+from ptpp.models.backend import Group, start_model
 from ptpp.models.huggingface import start_module
 from ptpp.models.sizes import Shape
 from ptpp.training.data import BlockOrder, Mixture
@@ -202,6 +203,29 @@ def test_seconds_are_those_of_all_starts(text, tmp_path, monkeypatch):
     assert trajectory.total_seconds > before + 1
 
 
+def test_saves_take_a_twentieth_of_the_time_at_most(text, tmp_path, monkeypatch):
+    """On a clock that moves by a second with every step, and with every save."""
+    clock, saves = [0.0], []
+    monkeypatch.setattr("ptpp.training.engine.time.monotonic", lambda: clock[0])
+
+    class Slow(StateFolder):
+        def save(self, *_):
+            saves.append(clock[0])
+            clock[0] += 1
+
+    mixture, _ = mixture_of(text)
+    batch = mixture.batch
+
+    def slow(start, stop):
+        clock[0] += 1
+        return batch(start, stop)
+
+    mixture.batch = slow
+    task = Task("test", mixture, SETTINGS, MILESTONES, save_every_s=0.5)
+    train_all(task, start_model(SHAPE, 0), Slow(tmp_path, "f"))
+    assert saves == [1.0, 23.0], "the second more than 20 s after the first ended"
+
+
 def test_a_damaged_save_costs_one_save_interval(text, tmp_path):
     run(text, tmp_path, stop_after=9)  # saved after every step
     path = StateFolder(tmp_path, "f").path
@@ -211,6 +235,64 @@ def test_a_damaged_save_costs_one_save_interval(text, tmp_path):
     expected, *_, all_steps = run(text, tmp_path / "fresh")
     assert records == expected
     assert left == all_steps - 8
+
+
+@dataclass(frozen=True)
+class Together(Group):
+    """One process of several that a test plays one after another, the main one last."""
+
+    number: int = 0
+
+    def any(self, *flags):
+        return flags
+
+    def least(self, number):
+        return self.number
+
+
+def save_rows(folder, tensors, processes, number):
+    """As processes on two nodes do; only those of the first write rows."""
+    for rank in reversed(range(2 * processes)):
+        group = Together(rank, 2 * processes, 2, number)
+        place = rank % processes
+        rows = {}
+        for name, tensor in tensors.items():
+            most = -(-len(tensor) // processes)
+            rows[name] = tensor[place * most : (place + 1) * most]
+        StateFolder(folder, "f", group).save({"steps": torch.tensor(3.0)}, {"at": number}, rows)
+
+
+def test_rows_that_processes_saved_are_read_by_any_number_of_them(tmp_path):
+    tensors = {"w": torch.arange(21.0).view(7, 3), "b": torch.arange(2.0)}
+    for number in (1, 2, 3):
+        save_rows(tmp_path, tensors | {"w": number * tensors["w"]}, 3, number)
+    folders = sorted(path.name for path in tmp_path.glob("rows.*"))
+    assert folders == ["rows.2", "rows.3"], "of the last save and the one before"
+    assert len(list(tmp_path.glob("rows.3/*"))) == 3
+    read, meta = StateFolder(tmp_path, "f").load()
+    assert meta["at"] == 3 and read["steps"] == 3
+    assert torch.equal(read["w"], 3 * tensors["w"]) and torch.equal(read["b"], tensors["b"])
+    for rank in (0, 1):
+        read, _ = StateFolder(tmp_path, "f", Together(rank, 2)).load()
+        mine = slice(4 * rank, 4 * rank + 4)
+        assert torch.equal(read["w"][mine], 3 * tensors["w"][mine]) and read["steps"] == 3
+        assert torch.equal(read["b"][2:2], tensors["b"][2:2])
+
+
+def test_damaged_rows_cost_one_save_interval(tmp_path):
+    tensors = {"w": torch.arange(21.0).view(7, 3)}
+    for number in (1, 2):
+        save_rows(tmp_path, tensors, 3, number)
+    path = tmp_path / "rows.2" / "1.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert StateFolder(tmp_path, "f").load()[1]["at"] == 1
+    path.write_bytes((tmp_path / "rows.1" / "1.safetensors").read_bytes())
+    assert StateFolder(tmp_path, "f").load()[1]["at"] == 1, "the rows of another save"
+    path.unlink()
+    assert StateFolder(tmp_path, "f").load()[1]["at"] == 1
+    (tmp_path / "rows.1" / "2.safetensors").unlink()
+    assert StateFolder(tmp_path, "f").load() is None
 
 
 def test_what_will_be_trained_is_known_before(text, tmp_path):

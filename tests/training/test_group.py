@@ -15,16 +15,16 @@ import torch
 from training_driver import Jobs
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from ptpp.errors import Diverged, Interrupted, Unwritable
+from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
 from ptpp.jobs.heartbeat import Job
 from ptpp.models.backend import ON_CPU, Group, Placement, start_model
 from ptpp.models.cpu import load_checkpoint
 from ptpp.models.huggingface import Module, start_module
 from ptpp.models.sizes import Shape
-from ptpp.training.job import fingerprint
+from ptpp.training.job import Runtime, fingerprint
+from ptpp.training.processes import raise_first_error, read_job, srun, write_job
 from ptpp.training.run import launch_job
 from ptpp.training.schedule import Settings
-from ptpp.training.torchrun import raise_first_error, read_job, write_job
 
 SHAPE = Shape(width=16, depth=2, heads=2, context=12, vocab_size=40)
 SETTINGS = Settings(learning_rate=0.01, base_width=8, batch=5, warmup=0, decay_fraction=0.2)
@@ -172,8 +172,38 @@ def test_two_processes_measure_what_one_does_and_leave_the_same_checkpoint(work,
         assert [row["devices"] for row in csv.DictReader(stream)] == ["2", "2"]
 
 
-def test_a_stopped_run_goes_on_with_another_number_of_processes(work, tmp_path, caplog):
-    """One process, then two, then one again, stopped twice."""
+SRUN = """\
+#!/usr/bin/env python
+# Counterfeit: starts the tasks of several nodes on this one, as SLURM would over them.
+import os, subprocess, sys
+count = {name: int(value) for name, _, value in (each.partition("=") for each in sys.argv)
+         if name in ("--nodes", "--ntasks", "--ntasks-per-node")}
+command = sys.argv[sys.argv.index(sys.executable):]
+tasks = [
+    subprocess.Popen(command, env=os.environ | {
+        "SLURM_PROCID": str(task), "SLURM_STEP_NUM_TASKS": str(count["--ntasks"]),
+        "SLURM_LOCALID": str(task % count["--ntasks-per-node"]),
+        "SLURM_STEP_NUM_NODES": str(count["--nodes"]),
+    })
+    for task in range(count["--ntasks"])
+]
+sys.exit(max([task.wait() for task in tasks]))
+"""
+
+
+@pytest.fixture
+def slurm_job(tmp_path, monkeypatch):
+    """The environment of a job over several nodes."""
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text(SRUN.replace("/usr/bin/env python", sys.executable))
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+
+
+def test_a_stopped_run_goes_on_with_another_number_of_processes(work, tmp_path, slurm_job, caplog):
+    """One process, then two on a node, then one on each of two nodes, then one; stopped thrice."""
     # At ten times this rate rounding grows to 0.02 nats.
     calm = replace(work, stages=(10.0,), optimiser=(("learning_rate", 1e-3),))
     whole = replace(calm, folder=tmp_path / "whole")
@@ -182,24 +212,34 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(work, tmp_path, 
     state = stopped.pretrain_state(10.0) / "state.safetensors"
     caplog.set_level("INFO", "ptpp")
     positions = []
-    for devices in (1, 2):
+    for nodes, devices in ((1, 1), (1, 2), (2, 1)):
         before = state.stat().st_mtime_ns if state.exists() else 0
 
         def saved_again(before=before):
             return state.exists() and state.stat().st_mtime_ns > before
 
         with pytest.raises(Interrupted, match="asked to stop; saved after") as stop:
-            launch_job(replace(stopped, devices=devices).pretraining(10.0), saved_again)
+            on = replace(stopped, nodes=nodes, devices=devices)
+            launch_job(on.pretraining(10.0), saved_again)
         positions += re.findall(r"saved after (\d+) sequences", str(stop.value))
         assert not stopped.trunk(10.0).exists()
     launch_job(stopped.pretraining(10.0))
     resumed = re.findall(r"goes on from its saved state \((\d+) sequences\)", caplog.text)
     assert resumed == positions
-    assert int(positions[0]) < int(positions[1])
+    assert sorted(positions, key=int) == positions and len(set(positions)) == 3
+    assert not list(stopped.folder.glob(".processes.*"))
     assert losses(stopped.zero_shot(10.0)) == pytest.approx(
         losses(whole.zero_shot(10.0)), **ROUNDING
     )
     assert not state.exists()
+
+
+def test_several_nodes_are_those_of_a_slurm_job(work, slurm_job, monkeypatch):
+    command = srun(Runtime(devices=4, nodes=2), work.folder)
+    assert command[:4] == ["srun", "--nodes=2", "--ntasks=8", "--ntasks-per-node=4"]
+    monkeypatch.delenv("SLURM_JOB_ID")
+    with pytest.raises(InputError, match=r"^models\.sizes: w8: nodes 2: this is no job of SLURM"):
+        launch_job(replace(work, nodes=2).pretraining(1.0))
 
 
 def test_an_error_in_a_process_is_told_in_its_one_line(work):
@@ -234,7 +274,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from ptpp.training.run import launch_job
-from ptpp.training.torchrun import read_job
+from ptpp.training.processes import read_job
 launch_job(read_job(Path(sys.argv[1])))
 """
 
@@ -252,7 +292,7 @@ def test_processes_whose_job_was_killed_end(work, tmp_path):
         assert process.poll() is None
         time.sleep(0.05)
     workers = psutil.Process(process.pid).children(recursive=True)
-    assert sum("ptpp.training.torchrun" in each.cmdline() for each in workers) >= 3
+    assert sum("ptpp.training.processes" in each.cmdline() for each in workers) >= 3
     process.kill()
     process.wait()
     _, alive = psutil.wait_procs(workers, timeout=300)

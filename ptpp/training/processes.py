@@ -1,11 +1,14 @@
-"""One job in several processes that share its model, started by torchrun.
+"""One job in several processes that share its model: torchrun starts them, over nodes srun does.
 
-They get the job as a file: python -m torch.distributed.run ... -m ptpp.training.torchrun JOB.json
+They get the job as a file: torchrun ... -m ptpp.training.processes JOB.json
 """
 
+import argparse
 import json
 import logging
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,12 +25,12 @@ from ptpp.jobs.heartbeat import Job
 from ptpp.jobs.job import catch_stop, gpu_usage, is_out_of_memory
 from ptpp.models.backend import join_group
 from ptpp.training.application import ApplyJob
-from ptpp.training.job import AdaptJob, MeasureJob, PretrainJob, TrainingJob
+from ptpp.training.job import AdaptJob, MeasureJob, PretrainJob, Runtime, TrainingJob
 from ptpp.training.run import do
 
 log = logging.getLogger("ptpp")
 
-PATIENCE = 600  # seconds that the processes of a job have to save once they are asked to stop
+PATIENCE = 600  # seconds that the processes of a job have to end once one has ended
 PROGRESS = "\x1e"  # record separator: begins a line of progress among those for the log
 KINDS = {job.kind: job for job in (PretrainJob, AdaptJob, MeasureJob, ApplyJob)}
 # Errors that end several processes as they end one. Of any other the traceback is shown.
@@ -44,12 +47,11 @@ def run_processes(job: TrainingJob, stopping: Callable[[], bool], watched_by: Jo
     what they raise ERRORS arrive as such, anything else as RuntimeError with the traceback of the
     first process that failed.
     """
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(**_place(job)) as name:
         folder = Path(name)
         write_job(folder / "job.json", job)
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += [f"--nproc-per-node={job.runtime.devices}", "--log-dir", str(folder / "logs")]
-        command += ["-m", "ptpp.training.torchrun", str(folder / "job.json")]
+        (folder / "logs").mkdir()
+        command = _torchrun if job.runtime.nodes == 1 else srun
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
@@ -58,23 +60,91 @@ def run_processes(job: TrainingJob, stopping: Callable[[], bool], watched_by: Jo
         }
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         with open(folder / "stderr", "w") as stderr:
-            torchrun = subprocess.Popen(
-                command, **pipes, stderr=stderr, env=environment, start_new_session=True
+            started = subprocess.Popen(
+                [*command(job.runtime, folder), str(folder / "job.json")],
+                **pipes,
+                stderr=stderr,
+                env=environment,
+                start_new_session=True,
             )
-            relay = threading.Thread(target=_relay, args=(torchrun.stdout, watched_by), daemon=True)
+            relay = threading.Thread(target=_relay, args=(started.stdout, watched_by), daemon=True)
             relay.start()
             try:
-                while torchrun.poll() is None:
-                    if stopping() and not torchrun.stdin.closed:
-                        torchrun.stdin.close()
+                while started.poll() is None:
+                    if stopping() and not started.stdin.closed:
+                        started.stdin.close()
                     time.sleep(0.1)
             finally:  # a second Ctrl-C comes through here
-                if torchrun.poll() is None:
-                    torchrun.kill()
-                torchrun.stdin.close()
+                if started.poll() is None:
+                    started.kill()
+                started.stdin.close()
                 relay.join(timeout=10)
-        if torchrun.returncode:
+        if started.returncode:
             raise_first_error(folder)
+
+
+def _place(job: TrainingJob) -> dict:
+    """Where the job's file and its processes' errors lie: where all of its nodes see them.
+
+    Raises InputError where there are no such nodes.
+    """
+    if job.runtime.nodes == 1:
+        return {}
+    if "SLURM_JOB_ID" not in os.environ or shutil.which("srun") is None:
+        raise InputError(
+            f"models.sizes: {job.model.size}: nodes {job.runtime.nodes}: this is no job of SLURM, "
+            "which gives a job several nodes; accepted here is 1"
+        )
+    shared = Path(job.zero_shot).parent
+    shared.mkdir(parents=True, exist_ok=True)
+    return {"dir": shared, "prefix": ".processes."}
+
+
+def _torchrun(runtime: Runtime, folder: Path) -> list[str]:
+    """The command, but for the job's file, that starts the processes of one node."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    torchrun += [f"--nproc-per-node={runtime.devices}", "--log-dir", str(folder / "logs")]
+    return [*torchrun, "-m", "ptpp.training.processes"]
+
+
+def srun(runtime: Runtime, folder: Path) -> list[str]:
+    """The same over the nodes of a SLURM job, started on its first.
+
+    One task is one process. SLURM leaves each the processors and GPUs of its whole node, and lets
+    it end by itself: one whose partner fails is told so, and else has PATIENCE.
+    """
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    tasks = [f"--nodes={runtime.nodes}", f"--ntasks={runtime.processes}"]
+    tasks += [f"--ntasks-per-node={runtime.devices}", "--distribution=block", "--overcommit"]
+    ends = ["--kill-on-bad-exit=0", f"--wait={PATIENCE}"]
+    worker = [sys.executable, "-m", "ptpp.training.processes"]
+    meet = ["--meet", f"{socket.gethostname()}:{port}", "--errors", str(folder / "logs")]
+    return ["srun", *tasks, "--cpu-bind=none", "--mpi=none", *ends, *worker, *meet]
+
+
+def take_place(meet: str, errors: Path) -> None:
+    """Make of what SLURM tells a task the environment that torchrun gives a process.
+
+    meet: HOST:PORT of the first task. errors: the folder where each leaves its error.
+    """
+    rank, local_rank, size, nodes = (
+        os.environ[f"SLURM_{name}"]
+        for name in ("PROCID", "LOCALID", "STEP_NUM_TASKS", "STEP_NUM_NODES")
+    )
+    own = errors / rank
+    own.mkdir()
+    host, port = meet.rsplit(":", 1)
+    os.environ |= {
+        "RANK": rank,
+        "WORLD_SIZE": size,
+        "LOCAL_RANK": local_rank,
+        "LOCAL_WORLD_SIZE": str(int(size) // int(nodes)),
+        "MASTER_ADDR": host,
+        "MASTER_PORT": port,
+        "TORCHELASTIC_ERROR_FILE": str(own / "error.json"),
+    }
 
 
 def write_job(path: Path, job: TrainingJob) -> None:
@@ -133,7 +203,7 @@ class RemoteJob:
 
 
 def main(path: Path) -> None:
-    """One of the processes that torchrun starts."""
+    """One of the processes that share the job's model."""
     job, is_main = read_job(path), os.environ["RANK"] == "0"
     log.setLevel(logging.INFO if is_main else logging.CRITICAL)
     log.addHandler(logging.StreamHandler(sys.stdout))
@@ -141,7 +211,14 @@ def main(path: Path) -> None:
     threading.Thread(target=_wait_for_end, args=(abandoned,), daemon=True).start()
     try:
         with catch_stop() as stopping, join_group(job.device) as group:
-            do(job, group, lambda: stopping() or abandoned.is_set(), remote)
+            stop = None
+            try:
+                do(job, group, lambda: stopping() or abandoned.is_set(), remote)
+            except Interrupted as error:  # in all of them
+                stop = error
+            group.wait()  # for the one that writes: who ends last is ended after a while
+            if stop:
+                raise stop
     except Exception as error:
         if is_out_of_memory(error):
             raise MemoryError((str(error).splitlines() or [type(error).__name__])[0]) from error
@@ -161,9 +238,16 @@ def _wait_for_end(event: threading.Event) -> None:
 if __name__ == "__main__":
     from torch.distributed.elastic.multiprocessing.errors import record
 
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--meet")
+    parser.add_argument("--errors", type=Path)
+    parser.add_argument("job", type=Path)
+    arguments = parser.parse_args()
+    if arguments.meet:
+        take_place(arguments.meet, arguments.errors)
     code = 1
     try:
-        record(main)(Path(sys.argv[1]))
+        record(main)(arguments.job)
         code = 0
     except Exception:
         traceback.print_exc()
