@@ -34,6 +34,11 @@ class Group:
         """Whether this process writes files and reports; the others only compute."""
         return self.rank == 0
 
+    @property
+    def shards(self) -> bool:
+        """Whether each process holds a part of the model."""
+        return self.size > 1
+
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Which of `flags` are true in at least one process; a collective call."""
         if self.size == 1:

@@ -57,12 +57,12 @@ class Module(Backend):
         self.module = module.float().eval()
         # Our GPT-2s are such by construction, and get their weights later.
         self.losses = SequenceLosses(self.module, shape is not None or has_plain_head(self.module))
-        if self.group.size > 1:
+        if self.group.shards:
             _shard(self.losses, place.device, self.group)
         else:
             self.module.to(place.device)
         self.compiled = None
-        if shape is not None and self.group.size == 1 and self.device.type != "cpu":
+        if shape is not None and not self.group.shards and self.device.type != "cpu":
             self.compiled = torch.compile(self.losses, dynamic=False)
         self.longest = 0  # sequences of the largest micro-batch so far
         named = self.module.named_parameters()
