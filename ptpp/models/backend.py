@@ -83,12 +83,14 @@ class Placement:
 
     A process holds the activations of `micro_batch` sequences at once and adds up their gradients;
     None: of its part of the whole batch, or of as many as a GPU has memory for, divided by `split`.
+    bfloat16: whether products of training are in it, for models of `huggingface.py`; None: on GPUs.
     """
 
     device: str = "cpu"
     group: Group = ALONE
     micro_batch: int | None = None
     split: int = 1
+    bfloat16: bool | None = None
 
 
 ON_CPU = Placement()

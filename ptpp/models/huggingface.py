@@ -7,6 +7,7 @@ every batch. State and checkpoints are those of a single process, so that a run 
 another number of processes.
 """
 
+import copy
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ptpp.errors import InputError
@@ -38,13 +39,18 @@ from ptpp.training.schedule import Settings
 
 log = logging.getLogger("ptpp")
 
+# Of parameters as they are gathered, and of gradients as they are summed over processes.
+FLOAT32 = MixedPrecisionPolicy()
+BFLOAT16 = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+
 
 class Module(Backend):
     """A module whose forward takes `input_ids` and gives logits.
 
     shape: the GPT-2 of ours that it is, by which rates scale with width; None for other models,
-    whose rate is taken as it is. Dropout is off; on a GPU products of training are in bfloat16
-    (autocast), all else float32, and one process runs our GPT-2s through torch.compile.
+    whose rate is taken as it is. Dropout is off. On a GPU products of training are in bfloat16,
+    all else float32: by autocast in one process, which runs our GPT-2s through torch.compile;
+    several gather parameters in bfloat16, and hold float32 ones once more to evaluate with.
     """
 
     def __init__(
@@ -57,10 +63,16 @@ class Module(Backend):
         self.module = module.float().eval()
         # Our GPT-2s are such by construction, and get their weights later.
         self.losses = SequenceLosses(self.module, shape is not None or has_plain_head(self.module))
-        if self.group.shards:
-            _shard(self.losses, place.device, self.group)
-        else:
+        half = self.device.type != "cpu" if place.bfloat16 is None else place.bfloat16
+        self.autocasts = half and not self.group.shards
+        self.evaluated = self.losses
+        if not self.group.shards:
             self.module.to(place.device)
+        elif half:
+            self.evaluated = _shard_twin(self.losses, place.device, self.group)
+            _shard(self.losses, place.device, self.group, BFLOAT16)
+        else:
+            _shard(self.losses, place.device, self.group)
         self.compiled = None
         if shape is not None and not self.group.shards and self.device.type != "cpu":
             self.compiled = torch.compile(self.losses, dynamic=False)
@@ -75,8 +87,12 @@ class Module(Backend):
 
     @torch.no_grad()
     def loss(self, tokens: torch.Tensor) -> float:
+        if self.evaluated is not self.losses:
+            models = (self.evaluated, self.losses)
+            twins = ([_local(each) for each in model.parameters()] for model in models)
+            torch._foreach_copy_(*twins)
         total = sum(
-            (self.losses(part) @ shares for part, shares in self._mine(tokens)),
+            (self.evaluated(part) @ shares for part, shares in self._mine(tokens)),
             start=torch.zeros((), device=self.device),
         )
         return self.group.sum(total).item()
@@ -122,7 +138,7 @@ class Module(Backend):
             self.longest = max(self.longest, len(part))
             whole = self.compiled is not None and len(part) == self.longest
             losses = self.compiled if whole else self.losses
-            with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocasts):
                 loss = losses(part) @ shares
             # FSDP averages gradients over processes; shares already are of the whole batch.
             (loss * self.group.size).backward()
@@ -278,14 +294,32 @@ def _check_causal(module: nn.Module, checkpoint: str | Path) -> None:
         )
 
 
-def _shard(module: nn.Module, device: str, group: Group) -> None:
+def _shard_twin(module: nn.Module, device: str, group: Group) -> nn.Module:
+    """The same module in float32, each process's part of its parameters still to be filled."""
+    empty = {
+        id(each): nn.Parameter(torch.empty_like(each, device="meta"))
+        for each in module.parameters()
+    }
+    twin = copy.deepcopy(module, empty)  # what `empty` names is not copied but taken from it
+    _shard(twin, device, group)
+    buffers = dict(twin.named_buffers(remove_duplicate=False))
+    twin.to_empty(device=device)
+    with torch.no_grad():
+        for name, buffer in twin.named_buffers(remove_duplicate=False):
+            buffer.copy_(buffers[name])
+    return twin
+
+
+def _shard(
+    module: nn.Module, device: str, group: Group, precision: MixedPrecisionPolicy = FLOAT32
+) -> None:
     """Split every parameter over the processes: block by block, then what lies outside blocks."""
     mesh = init_device_mesh(device, (group.size,))
     lists = [each for each in module.modules() if isinstance(each, nn.ModuleList)]
     for block in max(lists, key=len, default=[]):
-        fully_shard(block, mesh=mesh)
+        fully_shard(block, mesh=mesh, mp_policy=precision)
     # After every forward pass, or a measurement would leave a copy that outlives `restore`.
-    fully_shard(module, mesh=mesh, reshard_after_forward=True)
+    fully_shard(module, mesh=mesh, mp_policy=precision, reshard_after_forward=True)
 
 
 def _local(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,26 +1,18 @@
 """Checks of a model that several processes share, made in one: alone, or with imagined partners."""
 
-import contextlib
 import time
 from collections.abc import Iterator
 
 import torch
-import torch.distributed as dist
 from checking import SETTINGS, Setup, check, predictable_blocks
+from groups import imagined_group, lone_group
 from model_checks import TINY, train_steps
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from ptpp.cost.devices import step_flops_per_token
-from ptpp.models.backend import Group, Placement
+from ptpp.models.backend import Placement
 from ptpp.models.huggingface import start_module
 from ptpp.models.memory import activation_bytes, training_bytes
 from ptpp.models.sizes import Shape
-
-
-class Lone(Group):
-    """A single process that holds its model as one of several does."""
-
-    shards = True
 
 
 def fsdp(setup: Setup) -> Iterator[dict]:
@@ -30,8 +22,8 @@ def fsdp(setup: Setup) -> Iterator[dict]:
     plain = start_module(shape, 0, Placement(setup.device, micro_batch=4))
     before = plain.loss(blocks[0])
     expected = train_steps(plain, blocks, 5)
-    with joined(setup, "cpu:gloo,cuda:nccl" if setup.on_gpu else "gloo", dist.HashStore(), 1):
-        sharded = start_module(shape, 0, Placement(setup.device, Lone(), 4))
+    with lone_group(setup.device) as lone:
+        sharded = start_module(shape, 0, Placement(setup.device, lone, 4, bfloat16=True))
         found = sharded.loss(blocks[0])
         yield check("sharded, evaluated in float32", abs(found - before) < 2e-5, loss=found)
         losses = train_steps(sharded, blocks, 5)
@@ -48,8 +40,7 @@ def fake(setup: Setup) -> Iterator[dict]:
     """The first of eight processes, its partners imagined: memory and speed without exchange."""
     shape = TINY if setup.small else Shape(1_280, 20, 20, 2_048, 65_536)
     tokens, at_once = (64, 32) if setup.small else (65_536, 16_384)
-    group = Group(0, 8)
-    with joined(setup, "fake", FakeStore(), group.size):
+    with imagined_group(8) as group:
         place = Placement(setup.device, group, at_once // shape.context)
         backend = start_module(shape, 0, place)
         trunk = backend.state("trunk")  # as during a decay
@@ -76,13 +67,3 @@ def fake(setup: Setup) -> Iterator[dict]:
             peak_gb=peak,
             counted_gb=counted,
         )
-
-
-@contextlib.contextmanager
-def joined(setup: Setup, backend: str, store: dist.Store, size: int) -> Iterator[None]:
-    """Join a group of `size` processes as its first."""
-    dist.init_process_group(backend, store=store, rank=0, world_size=size)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
