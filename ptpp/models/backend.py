@@ -83,7 +83,8 @@ class Placement:
 
     A process holds the activations of `micro_batch` sequences at once and adds up their gradients;
     None: of its part of the whole batch, or of as many as a GPU has memory for, divided by `split`.
-    bfloat16: whether products of training are in it, for models of `huggingface.py`; None: on GPUs.
+    bfloat16: whether products of training are in it; compiles: whether decoder layers go through
+    torch.compile; both for models of `huggingface.py`, None: on GPUs.
     """
 
     device: str = "cpu"
@@ -91,6 +92,7 @@ class Placement:
     micro_batch: int | None = None
     split: int = 1
     bfloat16: bool | None = None
+    compiles: bool | None = None
 
 
 ON_CPU = Placement()

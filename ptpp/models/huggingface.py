@@ -7,6 +7,7 @@ every batch. State and checkpoints are those of a single process, so that a run 
 another number of processes.
 """
 
+import contextlib
 import copy
 import logging
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from ptpp.models.backend import (
     group_settings,
 )
 from ptpp.models.checkpoint import PREFIX, check_digests, gpt2_config, read_shape
+from ptpp.models.compiling import CompiledLayers, decoder_layers
 from ptpp.models.cpu import initial_tensors
 from ptpp.models.losses import SequenceLosses, has_plain_head, is_causal
 from ptpp.models.memory import LOGITS_BYTES, activation_bytes, sequences_that_fit
@@ -49,8 +51,8 @@ class Module(Backend):
 
     shape: the GPT-2 of ours that it is, by which rates scale with width; None for other models,
     whose rate is taken as it is. Dropout is off. On a GPU products of training are in bfloat16,
-    all else float32: by autocast in one process, which runs our GPT-2s through torch.compile;
-    several gather parameters in bfloat16, and hold float32 ones once more to evaluate with.
+    all else float32: by autocast in one process; several gather parameters in bfloat16, and hold
+    float32 ones once more to evaluate with. There training compiles decoder layers, too.
     """
 
     def __init__(
@@ -63,19 +65,18 @@ class Module(Backend):
         self.module = module.float().eval()
         # Our GPT-2s are such by construction, and get their weights later.
         self.losses = SequenceLosses(self.module, shape is not None or has_plain_head(self.module))
-        half = self.device.type != "cpu" if place.bfloat16 is None else place.bfloat16
+        on_gpu = self.device.type != "cpu"
+        half = on_gpu if place.bfloat16 is None else place.bfloat16
         self.autocasts = half and not self.group.shards
         self.evaluated = self.losses
-        if not self.group.shards:
-            self.module.to(place.device)
-        elif half:
+        if half and self.group.shards:
             self.evaluated = _shard_twin(self.losses, place.device, self.group)
-            _shard(self.losses, place.device, self.group, BFLOAT16)
+        compiles = on_gpu if place.compiles is None else place.compiles
+        self.compiled = CompiledLayers(self.module) if compiles else None
+        if self.group.shards:
+            _shard(self.losses, place.device, self.group, BFLOAT16 if half else FLOAT32)
         else:
-            _shard(self.losses, place.device, self.group)
-        self.compiled = None
-        if shape is not None and not self.group.shards and self.device.type != "cpu":
-            self.compiled = torch.compile(self.losses, dynamic=False)
+            self.module.to(place.device)
         self.longest = 0  # sequences of the largest micro-batch so far
         named = self.module.named_parameters()
         self.parameters = {name.removeprefix(PREFIX): each for name, each in named}
@@ -91,10 +92,10 @@ class Module(Backend):
             models = (self.evaluated, self.losses)
             twins = ([_local(each) for each in model.parameters()] for model in models)
             torch._foreach_copy_(*twins)
-        total = sum(
-            (self.evaluated(part) @ shares for part, shares in self._mine(tokens)),
-            start=torch.zeros((), device=self.device),
-        )
+        total = torch.zeros((), device=self.device)
+        with self._compiling(False):
+            for part, shares in self._mine(tokens):
+                total += self.evaluated(part) @ shares
         return self.group.sum(total).item()
 
     def gradients(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -109,6 +110,10 @@ class Module(Backend):
                 return self._gradients(tokens)
             except torch.OutOfMemoryError as error:
                 reason = (str(error).splitlines() or ["out of memory"])[0]
+            except Exception as error:
+                if self.compiled is None or not self.compiled.give_up(error):
+                    raise
+                continue
             found = (
                 f"{at_once * self.context} tokens at once are too many for the device ({reason})"
             )
@@ -121,6 +126,8 @@ class Module(Backend):
                 raise MemoryError(found)
             self.split *= 2
             self.longest = 0
+            if self.compiled is not None:
+                self.compiled.is_proven = False  # for another length
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             log.warning(
@@ -136,14 +143,21 @@ class Module(Backend):
         for part, shares in self._mine(tokens):
             # Only whole micro-batches are compiled: the few others would each compile anew.
             self.longest = max(self.longest, len(part))
-            whole = self.compiled is not None and len(part) == self.longest
-            losses = self.compiled if whole else self.losses
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocasts):
-                loss = losses(part) @ shares
+            compiling = self._compiling(len(part) == self.longest)
+            with compiling, torch.autocast(self.device.type, torch.bfloat16, self.autocasts):
+                loss = self.losses(part) @ shares
             # FSDP averages gradients over processes; shares already are of the whole batch.
             (loss * self.group.size).backward()
             total += loss.detach()
+        if self.compiled is not None:
+            self.compiled.is_proven = True
         return self.group.sum(total)
+
+    def _compiling(self, is_wanted: bool) -> contextlib.AbstractContextManager:
+        """Within it layers are compiled where that is wanted and can be."""
+        if self.compiled is None:
+            return contextlib.nullcontext()
+        return self.compiled.eagerly(not is_wanted)
 
     def step(self, settings: Settings, multiplier: float) -> None:
         self.steps += 1  # on the device, where the kernel reads it
@@ -315,8 +329,7 @@ def _shard(
 ) -> None:
     """Split every parameter over the processes: block by block, then what lies outside blocks."""
     mesh = init_device_mesh(device, (group.size,))
-    lists = [each for each in module.modules() if isinstance(each, nn.ModuleList)]
-    for block in max(lists, key=len, default=[]):
+    for block in decoder_layers(module):
         fully_shard(block, mesh=mesh, mp_policy=precision)
     # After every forward pass, or a measurement would leave a copy that outlives `restore`.
     fully_shard(module, mesh=mesh, mp_policy=precision, reshard_after_forward=True)

@@ -53,7 +53,8 @@ class Runtime:
 
     threads: CPU threads of all its processes together. devices: processes that share the model, a
     device each. tensorboard: the folder for event files; None: none are written. split: what the
-    tokens at once that a group chooses are divided by, raised where its memory ended.
+    tokens at once that a group chooses are divided by, raised where its memory ended. compiles:
+    whether decoder layers go through torch.compile; None: on GPUs.
     """
 
     threads: int = 1
@@ -62,12 +63,15 @@ class Runtime:
     save_every_s: float = 30.0
     tensorboard: str | None = None
     split: int = 1
+    compiles: bool | None = None
 
     @classmethod
     def of_rule(cls, threads: int, resources: typing.Any, results: Path) -> "Runtime":
         """From the threads and resources of a rule; event files go under `results`."""
         events = str(results / "tensorboard") if resources.tensorboard else None
-        return cls(threads, resources.devices, resources.jobs_per_gpu, resources.save_every, events)
+        compiles = {"auto": None, "true": True, "false": False}[resources.compile]
+        shared = (resources.devices, resources.jobs_per_gpu, resources.save_every, events)
+        return cls(threads, *shared, compiles=compiles)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +132,8 @@ class TrainingJob:
     def placement(self, group: Group) -> Placement:
         tokens = self.model.micro_batch_tokens
         micro_batch = None if tokens is None else max(1, tokens // self.model.context)
-        return Placement(self.device, group, micro_batch, self.runtime.split)
+        runtime = self.runtime
+        return Placement(self.device, group, micro_batch, runtime.split, compiles=runtime.compiles)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,16 +55,27 @@ def numerics(setup: Setup) -> Iterator[dict]:
     yield check("a step of AdamW is the same on both", moved < 1e-6, difference=moved)
 
     steps = 4 if setup.small else 200
-    backends = {"cpu": start_model(shape, 0), "device": start_module(shape, 0, device_of(setup))}
+    backends = {"cpu": start_model(shape, 0)}
+    for name, compiles in (("device", None), ("device, not compiled", False)):
+        place = Placement(setup.device, compiles=compiles)
+        backends[name] = start_module(shape, 0, place)
     curves = {
         name: train_steps(backend, batches if name == "cpu" else there, steps)
         for name, backend in backends.items()
     }
-    apart = abs(curves["cpu"][-1] - curves["device"][-1])
+    apart = max(abs(curve[-1] - curves["cpu"][-1]) for curve in curves.values())
     last = {name: curve[-1] for name, curve in curves.items()}
     yield check("a short training ends alike", apart < 0.05, steps=steps, **last)
+    yield compiled_check("a GPT-2 of ours is compiled", setup, backends["device"])
     again = train_steps(start_module(shape, 0, device_of(setup)), there, steps)
     yield check("trained twice", True, same_bits=again == curves["device"])
+
+
+def compiled_check(name: str, setup: Setup, backend: Module) -> dict:
+    """Whether layers were compiled by default, as they are on a GPU only, and without an error."""
+    if not setup.on_gpu:
+        return check(name, backend.compiled is None, skipped="only a GPU shows this")
+    return check(name, not backend.compiled.fails and backend.compiled.is_proven)
 
 
 def device_of(setup: Setup) -> Placement:
@@ -184,13 +195,16 @@ def _random_blocks(shape: Shape, tokens: int) -> torch.Tensor:
 def speed(setup: Setup) -> Iterator[dict]:
     """Tokens a second of our sizes, batches on their way to the device included."""
     for name, (shape, tokens, at_once) in (TINY_SIZES if setup.small else SIZES).items():
-        place = Placement(setup.device, micro_batch=at_once // shape.context)
-        backend = start_module(shape, 0, place)
-        step = training_step(backend, _random_blocks(shape, tokens), setup)
-        found = measure_speed(setup, step, tokens)
-        yield check(f"speed of {name}", found.tokens_per_s > 0, **found.facts(shape))
-        del backend, step
-        gc.collect()
+        for compiles in (True, False) if setup.on_gpu else (False,):
+            place = Placement(setup.device, micro_batch=at_once // shape.context, compiles=compiles)
+            backend = start_module(shape, 0, place)
+            step = training_step(backend, _random_blocks(shape, tokens), setup)
+            found = measure_speed(setup, step, tokens)
+            ok = backend.compiled is None or not backend.compiled.fails
+            how = "compiled" if compiles else "not compiled"
+            yield check(f"speed of {name}, {how}", ok, **found.facts(shape))
+            del backend, step
+            gc.collect()
 
 
 def training_step(backend: Backend, blocks: torch.Tensor, setup: Setup) -> Callable[[], None]:
@@ -215,6 +229,7 @@ def own(setup: Setup) -> Iterator[dict]:
         found = measure_speed(setup, step, sequences * context)
         after = backend.loss(few)
         ok = math.isfinite(after) and after < before
+        yield compiled_check(f"own model, {kind}, is compiled", setup, backend)
         losses = {"before": before, "after": after}
         yield check(f"own model, {kind}", ok, n=size.n_params, **losses, **found.facts(size))
         del module, backend, step
