@@ -243,6 +243,7 @@ def start_module(shape: Shape, seed: int, place: Placement = ON_CPU) -> Module:
     with no_init_weights():  # memory that is filled below, and not touched before
         module = GPT2LMHeadModel(GPT2Config(**gpt2_config(shape)))
     module.tie_weights()
+    _leave_out_mask(module)
     backend = Module(module, shape.context, place, shape)
     with torch.no_grad():
         for name, tensor in initial_tensors(shape, seed):
@@ -263,6 +264,8 @@ def open_module(
     module = _read_module(checkpoint)
     if shape is None:
         _check_causal(module, checkpoint)
+    else:
+        _leave_out_mask(module)
     return Module(module, context, place, shape)
 
 
@@ -293,6 +296,19 @@ def _read_module(checkpoint: str | Path) -> nn.Module:
                 f"({what.replace('_', ' ')}: {name})"
             )
     return module
+
+
+def _leave_out_mask(module: nn.Module) -> None:
+    """Let a GPT-2 of ours attend causally without a mask.
+
+    transformers finds in every pass that it needs none, for which it reads values, and so waits for
+    the device. It makes no mask for an implementation of attention that it does not know.
+    """
+    from transformers import AttentionInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    AttentionInterface.register("ptpp_causal", sdpa_attention_forward)
+    module.set_attn_implementation("ptpp_causal")
 
 
 def _check_causal(module: nn.Module, checkpoint: str | Path) -> None:

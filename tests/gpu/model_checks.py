@@ -2,8 +2,11 @@
 
 import gc
 import math
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from checking import SETTINGS, Setup, check, measure_speed, predictable_blocks, skip
@@ -15,6 +18,11 @@ from ptpp.models.backend import Backend, Placement, start_model
 from ptpp.models.huggingface import Module, start_module
 from ptpp.models.memory import activation_bytes, training_bytes
 from ptpp.models.sizes import ExternalSize, Shape
+from ptpp.training.data import BlockOrder, Mixture
+from ptpp.training.engine import Task, Trajectory, train
+from ptpp.training.feeding import send
+from ptpp.training.schedule import Milestone
+from ptpp.training.state import StateFolder
 
 TINY = Shape(width=16, depth=2, heads=2, context=16, vocab_size=64)
 # Width, depth, heads, context, vocabulary; tokens of a step, and at once.
@@ -111,8 +119,30 @@ def sync(setup: Setup) -> Iterator[dict]:
         backend.step(SETTINGS, 1.0)
 
     step()
-    places = waits_on_gpu(step) if setup.on_gpu else reads_of_values(step)
-    yield check("waits for the device in a step", True, waits=len(places), places=places)
+    places = find_waits(setup, step)
+    yield check("no step waits for the device", not places, places=places)
+
+    steps, look_every = (8, 4) if setup.small else (128, 32)
+    places = find_waits(setup, lambda: train_for(steps, look_every, backend))
+    # Each look at losses is one wait; a CPU's values are read without.
+    most = steps / look_every + 1 if setup.on_gpu else 0
+    yield check("training waits for the device at looks only", len(places) <= most, places=places)
+
+
+def train_for(steps: int, look_every: int, backend: Module) -> None:
+    """So many steps by the workflow's loop, from text that is read and sent to the device."""
+    shape, sequences = backend.shape, steps * SETTINGS.batch
+    tokens = torch.randint(0, shape.vocab_size, (sequences * shape.context + 1,)).numpy()
+    mixture = Mixture({"x": BlockOrder(tokens, shape.context, (0,))}, {"x": 1.0})
+    task = Task("acceptance", mixture, SETTINGS, [Milestone(1.0, 0, sequences)])
+    task = replace(task, save_every_s=1e9, look_every=look_every)
+    with tempfile.TemporaryDirectory() as folder:
+        next(train(task, backend, Trajectory(), StateFolder(Path(folder), "acceptance")))
+
+
+def find_waits(setup: Setup, step: Callable[[], None]) -> list[str]:
+    """Where `step` waits for the device, or would if it were a GPU."""
+    return waits_on_gpu(step) if setup.on_gpu else reads_of_values(step)
 
 
 def waits_on_gpu(step: Callable[[], None]) -> list[str]:
@@ -198,7 +228,7 @@ def speed(setup: Setup) -> Iterator[dict]:
         for compiles in (True, False) if setup.on_gpu else (False,):
             place = Placement(setup.device, micro_batch=at_once // shape.context, compiles=compiles)
             backend = start_module(shape, 0, place)
-            step = training_step(backend, _random_blocks(shape, tokens), setup)
+            step = training_step(backend, _random_blocks(shape, tokens))
             found = measure_speed(setup, step, tokens)
             ok = backend.compiled is None or not backend.compiled.fails
             how = "compiled" if compiles else "not compiled"
@@ -207,9 +237,9 @@ def speed(setup: Setup) -> Iterator[dict]:
             gc.collect()
 
 
-def training_step(backend: Backend, blocks: torch.Tensor, setup: Setup) -> Callable[[], None]:
+def training_step(backend: Backend, blocks: torch.Tensor) -> Callable[[], None]:
     def step() -> None:
-        backend.gradients(blocks.to(setup.device))
+        backend.gradients(send(blocks.numpy(), backend.device))
         backend.step(SETTINGS, 1.0)
 
     return step
@@ -225,7 +255,7 @@ def own(setup: Setup) -> Iterator[dict]:
         blocks = torch.randint(3, backend.vocab_size, (sequences, context + 1))
         few = blocks[:2].to(setup.device)
         before = backend.loss(few)
-        step = training_step(backend, blocks, setup)
+        step = training_step(backend, blocks)
         found = measure_speed(setup, step, sequences * context)
         after = backend.loss(few)
         ok = math.isfinite(after) and after < before
