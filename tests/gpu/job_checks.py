@@ -21,7 +21,7 @@ from training_driver import Jobs, build_stores
 
 from ptpp.errors import Interrupted
 from ptpp.jobs.gpus import assign_gpus
-from ptpp.training.run import launch_job
+from ptpp.training.run import launch_job, prepare
 
 
 def env(setup: Setup) -> Iterator[dict]:
@@ -34,6 +34,8 @@ def env(setup: Setup) -> Iterator[dict]:
         facts |= {"card": card.name, "memory_gb": round(card.total_memory / 1e9)}
         facts |= {"driver": driver(), "cuda": torch.version.cuda}
         facts |= {"bfloat16": torch.cuda.is_bf16_supported()}
+        prepare(1, setup.device)  # as every job does
+        facts |= {"float32_products": torch.get_float32_matmul_precision()}
     yield check("environment", facts.get("bfloat16", True), **facts)
 
 
