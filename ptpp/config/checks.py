@@ -24,8 +24,8 @@ STAGE_TOLERANCE = 0.1  # of a checkpoint's tokens per parameter: its stage is a 
 _RESOURCE = re.compile("[a-z][a-z0-9_]*")
 # Set by other keys, or by the rules themselves.
 _RESERVED = {
-    *("devices", "nodes", "jobs_per_gpu", "micro_batch_tokens", "save_every", "tensorboard"),
-    *("mem_mib", "mpi", "tasks"),
+    *("compile", "devices", "nodes", "jobs_per_gpu", "micro_batch_tokens", "save_every"),
+    *("tensorboard", "mem_mib", "mpi", "tasks"),
 }
 
 
@@ -188,12 +188,13 @@ def _check_memory(size: Size, config: Config, where: str) -> None:
     capacity = CAPACITY.get(config.cost.device)
     if not config.is_trained or config.device != "cuda" or capacity is None:
         return
-    need = state_bytes(config.n_params(size), size.devices)
+    n = config.n_params(size)
+    need, least = state_bytes(n, size.devices), math.floor(2 * state_bytes(n, 2) / capacity) + 1
     require(
         need < capacity,
         f"{where}: devices {size.devices}: weights, gradient and moments alone take "
         f"{need / 1e9:.0f} GB of each, and cost.device {config.cost.device} has "
-        f"{capacity / 1e9:.0f}; at least {math.floor(need * size.devices / capacity) + 1} would do",
+        f"{capacity / 1e9:.0f}; at least {least} would do",
     )
 
 

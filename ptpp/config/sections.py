@@ -393,6 +393,8 @@ class Config(Section):
     """auto: a GPU when there is one."""
     jobs_per_gpu: Count = 1
     """Training jobs that share a GPU of this machine; 1: each has its own (docs/gpus.md)."""
+    compile: Literal["auto", True, False] = "auto"
+    """Whether decoder layers are trained through torch.compile (docs/gpus.md); auto: on GPUs."""
     save_every: NonNegative
     """Seconds between saves of unfinished training, or twenty times as long as a save takes; 0:
     after every step."""

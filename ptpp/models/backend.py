@@ -50,6 +50,11 @@ class Group:
         """Until all processes are here; a collective call."""
         self.any()
 
+    @property
+    def shards(self) -> bool:
+        """Whether each process holds a part of the model."""
+        return self.size > 1
+
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Which of `flags` are true in at least one process; a collective call."""
         if self.size == 1:
@@ -99,12 +104,16 @@ class Placement:
 
     A process holds the activations of `micro_batch` sequences at once and adds up their gradients;
     None: of its part of the whole batch, or of as many as a GPU has memory for, divided by `split`.
+    bfloat16: whether products of training are in it; compiles: whether decoder layers go through
+    torch.compile; both for models of `huggingface.py`, None: on GPUs.
     """
 
     device: str = "cpu"
     group: Group = ALONE
     micro_batch: int | None = None
     split: int = 1
+    bfloat16: bool | None = None
+    compiles: bool | None = None
 
 
 ON_CPU = Placement()

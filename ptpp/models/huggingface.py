@@ -7,6 +7,8 @@ every batch; each of several nodes holds the whole. State and checkpoints are th
 process, so that a run can go on with another number of processes.
 """
 
+import contextlib
+import copy
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from ptpp.errors import InputError
@@ -30,6 +32,7 @@ from ptpp.models.backend import (
     group_settings,
 )
 from ptpp.models.checkpoint import PREFIX, check_digests, gpt2_config, read_shape
+from ptpp.models.compiling import CompiledLayers, decoder_layers
 from ptpp.models.cpu import initial_tensors
 from ptpp.models.losses import SequenceLosses, has_plain_head, is_causal
 from ptpp.models.memory import LOGITS_BYTES, activation_bytes, sequences_that_fit
@@ -38,13 +41,18 @@ from ptpp.training.schedule import Settings
 
 log = logging.getLogger("ptpp")
 
+# Of parameters as they are gathered, and of gradients as they are summed over processes.
+FLOAT32 = MixedPrecisionPolicy()
+BFLOAT16 = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+
 
 class Module(Backend):
     """A module whose forward takes `input_ids` and gives logits.
 
     shape: the GPT-2 of ours that it is, by which rates scale with width; None for other models,
-    whose rate is taken as it is. Dropout is off; on a GPU products of training are in bfloat16
-    (autocast), all else float32, and one process runs our GPT-2s through torch.compile.
+    whose rate is taken as it is. Dropout is off. On a GPU products of training are in bfloat16,
+    all else float32: by autocast in one process; several gather parameters in bfloat16, and hold
+    float32 ones once more to evaluate with. There training compiles decoder layers, too.
     """
 
     def __init__(
@@ -57,13 +65,18 @@ class Module(Backend):
         self.module = module.float().eval()
         # Our GPT-2s are such by construction, and get their weights later.
         self.losses = SequenceLosses(self.module, shape is not None or has_plain_head(self.module))
-        if self.group.size > 1:
-            _shard(self.losses, place.device, self.group)
+        on_gpu = self.device.type != "cpu"
+        half = on_gpu if place.bfloat16 is None else place.bfloat16
+        self.autocasts = half and not self.group.shards
+        self.evaluated = self.losses
+        if half and self.group.shards:
+            self.evaluated = _shard_twin(self.losses, place.device, self.group)
+        compiles = on_gpu if place.compiles is None else place.compiles
+        self.compiled = CompiledLayers(self.module) if compiles else None
+        if self.group.shards:
+            _shard(self.losses, place.device, self.group, BFLOAT16 if half else FLOAT32)
         else:
             self.module.to(place.device)
-        self.compiled = None
-        if shape is not None and self.group.size == 1 and self.device.type != "cpu":
-            self.compiled = torch.compile(self.losses, dynamic=False)
         self.longest = 0  # sequences of the largest micro-batch so far
         named = self.module.named_parameters()
         self.parameters = {name.removeprefix(PREFIX): each for name, each in named}
@@ -75,10 +88,14 @@ class Module(Backend):
 
     @torch.no_grad()
     def loss(self, tokens: torch.Tensor) -> float:
-        total = sum(
-            (self.losses(part) @ shares for part, shares in self._mine(tokens)),
-            start=torch.zeros((), device=self.device),
-        )
+        if self.evaluated is not self.losses:
+            models = (self.evaluated, self.losses)
+            twins = ([_local(each) for each in model.parameters()] for model in models)
+            torch._foreach_copy_(*twins)
+        total = torch.zeros((), device=self.device)
+        with self._compiling(False):
+            for part, shares in self._mine(tokens):
+                total += self.evaluated(part) @ shares
         return self.group.sum(total).item()
 
     def gradients(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -93,6 +110,10 @@ class Module(Backend):
                 return self._gradients(tokens)
             except torch.OutOfMemoryError as error:
                 reason = (str(error).splitlines() or ["out of memory"])[0]
+            except Exception as error:
+                if self.compiled is None or not self.compiled.give_up(error):
+                    raise
+                continue
             found = (
                 f"{at_once * self.context} tokens at once are too many for the device ({reason})"
             )
@@ -105,6 +126,8 @@ class Module(Backend):
                 raise MemoryError(found)
             self.split *= 2
             self.longest = 0
+            if self.compiled is not None:
+                self.compiled.is_proven = False  # for another length
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             log.warning(
@@ -120,14 +143,21 @@ class Module(Backend):
         for part, shares in self._mine(tokens):
             # Only whole micro-batches are compiled: the few others would each compile anew.
             self.longest = max(self.longest, len(part))
-            whole = self.compiled is not None and len(part) == self.longest
-            losses = self.compiled if whole else self.losses
-            with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
-                loss = losses(part) @ shares
+            compiling = self._compiling(len(part) == self.longest)
+            with compiling, torch.autocast(self.device.type, torch.bfloat16, self.autocasts):
+                loss = self.losses(part) @ shares
             # FSDP averages gradients over processes; shares already are of the whole batch.
             (loss * self.group.size).backward()
             total += loss.detach()
+        if self.compiled is not None:
+            self.compiled.is_proven = True
         return self.group.sum(total)
+
+    def _compiling(self, is_wanted: bool) -> contextlib.AbstractContextManager:
+        """Within it layers are compiled where that is wanted and can be."""
+        if self.compiled is None:
+            return contextlib.nullcontext()
+        return self.compiled.eagerly(not is_wanted)
 
     def step(self, settings: Settings, multiplier: float) -> None:
         self.steps += 1  # on the device, where the kernel reads it
@@ -219,6 +249,7 @@ def start_module(shape: Shape, seed: int, place: Placement = ON_CPU) -> Module:
     with no_init_weights():  # memory that is filled below, and not touched before
         module = GPT2LMHeadModel(GPT2Config(**gpt2_config(shape)))
     module.tie_weights()
+    _leave_out_mask(module)
     backend = Module(module, shape.context, place, shape)
     with torch.no_grad():
         for name, tensor in initial_tensors(shape, seed):
@@ -239,6 +270,8 @@ def open_module(
     module = _read_module(checkpoint)
     if shape is None:
         _check_causal(module, checkpoint)
+    else:
+        _leave_out_mask(module)
     return Module(module, context, place, shape)
 
 
@@ -271,6 +304,19 @@ def _read_module(checkpoint: str | Path) -> nn.Module:
     return module
 
 
+def _leave_out_mask(module: nn.Module) -> None:
+    """Let a GPT-2 of ours attend causally without a mask.
+
+    transformers finds in every pass that it needs none, for which it reads values, and so waits for
+    the device. It makes no mask for an implementation of attention that it does not know.
+    """
+    from transformers import AttentionInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    AttentionInterface.register("ptpp_causal", sdpa_attention_forward)
+    module.set_attn_implementation("ptpp_causal")
+
+
 def _check_causal(module: nn.Module, checkpoint: str | Path) -> None:
     try:
         causal = is_causal(module)
@@ -284,7 +330,25 @@ def _check_causal(module: nn.Module, checkpoint: str | Path) -> None:
         )
 
 
-def _shard(module: nn.Module, device: str, group: Group) -> None:
+def _shard_twin(module: nn.Module, device: str, group: Group) -> nn.Module:
+    """The same module in float32, each process's part of its parameters still to be filled."""
+    empty = {
+        id(each): nn.Parameter(torch.empty_like(each, device="meta"))
+        for each in module.parameters()
+    }
+    twin = copy.deepcopy(module, empty)  # what `empty` names is not copied but taken from it
+    _shard(twin, device, group)
+    buffers = dict(twin.named_buffers(remove_duplicate=False))
+    twin.to_empty(device=device)
+    with torch.no_grad():
+        for name, buffer in twin.named_buffers(remove_duplicate=False):
+            buffer.copy_(buffers[name])
+    return twin
+
+
+def _shard(
+    module: nn.Module, device: str, group: Group, precision: MixedPrecisionPolicy = FLOAT32
+) -> None:
     """Split every parameter over the processes: block by block, then what lies outside blocks.
 
     Several nodes each hold the whole model, split over their processes: only gradients travel
@@ -295,11 +359,10 @@ def _shard(module: nn.Module, device: str, group: Group) -> None:
     else:
         names = ("nodes", "on_a_node")
         mesh = init_device_mesh(device, (group.nodes, group.on_a_node), mesh_dim_names=names)
-    lists = [each for each in module.modules() if isinstance(each, nn.ModuleList)]
-    for block in max(lists, key=len, default=[]):
-        fully_shard(block, mesh=mesh)
+    for block in decoder_layers(module):
+        fully_shard(block, mesh=mesh, mp_policy=precision)
     # After every forward pass, or a measurement would leave a copy that outlives `restore`.
-    fully_shard(module, mesh=mesh, reshard_after_forward=True)
+    fully_shard(module, mesh=mesh, mp_policy=precision, reshard_after_forward=True)
 
 
 def _local(tensor: torch.Tensor) -> torch.Tensor:

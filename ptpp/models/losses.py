@@ -76,11 +76,10 @@ def is_causal(model: nn.Module) -> bool:
 
 def _chunked(model: nn.Module, given: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     hidden, head = _hidden(model, given).flatten(0, 1), model.get_output_embeddings()
-    parts = [hidden, head.weight, head.bias]
-    device = hidden.device.type
+    device, dtype = hidden.device.type, head.weight.dtype
     if torch.is_autocast_enabled(device):  # which does not know this function
         dtype = torch.get_autocast_dtype(device)
-        parts = [None if part is None else part.to(dtype) for part in parts]
+    parts = [None if part is None else part.to(dtype) for part in (hidden, head.weight, head.bias)]
     return F.linear_cross_entropy(
         *parts[:2],
         targets,

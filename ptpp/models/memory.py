@@ -2,6 +2,7 @@
 
 STATE_BYTES = 16  # a parameter: float32 weights, gradient, AdamW's two moments
 TRUNK_BYTES = 12  # and, while a milestone decays, the weights and moments it returns to
+TWIN_BYTES = 4  # and, where several devices share a model, float32 weights to evaluate with
 LOSS_BYTES = 2 * 2**30  # of a loss in chunks: logits of one chunk and what is made of them
 LOGITS_BYTES = 16  # a token and entry of the vocabulary, where all logits are held
 # A token, layer and unit of width: what a decoder layer keeps for its backward pass, products in
@@ -13,7 +14,8 @@ _RESERVE = 0.9  # of what is free: allocators cannot use all of it
 
 def state_bytes(n_params: float, devices: int = 1) -> float:
     """What each device holds of a model in training, the copy during a decay included."""
-    return (STATE_BYTES + TRUNK_BYTES) * n_params / devices
+    shared = TWIN_BYTES if devices > 1 else 0
+    return (STATE_BYTES + TRUNK_BYTES + shared) * n_params / devices
 
 
 def activation_bytes(n_params: float, width: int | None = None, depth: int | None = None) -> float:

@@ -17,6 +17,7 @@ from ptpp.errors import Diverged, Interrupted
 from ptpp.jobs.progress import Progress
 from ptpp.models.backend import Backend
 from ptpp.training.data import Mixture
+from ptpp.training.feeding import Feed
 from ptpp.training.job import SINGLE, Process
 from ptpp.training.schedule import Milestone, Settings, sequences_trained
 from ptpp.training.state import StateFolder
@@ -127,10 +128,12 @@ def train(
     saved, took = time.monotonic(), 0.0
     waiting: list[tuple[int, int, torch.Tensor, float]] = []  # losses not looked at yet
     patience = task.look_every or (1 if device.type == "cpu" else 32)
+    feed = Feed(task.mixture, device)
 
     def look() -> None:
-        for before, after, tensor, rate in waiting:
-            loss = tensor.item()
+        tensors = [tensor for _, _, tensor, _ in waiting]
+        losses = torch.stack(tensors).tolist() if tensors else []  # one wait for all of them
+        for (before, after, _, rate), loss in zip(waiting, losses, strict=True):
             if not math.isfinite(loss):
                 raise Diverged(
                     f"{task.what}: loss is {loss} after {after * context} tokens; "
@@ -155,13 +158,13 @@ def train(
         stop = milestone.end if trajectory.branching else milestone.branch
         while trajectory.position < stop:
             before = trajectory.position
-            after = min((before // settings.batch + 1) * settings.batch, stop)
+            after = _end_of_step(before, settings.batch, stop)
             multiplier = rate_multiplier(
                 before, settings, milestone if trajectory.branching else None
             )
-            blocks = torch.from_numpy(task.mixture.batch(before, after)).to(device)
-            loss = backend.gradients(blocks)
+            loss = backend.gradients(feed.take(before, after))
             backend.step(settings, multiplier)
+            feed.ask(after, _end_of_step(after, settings.batch, stop))
             waiting.append((before, after, loss, multiplier))
             trajectory.position = after
             trajectory.trained += after - before
@@ -208,3 +211,8 @@ def _restore(
     trajectory.restore(meta)
     log.info("%s: goes on from its saved state (%d sequences)", task.what, meta["position"])
     return backend.hold(tensors, "trunk")
+
+
+def _end_of_step(position: int, batch: int, stop: int) -> int:
+    """Where the step ends that starts at `position`: steps end at multiples of the batch."""
+    return min((position // batch + 1) * batch, stop)

@@ -55,6 +55,7 @@ class Runtime:
     share the model, a device each. tensorboard: the folder for event files; None: none are written.
     split: what the tokens at once that a group chooses are divided by, raised where its memory
     ended. nodes: of a cluster, that share the model.
+    compiles: whether decoder layers go through torch.compile; None: on GPUs.
     """
 
     threads: int = 1
@@ -64,6 +65,7 @@ class Runtime:
     tensorboard: str | None = None
     split: int = 1
     nodes: int = 1
+    compiles: bool | None = None
 
     @property
     def processes(self) -> int:
@@ -74,8 +76,9 @@ class Runtime:
     def of_rule(cls, threads: int, resources: typing.Any, results: Path) -> "Runtime":
         """From the threads and resources of a rule; event files go under `results`."""
         events = str(results / "tensorboard") if resources.tensorboard else None
+        compiles = {"auto": None, "true": True, "false": False}[resources.compile]
         shared = (resources.devices, resources.jobs_per_gpu, resources.save_every, events)
-        return cls(threads, *shared, nodes=resources.get("nodes", 1))
+        return cls(threads, *shared, nodes=resources.get("nodes", 1), compiles=compiles)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +139,8 @@ class TrainingJob:
     def placement(self, group: Group) -> Placement:
         tokens = self.model.micro_batch_tokens
         micro_batch = None if tokens is None else max(1, tokens // self.model.context)
-        return Placement(self.device, group, micro_batch, self.runtime.split)
+        runtime = self.runtime
+        return Placement(self.device, group, micro_batch, runtime.split, compiles=runtime.compiles)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,7 @@ def do(
     job: TrainingJob, group: Group, stopping: Callable[[], bool], watched_by: Job | None
 ) -> None:
     """Do a job in this process. What a kind of job needs is imported here: it takes time."""
-    prepare(max(1, job.runtime.threads // job.runtime.devices))
+    prepare(max(1, job.runtime.threads // job.runtime.devices), job.device)
     events = Path(job.runtime.tensorboard) if job.runtime.tensorboard and group.is_main else None
     process = Process(group, stopping, Watch(watched_by, events))
     if isinstance(job, PretrainJob):
@@ -80,9 +80,10 @@ def do(
     work(job, process)
 
 
-def prepare(threads: int) -> None:
+def prepare(threads: int, device: str = "cpu") -> None:
     """Set up torch for a training job on `threads` CPU threads."""
-    from ptpp.models.cpu import use_fast_float32
-
     torch.set_num_threads(threads)
-    use_fast_float32()
+    if device == "cpu":  # torch.compile asks torch for its precision, which this lets it not say
+        from ptpp.models.cpu import use_fast_float32
+
+        use_fast_float32()

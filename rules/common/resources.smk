@@ -45,6 +45,7 @@ def training_resources(rule):
     return {name: resource(name) for name in sorted(names)} | {
         "devices": of_size("devices", 1),
         "jobs_per_gpu": config["jobs_per_gpu"],
+        "compile": str(config["compile"]).lower(),
         "save_every": config["save_every"],
         "tensorboard": int(config["tensorboard"]),
     }

@@ -420,17 +420,20 @@ def test_the_schema_documents_every_section_and_is_printed_as_json(root):
 
 
 def test_what_a_file_leaves_out_has_a_default(config):
-    for key in ("columns", "where", "tensorboard", "jobs_per_gpu"):
+    for key in ("columns", "where", "tensorboard", "jobs_per_gpu", "compile"):
         config.pop(key, None)
     config["plan"].pop("base_loss", None)
     read_config(config)
     assert (config["columns"], config["where"], config["tensorboard"]) == ({}, None, False)
+    assert config["compile"] == "auto"
     assert config["plan"]["base_loss"] is None
     assert config["pretraining"]["ptpp"] == [15, 31, 279]
 
 
 READ = [
     ({"tensorboard": "true"}, {"tensorboard": True}),
+    ({"compile": "false"}, {"compile": False}),
+    ({"compile": "auto"}, {"compile": "auto"}),
     ({"plan": {"law": "gated", "n_params": "1e9"}}, {"plan": {"law": "gated", "n_params": 10**9}}),
     (
         {"plan": {"forgetting": {"en": "0.2", "ar": "null"}}},

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, GPT2LMHeadModel
 
 from ptpp.errors import InputError
@@ -10,6 +11,7 @@ from ptpp.models.checkpoint import save_checkpoint
 from ptpp.models.cpu import HandWritten, Weights, initialise, load_checkpoint, use_fast_float32
 from ptpp.models.huggingface import Module, open_module
 from ptpp.models.sizes import Shape
+from ptpp.training.run import prepare
 from ptpp.training.schedule import Settings
 
 SHAPE = Shape(width=32, depth=2, heads=2, context=16, vocab_size=64)
@@ -77,6 +79,40 @@ def test_float32_products_stay_float32_whoever_multiplies():
         assert error.abs().max() < 1e-4
     finally:
         torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+def test_products_of_a_cpu_are_switched_on_a_cpu_alone(monkeypatch):
+    switched = []
+    monkeypatch.setattr("ptpp.models.cpu.use_fast_float32", lambda: switched.append(True))
+    threads = torch.get_num_threads()
+    prepare(threads, "cuda")
+    assert not switched
+    prepare(threads, "cpu")
+    assert switched and torch.get_num_threads() == threads
+
+
+def test_a_gpt2_without_a_mask_is_the_same_to_the_bit_and_reads_no_values(tmp_path):
+    save(start_weights(), tmp_path / "c")
+    ours = open_module(tmp_path / "c", SHAPE, SHAPE.context)
+    theirs = open_module(tmp_path / "c", None, SHAPE.context)
+    blocks = some_blocks()
+    for module, reads in ((ours, 0), (theirs, 1)):
+        with ValueReads() as seen:
+            module.gradients(blocks)
+        assert seen.count == reads
+    for name, parameter in ours.parameters.items():
+        assert torch.equal(parameter.grad, theirs.parameters[name].grad)
+    assert ours.loss(blocks) == theirs.loss(blocks)
+
+
+class ValueReads(TorchDispatchMode):
+    """Counts reads of a tensor's value, which wait for a GPU."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
 
 
 def test_the_cpu_gets_the_hand_written_passes_and_long_contexts_the_module():

@@ -1,7 +1,7 @@
 """The training loop: schedules, milestones, divergence, and resuming to the bit."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -11,8 +11,10 @@ from ptpp.errors import Diverged, Interrupted
 from ptpp.models.backend import Group, start_model
 from ptpp.models.huggingface import start_module
 from ptpp.models.sizes import Shape
+from ptpp.training import engine
 from ptpp.training.data import BlockOrder, Mixture
 from ptpp.training.engine import Task, Trajectory, rate_multiplier, train
+from ptpp.training.feeding import Feed
 from ptpp.training.job import SINGLE, Process
 from ptpp.training.measurement import held_out_losses
 from ptpp.training.schedule import Milestone, Settings, sequences_trained
@@ -154,6 +156,28 @@ def test_divergence_names_the_run(text, tmp_path):
     )
     with pytest.raises(Diverged, match="test: loss is"):
         run(text, tmp_path, settings=settings)
+
+
+@pytest.mark.parametrize("save_every_s", [0.0, 1e9])
+def test_divergence_is_found_before_anything_is_saved_or_measured(text, tmp_path, save_every_s):
+    """However many steps losses wait to be looked at."""
+    settings = replace(SETTINGS, learning_rate=float("inf"))
+    task = Task("test", mixture_of(text)[0], settings, MILESTONES, save_every_s=save_every_s)
+    task = replace(task, look_every=1000)
+    trajectory, state = Trajectory(), StateFolder(tmp_path, "f")
+    with pytest.raises(Diverged, match="test: loss is nan after 64 tokens"):
+        next(train(task, start_module(SHAPE, 0), trajectory, state))
+    saved = state.load()
+    assert saved is None or saved[1]["position"] == 4, "the step before, whose loss is finite"
+
+
+def test_batches_prepared_ahead_change_nothing(text, tmp_path, monkeypatch):
+    expected, curve, model, steps = run(text, tmp_path / "plain")
+    monkeypatch.setattr(engine, "Feed", lambda mixture, device: Feed(mixture, device, ahead=True))
+    found, its_curve, ahead, its_steps = run(text, tmp_path / "ahead")
+    assert (found, its_curve, its_steps) == (expected, curve, steps)
+    for name, tensor in model.state("now").items():
+        assert torch.equal(tensor, ahead.state("now")[name])
 
 
 def test_evaluation_is_the_mean_over_all_blocks(text):

@@ -47,6 +47,9 @@ ELSEWHERE = {
     ),
     "snakemake --cores 2 --configfile scales/smoke.yaml": "tests/workflow/test_outputs.py",
     "python examples/plan_from_a_table.py": "tests/cli/test_api.py",
+    "python tests/gpu/accept.py": "needs a GPU",
+    "python tests/gpu/accept.py env numerics sync jobs": "needs a GPU",
+    "python tests/gpu/accept.py --device cpu --small": "tests/gpu/test_accept.py",
     "snakemake --unlock": "tests/workflow/test_interrupted.py",
     "snakemake --cores 1 cost --configfile scales/paper.yaml": "tests/cost/test_estimate.py",
     "ptpp apply plan.csv my_losses.csv --target fr --checkpoint models/large-279 --text corpora "

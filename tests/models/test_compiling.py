@@ -1,0 +1,117 @@
+"""Decoder layers through torch.compile. Its tracing is real here, its compiler counterfeit."""
+
+import functools
+import logging
+
+import pytest
+import torch
+from groups import lone_group
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from ptpp.models import huggingface
+from ptpp.models.backend import Placement
+from ptpp.models.compiling import CompiledLayers
+from ptpp.models.huggingface import Module, start_module
+from ptpp.models.sizes import Shape
+from ptpp.training.job import Runtime
+
+SHAPE = Shape(width=16, depth=10, heads=2, context=12, vocab_size=40)
+BLOCKS = torch.randint(0, 40, (5, 13), generator=torch.Generator().manual_seed(0))
+
+
+class Compiler:
+    """Counts what it is given to compile; what comes out is the graph as it is, or an error."""
+
+    def __init__(self, error=None):
+        self.error, self.graphs = error, 0
+
+    def __call__(self, graph, inputs):
+        self.graphs += 1
+        if self.error:
+            raise self.error
+        return graph.forward
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch._dynamo.reset()
+    yield
+    torch.set_num_threads(before)
+
+
+def use(monkeypatch, compiler):
+    compiled = functools.partial(CompiledLayers, backend=compiler)
+    monkeypatch.setattr(huggingface, "CompiledLayers", compiled)
+    return compiler
+
+
+def llama(place):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 10}
+    config = LlamaConfig(**sizes, num_attention_heads=2, vocab_size=40)
+    return Module(AutoModelForCausalLM.from_config(config), 12, place)
+
+
+def gpt2(place):
+    return start_module(SHAPE, 3, place)
+
+
+@pytest.mark.parametrize("start", [gpt2, llama])
+def test_layers_share_one_graph_and_only_whole_micro_batches_are_compiled(start, monkeypatch):
+    compiler = use(monkeypatch, Compiler())
+    eager, compiled = (
+        start(Placement(micro_batch=2)),
+        start(Placement(micro_batch=2, compiles=True)),
+    )
+    assert eager.compiled is None, "not by default on a CPU"
+    assert compiled.loss(BLOCKS) == eager.loss(BLOCKS)
+    assert compiler.graphs == 0, "nothing that is measured is compiled"
+    for _ in range(2):  # 2, 2 and 1 sequences
+        assert compiled.gradients(BLOCKS).item() == eager.gradients(BLOCKS).item()
+    assert compiler.graphs == 1
+    for name, parameter in eager.parameters.items():
+        assert torch.equal(parameter.grad, compiled.parameters[name].grad)
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_where_compiling_fails_it_says_so_once_and_goes_on_without(shares, monkeypatch, caplog):
+    caplog.set_level(logging.WARNING, "ptpp")
+    compiler = use(monkeypatch, Compiler(RuntimeError("no C compiler\nat all")))
+    expected = gpt2(Placement()).gradients(BLOCKS).item()
+    with lone_group() as lone:
+        group = {"group": lone} if shares else {}
+        backend = gpt2(Placement(micro_batch=2, compiles=True, **group))
+        for _ in range(2):
+            assert backend.gradients(BLOCKS).item() == pytest.approx(expected, rel=1e-6)
+    assert compiler.graphs == 1, "it does not try again what failed"
+    (line,) = [each.getMessage() for each in caplog.records if each.name == "ptpp"]
+    assert line.startswith("torch.compile failed (BackendCompilerFailed: ")
+    assert "RuntimeError: no C compiler at all" in line
+    assert line.endswith("): goes on without; compile: false leaves it out")
+
+
+def test_an_error_that_has_nothing_to_do_with_it_is_raised(monkeypatch):
+    use(monkeypatch, Compiler())
+    backend = gpt2(Placement(compiles=True))
+    backend.gradients(BLOCKS)
+
+    def fail(module, arguments):
+        raise ZeroDivisionError("something else")
+
+    backend.losses.register_forward_pre_hook(fail)
+    with pytest.raises(ZeroDivisionError):
+        backend.gradients(BLOCKS)
+    first = gpt2(Placement(compiles=True))
+    first.losses.register_forward_pre_hook(fail)
+    with pytest.raises(ZeroDivisionError):
+        first.gradients(BLOCKS)
+
+
+@pytest.mark.parametrize("text,value", [("auto", None), ("true", True), ("false", False)])
+def test_a_job_is_told_by_a_resource(text, value, tmp_path):
+    class Resources:
+        devices, jobs_per_gpu, save_every, tensorboard, compile = 1, 1, 30, 0, text
+
+    assert Runtime.of_rule(1, Resources, tmp_path).compiles is value
