@@ -15,7 +15,10 @@ settings.register_profile("any_machine", deadline=None)  # a busy machine fails 
 settings.load_profile("any_machine")
 
 ROOT = Path(__file__).parent.parent
-LONGEST_FIRST = ("slurm/test_slurm", "workflow/", "models/", "report/test_interactive_browser")
+LONGEST_FIRST = (
+    *("slurm/test_slurm", "workflow/", "models/", "slurm/", "training/test_group", "gpu/"),
+    "report/test_interactive_browser",
+)
 
 
 @pytest.hookimpl(tryfirst=True)  # before the options deselect by mark

@@ -693,7 +693,7 @@ rule pretrain:
         cost="{{model}}.cost.csv",
     log: "{{model}}.log"
     threads: 1
-    resources: save_every=1_000_000, devices=1, jobs_per_gpu=1, tensorboard=0
+    resources: save_every=1_000_000, devices=1, jobs_per_gpu=1, tensorboard=0, compile="auto"
     params:
         model={model}, ptpp={ptpp}, optimiser={optimiser}, text={text}, state=".state/w8",
         finished=".state/finished/w8", code="",

@@ -91,6 +91,7 @@ def test_status_counts_every_job_of_a_complete_run(cut):
     assert "\nrunning\n" not in text
 
 
+@pytest.mark.long  # killed and resumed through Snakemake: test_faults, and test_slurm to the table
 def test_killed_on_one_core_and_resumed_it_measures_the_bits_of_an_undisturbed_run(
     cut, targets, smoke_run, tmp_path, snakemake
 ):
