@@ -37,6 +37,9 @@ ELSEWHERE = {
     "python benchmarks/training.py results/laptop --sweep": (
         "tests/training/test_benchmark_training.py"
     ),
+    "python benchmarks/stages.py resources/observations/six-stages.csv "
+    "--out resources/results/six-stages/stages.csv": "tests/laws/test_stages_benchmark.py",
+    "python benchmarks/docs_tables.py": "tests/laws/test_docs_tables.py",
     "python benchmarks/loss_memory.py": "tests/models/test_memory.py",
     "python benchmarks/text_statistics.py english french arabic my_text.jsonl.xz": (
         "tests/text/test_text_statistics.py"
