@@ -111,7 +111,7 @@ def test_an_error_that_has_nothing_to_do_with_it_is_raised(monkeypatch):
 
 @pytest.mark.parametrize("text,value", [("auto", None), ("true", True), ("false", False)])
 def test_a_job_is_told_by_a_resource(text, value, tmp_path):
-    class Resources:
+    class Resources(dict):  # as Snakemake's: names, and get
         devices, jobs_per_gpu, save_every, tensorboard, compile = 1, 1, 30, 0, text
 
-    assert Runtime.of_rule(1, Resources, tmp_path).compiles is value
+    assert Runtime.of_rule(1, Resources(), tmp_path).compiles is value

@@ -17,10 +17,13 @@ from workflow import SMOKE, snakemake_command
 
 from ptpp.models.cpu import load_checkpoint
 
-pytestmark = pytest.mark.skipif(
-    bool(missing()),
-    reason=f"SLURM is not installed: no {', '.join(missing())} (slurm-wlm, munge)",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        bool(missing()),
+        reason=f"SLURM is not installed: no {', '.join(missing())} (slurm-wlm, munge)",
+    ),
+    pytest.mark.long,  # minutes of waiting for SLURM; parts run in test_group and test_profile
+]
 NODES = {"nodes": 2, "devices": 2, "resources": {"mem": "900MB", "gpu": 2, "runtime": 10}}
 STAGE = "w8.ptpp8"
 TRUNK = f"results/smoke/trunks/{STAGE}.safetensors"
