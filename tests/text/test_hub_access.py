@@ -48,6 +48,8 @@ def test_a_job_takes_the_token_along_and_says_what_a_gate_asks_for(
     )
     for name, value in (("ENDPOINT", address), ("TOKEN", TOKEN), ("HOME", str(tmp_path / "hf"))):
         monkeypatch.setenv(f"HF_{name}", value)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
     for name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
     done = snakemake(folder, "results/own/tokenizer", "--configfile", "own.yaml")
