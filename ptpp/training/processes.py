@@ -120,8 +120,18 @@ def srun(runtime: Runtime, folder: Path) -> list[str]:
     tasks += [f"--ntasks-per-node={runtime.devices}", "--distribution=block", "--overcommit"]
     ends = ["--kill-on-bad-exit=0", f"--wait={PATIENCE}"]
     worker = [sys.executable, "-m", "ptpp.training.processes"]
-    meet = ["--meet", f"{socket.gethostname()}:{port}", "--errors", str(folder / "logs")]
+    meet = ["--meet", f"{_own_name()}:{port}", "--errors", str(folder / "logs")]
     return ["srun", *tasks, "--cpu-bind=none", "--mpi=none", *ends, *worker, *meet]
+
+
+def _own_name() -> str:
+    """The name of this host, for the others; where nothing resolves it, it is alone: loopback."""
+    name = socket.gethostname()
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return "127.0.0.1"
+    return name
 
 
 def take_place(meet: str, errors: Path) -> None:
