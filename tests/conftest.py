@@ -41,6 +41,17 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture
+def one_thread():
+    """Torch on one thread: more of them only wait for each other in models this small."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def build_once(tmp_path_factory, name, build) -> Path:
     """The folder `name` that `build` fills, once for all workers of a test run."""
     common = tmp_path_factory.getbasetemp()

@@ -6,17 +6,16 @@ import logging
 import pytest
 import torch
 from groups import lone_group
-from transformers import AutoModelForCausalLM, LlamaConfig
+from small_models import BLOCKS
+from small_models import gpt2 as any_gpt2
+from small_models import llama as any_llama
 
 from ptpp.models import huggingface
 from ptpp.models.backend import Placement
 from ptpp.models.compiling import CompiledLayers
-from ptpp.models.huggingface import Module, start_module
-from ptpp.models.sizes import Shape
 from ptpp.training.job import Runtime
 
-SHAPE = Shape(width=16, depth=10, heads=2, context=12, vocab_size=40)
-BLOCKS = torch.randint(0, 40, (5, 13), generator=torch.Generator().manual_seed(0))
+gpt2, llama = (functools.partial(each, depth=10) for each in (any_gpt2, any_llama))
 
 
 class Compiler:
@@ -33,29 +32,14 @@ class Compiler:
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def nothing_compiled(one_thread):
     torch._dynamo.reset()
-    yield
-    torch.set_num_threads(before)
 
 
 def use(monkeypatch, compiler):
     compiled = functools.partial(CompiledLayers, backend=compiler)
     monkeypatch.setattr(huggingface, "CompiledLayers", compiled)
     return compiler
-
-
-def llama(place):
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 10}
-    config = LlamaConfig(**sizes, num_attention_heads=2, vocab_size=40)
-    return Module(AutoModelForCausalLM.from_config(config), 12, place)
-
-
-def gpt2(place):
-    return start_module(SHAPE, 3, place)
 
 
 @pytest.mark.parametrize("start", [gpt2, llama])

@@ -13,6 +13,7 @@ from ptpp.models.losses import SequenceLosses, has_plain_head, is_causal
 from ptpp.training.adoption import count_parameters
 from ptpp.training.schedule import Settings
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 COMMON = {
     "vocab_size": 96,
     "hidden_size": 32,
@@ -48,15 +49,6 @@ TYPES = {
 CAPPED, SCALED = {"gemma2"}, {"cohere", "cohere2", "granite"}
 ENCODERS = ("bert", "roberta", "electra", "camembert")
 SETTINGS = Settings(learning_rate=0.01, base_width=8, batch=4, warmup=0, decay_fraction=0.2)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """More of them only wait for each other in models this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def build(kind):

@@ -1,44 +1,26 @@
 """Products of training in bfloat16: parameters, sums, losses and measurements stay float32."""
 
+import functools
+
 import pytest
 import torch
 from groups import lone_group
-from transformers import AutoModelForCausalLM, LlamaConfig
+from small_models import BLOCKS
+from small_models import gpt2 as any_gpt2
+from small_models import llama as any_llama
 
 from ptpp.models.backend import Placement
-from ptpp.models.huggingface import Module, start_module
-from ptpp.models.sizes import Shape
 from ptpp.training.schedule import Settings
 
-SHAPE = Shape(width=16, depth=2, heads=2, context=12, vocab_size=40)
+pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = Settings(learning_rate=0.01, base_width=8, batch=5, warmup=0, decay_fraction=0.2)
-BLOCKS = torch.randint(0, 40, (5, 13), generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """More of them only wait for each other in models this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+gpt2, llama = (functools.partial(each, depth=2) for each in (any_gpt2, any_llama))
 
 
 @pytest.fixture
 def lone():
     with lone_group() as group:
         yield group
-
-
-def gpt2(place):
-    return start_module(SHAPE, 3, place)
-
-
-def llama(place):
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
-    config = LlamaConfig(**sizes, num_attention_heads=2, vocab_size=40)
-    return Module(AutoModelForCausalLM.from_config(config), 12, place)
 
 
 def types_seen(backend):
@@ -87,7 +69,7 @@ def test_what_is_measured_of_a_sharded_model_is_float32_to_the_bit(start, lone):
 
 
 def test_a_single_process_computes_in_bfloat16_by_autocast():
-    exact, half = start_module(SHAPE, 3), start_module(SHAPE, 3, Placement(bfloat16=True))
+    exact, half = gpt2(Placement()), gpt2(Placement(bfloat16=True))
     seen = types_seen(half)
     loss = half.gradients(BLOCKS).item()
     assert loss == pytest.approx(exact.gradients(BLOCKS).item(), abs=5e-3)
