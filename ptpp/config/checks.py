@@ -189,7 +189,8 @@ def _check_memory(size: Size, config: Config, where: str) -> None:
     if not config.is_trained or config.device != "cuda" or capacity is None:
         return
     n = config.n_params(size)
-    need, least = state_bytes(n, size.devices), math.floor(2 * state_bytes(n, 2) / capacity) + 1
+    need = state_bytes(n, size.devices, size.nodes)
+    least = math.floor(2 * state_bytes(n, 2) / capacity) + 1
     require(
         need < capacity,
         f"{where}: devices {size.devices}: weights, gradient and moments alone take "

@@ -128,7 +128,8 @@ def _lines(size: Mapping, config: Mapping, device: Device) -> Iterator[dict]:
     if config["cost"]["device"] in CAPACITY:
         token = activation_bytes(shape.n_params, *(size.get(key) for key in ("width", "depth")))
         at_once = size.get("micro_batch_tokens") or context
-        memory = training_bytes(shape.n_params, at_once, token, size.get("devices", 1)) / 1e9
+        shared = size.get("devices", 1), size.get("nodes", 1)
+        memory = training_bytes(shape.n_params, at_once, token, *shared) / 1e9
     # Tokens of one measurement: whole blocks of every domain.
     evaluated = len(corpora["languages"]) * (corpora["evaluation_tokens"] // context) * context
     rates = {key: config["pretraining"][key] for key in ("learning_rate", "base_width")}

@@ -12,9 +12,12 @@ CAPACITY = {"a100": 80e9, "h100": 80e9, "h100_pcie": 80e9, "h200": 141e9}  # byt
 _RESERVE = 0.9  # of what is free: allocators cannot use all of it
 
 
-def state_bytes(n_params: float, devices: int = 1) -> float:
-    """What each device holds of a model in training, the copy during a decay included."""
-    shared = TWIN_BYTES if devices > 1 else 0
+def state_bytes(n_params: float, devices: int = 1, nodes: int = 1) -> float:
+    """What each device holds of a model in training, the copy during a decay included.
+
+    devices: of one of the `nodes`, each of which holds the whole model.
+    """
+    shared = TWIN_BYTES if devices * nodes > 1 else 0
     return (STATE_BYTES + TRUNK_BYTES + shared) * n_params / devices
 
 
@@ -28,9 +31,11 @@ def activation_bytes(n_params: float, width: int | None = None, depth: int | Non
     return ACTIVATION_BYTES * width * depth
 
 
-def training_bytes(n_params: float, tokens: int, token_bytes: float, devices: int = 1) -> float:
+def training_bytes(
+    n_params: float, tokens: int, token_bytes: float, devices: int = 1, nodes: int = 1
+) -> float:
     """What each device needs that computes `tokens` at once."""
-    return state_bytes(n_params, devices) + LOSS_BYTES + tokens * token_bytes
+    return state_bytes(n_params, devices, nodes) + LOSS_BYTES + tokens * token_bytes
 
 
 def sequences_that_fit(free: float, n_params: float, sequence_bytes: float) -> int:

@@ -209,7 +209,7 @@ def test_memory_of_a_device_is_what_is_counted_beside_each_size():
     said = estimate_text(cost_estimate(config), config["cost"])
     assert "Every size fits the 80 GB of its devices, as counted." in said
     sizes = copy.deepcopy(config["models"]["sizes"])
-    sizes[-1]["devices"] = 1
+    sizes[-1] |= {"devices": 1, "nodes": 1}
     few = experiment("paper", models={"sizes": sizes})
     said = estimate_text(cost_estimate(few), few["cost"])
     needed = (28 * n + loss + activations) / 1e9

@@ -124,5 +124,7 @@ def test_sequences_at_once_follow_from_free_memory():
     sequence = 2048 * activation_bytes(1e9, 2048, 16)  # 3.4 GB
     assert sequences_that_fit(80e9, 1e9, sequence) == 16
     assert sequences_that_fit(10e9, 1e9, sequence) == 1
+    alone, twice = state_bytes(1e9), state_bytes(1e9, devices=1, nodes=2)
+    assert twice == alone + 4e9  # a copy to evaluate with
     assert (state_bytes(1e9), state_bytes(1e9, devices=4)) == (28e9, 8e9)
     assert activation_bytes(1e9) == pytest.approx(activation_bytes(1e9, 2048, 16), rel=0.3)
