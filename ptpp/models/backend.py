@@ -105,7 +105,8 @@ class Placement:
     A process holds the activations of `micro_batch` sequences at once and adds up their gradients;
     None: of its part of the whole batch, or of as many as a GPU has memory for, divided by `split`.
     bfloat16: whether products of training are in it; compiles: whether decoder layers go through
-    torch.compile; both for models of `huggingface.py`, None: on GPUs.
+    torch.compile; both for models of `huggingface.py`, None: on GPUs. records: whether steps are
+    recorded, as `recording.py` says; None: those of our small GPT-2s, each alone on a GPU.
     """
 
     device: str = "cpu"
@@ -114,6 +115,7 @@ class Placement:
     split: int = 1
     bfloat16: bool | None = None
     compiles: bool | None = None
+    records: bool | None = None
 
 
 ON_CPU = Placement()
@@ -237,7 +239,7 @@ def adamw(
     tensors: Sequence[list[torch.Tensor]],
     steps: torch.Tensor,
     settings: Settings,
-    rate: float,
+    rate: float | torch.Tensor,
     decay: float,
 ) -> None:
     """Update `tensors` in place: parameters, gradients, first and second moments, in one order.

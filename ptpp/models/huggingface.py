@@ -36,6 +36,7 @@ from ptpp.models.compiling import CompiledLayers, decoder_layers
 from ptpp.models.cpu import initial_tensors
 from ptpp.models.losses import SequenceLosses, has_plain_head, is_causal
 from ptpp.models.memory import LOGITS_BYTES, activation_bytes, sequences_that_fit
+from ptpp.models.recording import SMALL, RecordedStep
 from ptpp.models.sizes import Shape
 from ptpp.training.schedule import Settings
 
@@ -85,6 +86,12 @@ class Module(Backend):
         self.steps = torch.zeros((), device=self.device)
         self.is_chosen = place.micro_batch is None
         self.micro_batch = self._fitting() if self.is_chosen else place.micro_batch
+        records = place.records
+        if records is None:  # other models read values in every pass, which no graph can
+            records = on_gpu and not self.group.shards and shape is not None
+            records = records and shape.n_params <= SMALL
+        parameters = list(self.parameters.values())
+        self.recorded = RecordedStep(parameters, self._compute, self._update) if records else None
 
     @torch.no_grad()
     def loss(self, tokens: torch.Tensor) -> float:
@@ -137,6 +144,11 @@ class Module(Backend):
             )
 
     def _gradients(self, tokens: torch.Tensor) -> torch.Tensor:
+        if self.recorded is None:
+            return self._compute(tokens)
+        return self.recorded.gradients(tokens, self._at_once(tokens) == len(tokens))
+
+    def _compute(self, tokens: torch.Tensor) -> torch.Tensor:
         for parameter in self.parameters.values():
             parameter.grad = None
         total = torch.zeros((), device=self.device)
@@ -145,7 +157,8 @@ class Module(Backend):
             self.longest = max(self.longest, len(part))
             compiling = self._compiling(len(part) == self.longest)
             with compiling, torch.autocast(self.device.type, torch.bfloat16, self.autocasts):
-                loss = self.losses(part) @ shares
+                losses = self.losses(part)
+            loss = losses @ shares  # in float32: autocast would round it
             # FSDP averages gradients over processes; shares already are of the whole batch.
             (loss * self.group.size).backward()
             total += loss.detach()
@@ -160,6 +173,12 @@ class Module(Backend):
         return self.compiled.eagerly(not is_wanted)
 
     def step(self, settings: Settings, multiplier: float) -> None:
+        if self.recorded is None:
+            self._update(settings, multiplier)
+        else:
+            self.recorded.step(settings, multiplier)
+
+    def _update(self, settings: Settings, multiplier: float | torch.Tensor) -> None:
         self.steps += 1  # on the device, where the kernel reads it
         gradients = {
             name: _local(each.grad)

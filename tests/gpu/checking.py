@@ -87,7 +87,7 @@ def measure_speed(setup: Setup, step: Callable[[], object], tokens: int) -> Spee
         step()
     setup.wait()
     began, steps = time.monotonic(), 0
-    while steps < 2 or time.monotonic() - began < (0.0 if setup.small else 6.0):
+    while steps < 2 or time.monotonic() - began < (0.0 if setup.small else 3.0):
         for _ in range(2):
             step()
         setup.wait()

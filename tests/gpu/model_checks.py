@@ -64,9 +64,12 @@ def numerics(setup: Setup) -> Iterator[dict]:
 
     steps = 4 if setup.small else 200
     backends = {"cpu": start_model(shape, 0)}
-    for name, compiles in (("device", None), ("device, not compiled", False)):
-        place = Placement(setup.device, compiles=compiles)
-        backends[name] = start_module(shape, 0, place)
+    for name, choice in (
+        ("device", {}),
+        ("device, not compiled", {"compiles": False}),
+        ("device, not recorded", {"records": False}),
+    ):
+        backends[name] = start_module(shape, 0, Placement(setup.device, **choice))
     curves = {
         name: train_steps(backend, batches if name == "cpu" else there, steps)
         for name, backend in backends.items()
@@ -75,6 +78,9 @@ def numerics(setup: Setup) -> Iterator[dict]:
     last = {name: curve[-1] for name, curve in curves.items()}
     yield check("a short training ends alike", apart < 0.05, steps=steps, **last)
     yield compiled_check("a GPT-2 of ours is compiled", setup, backends["device"])
+    recorded = backends["device"].recorded
+    ok = recorded is None if not setup.on_gpu else recorded.is_recorded and not recorded.fails
+    yield check("steps of a small GPT-2 of ours are recorded", ok)
     again = train_steps(start_module(shape, 0, device_of(setup)), there, steps)
     yield check("trained twice", True, same_bits=again == curves["device"])
 
@@ -225,14 +231,26 @@ def _random_blocks(shape: Shape, tokens: int) -> torch.Tensor:
 def speed(setup: Setup) -> Iterator[dict]:
     """Tokens a second of our sizes, batches on their way to the device included."""
     for name, (shape, tokens, at_once) in (TINY_SIZES if setup.small else SIZES).items():
-        for compiles in (True, False) if setup.on_gpu else (False,):
-            place = Placement(setup.device, micro_batch=at_once // shape.context, compiles=compiles)
+        ways = {"plain": {"compiles": False, "records": False}}
+        if setup.on_gpu:
+            ways["compiled"] = {"compiles": True, "records": False}
+        if setup.on_gpu and at_once == tokens:
+            ways["recorded"] = {"compiles": False, "records": True}
+            ways["compiled and recorded"] = {"compiles": True, "records": True}
+        for how, choice in ways.items():
+            place = Placement(setup.device, micro_batch=at_once // shape.context, **choice)
             backend = start_module(shape, 0, place)
-            step = training_step(backend, _random_blocks(shape, tokens))
+            blocks = _random_blocks(shape, tokens)
+            step = training_step(backend, blocks)
             found = measure_speed(setup, step, tokens)
-            ok = backend.compiled is None or not backend.compiled.fails
-            how = "compiled" if compiles else "not compiled"
-            yield check(f"speed of {name}, {how}", ok, **found.facts(shape))
+            fails = [each.fails for each in (backend.compiled, backend.recorded) if each]
+            yield check(f"speed of {name}, {how}", not any(fails), **found.facts(shape))
+            if how == "plain":
+                there = blocks.to(setup.device)
+                found = measure_speed(setup, lambda at=backend, of=there: at.loss(of), tokens)
+                rate = round(found.tokens_per_s)
+                yield check(f"measuring a loss of {name}", rate > 0, tokens_per_s=rate)
+                del there
             del backend, step
             gc.collect()
 
