@@ -13,6 +13,7 @@ law to the shipped table, and `--outputs` runs the commands whose output docs/pl
 """
 
 import argparse
+import json
 import re
 import shlex
 import subprocess
@@ -532,6 +533,28 @@ def tokenizer_memory() -> str:
     )
 
 
+def acceptance() -> str:
+    """What the acceptance found on a GPU, and how fast it was."""
+    lines = (FOLDER / "gpu" / "h200.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    facts = next(each for each in records if each["section"] == "env")
+    passed = sum(each["ok"] for each in records)
+    words = f"""{passed} of {len(records)} checks passed on one {facts["card"]}
+        ({facts["memory_gb"]} GB, driver {facts["driver"]}, torch {facts["torch"]}, transformers
+        {facts["transformers"]})."""
+    header = ["what", "tokens/s", "MFU", "peak memory, GB", "counted by `cost`, GB"]
+    rows = []
+    for each in records:
+        cells = [each.get(name) for name in ("tokens_per_s", "mfu", "peak_gb", "counted_gb")]
+        if any(cell is not None for cell in cells):
+            speed, share, *memory = cells
+            shown = ["–" if speed is None else f"{speed:,}"]
+            shown += ["–" if share is None else f"{100 * share:.2g} %"]
+            shown += ["–" if cell is None else f"{cell:.3g}" for cell in memory]
+            rows.append([each["check"], *shown])
+    return f"{paragraph(words)}\n\n{markdown(header, rows)}"
+
+
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "results": ("README.md", readme),
     "findings": ("README.md", findings),
@@ -552,6 +575,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "regret in words": ("docs/plan.md", regret_words),
     "tokenisation": ("docs/corpora.md", tokenisation),
     "tokenizer memory": ("docs/corpora.md", tokenizer_memory),
+    "acceptance": ("docs/gpus.md", acceptance),
     **{name: ("docs/plan.md", output(name)) for name in OUTPUTS},
 }
 

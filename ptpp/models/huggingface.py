@@ -116,7 +116,9 @@ class Module(Backend):
             try:
                 return self._gradients(tokens)
             except torch.OutOfMemoryError as error:
-                reason = (str(error).splitlines() or ["out of memory"])[0]
+                # CUDA's two sentences, without its account of who holds what.
+                first = (str(error).splitlines() or ["out of memory"])[0]
+                reason = first.partition(" GPU ")[0].rstrip(".")
             except Exception as error:
                 if self.compiled is None or not self.compiled.give_up(error):
                     raise

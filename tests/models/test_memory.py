@@ -28,7 +28,9 @@ def small_device(backend, sequences):
     def refuse(module, arguments):
         asked.append(len(arguments[0]))
         if len(arguments[0]) > sequences:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+            raise torch.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has a total capacity of 4\nmore"
+            )
 
     backend.losses.register_forward_pre_hook(refuse)
     return asked
