@@ -20,7 +20,7 @@ from ptpp.report.figures.forecast import forecast, middle_cell, name_stages
 from ptpp.report.figures.pareto import pareto
 from ptpp.report.page import Run, find, make_reachable, report_page, summary
 from ptpp.report.page.findings import digits, percent, plan_sentences
-from ptpp.report.page.tables import Column, digits_of_noise, read_shown
+from ptpp.report.page.tables import Column, digits_of_noise, read_errors, read_shown
 
 ROOT = Path(figures.__file__).parents[3]
 SIZES = {"w16": 16832, "w32": 45952, "w48": 87360}
@@ -438,9 +438,27 @@ def test_headings_stand_in_order_and_contents_lead_to_them(driver):
     assert [name for name, _ in links] == ["finding", "forecast", "laws", "sweep", "plan", "run"]
 
 
+def test_errors_stand_in_a_row_per_law_by_what_a_forecast_knew(results):
+    table = read_errors(results, "tables/scores.csv", "Errors")
+    assert [column.heading for column in table.columns] == [
+        *("law", "domain", "early stages (%)", "and base losses (%)", "and anchors (%)"),
+        "noise (%)",
+    ]
+    rows = {(row[0].text, row[1].text): [cell.text for cell in row[2:]] for row in table.rows}
+    assert len(rows) == len(table.rows) == 8
+    assert rows["Form 1 (floor)", "fr"] == ["3.9 (8.0)", "–", "–", "0.60"]
+    assert rows["state", "fr"] == ["–", "1.5 (1.7)", "0.53", "0.60"]
+    assert rows["baseline D-CPT", "fr"] == ["7.6", "–", "7.6", "0.60"]
+    assert rows["last stage unchanged", "fr"] == ["5.5", "–", "–", "0.60"]
+    floor = next(row for row in table.rows if row[0].text == "Form 1 (floor)")
+    assert float(floor[2].key) == SENTENCES["early"]
+    assert read_errors(results, "tables/none.csv", "Errors") is None
+
+
 @needs_browser
 def test_a_heading_sorts_its_table_by_number_down_and_up(driver):
     look(driver, 1400, 900)
+    driver.execute_script("document.getElementById('tables-scores').open = true")
     heading = next(
         each
         for each in driver.find_elements(By.CSS_SELECTOR, "#tables-scores th")

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from scipy.interpolate import PchipInterpolator
 
 from ptpp.errors import InputError
 from ptpp.laws.levels import best_forecasts
@@ -68,8 +69,7 @@ def adaptation(
     if curves is not None:
         for axis, here in canvas.each_panel(panels, curves, by):
             for replay, line in here.groupby("replay"):
-                line = line.sort_values("atpp")
-                axis.plot(line["atpp"], line["predicted"], color=colours[replay], linewidth=1)
+                axis.plot(*_smooth(line.sort_values("atpp")), color=colours[replay], linewidth=1)
     canvas.log_ticks(axes[0, 0], "x", swept["atpp"])
     for row in panels:
         for axis in row[1:]:
@@ -110,6 +110,15 @@ def _curves_of(predictions: pd.DataFrame, law: str, target: str) -> pd.DataFrame
     if rows.empty:
         raise InputError(f"figure adaptation: no predictions of {target!r} by the law {law!r}")
     return with_stages(best_forecasts(rows[rows["protocol"] == rows["protocol"].iloc[0]]))
+
+
+def _smooth(line: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """A law's curve through its values at the measured ATPP, monotone between them."""
+    atpp, loss = np.log(line["atpp"].to_numpy()), np.log(line["predicted"].to_numpy())
+    if len(line) < 2:
+        return np.exp(atpp), np.exp(loss)
+    dense = np.linspace(atpp[0], atpp[-1], 60)
+    return np.exp(dense), np.exp(PchipInterpolator(atpp, loss)(dense))
 
 
 def _draw_cells(axis: Axes, cells: pd.DataFrame, colours: Mapping, markers: Mapping, line: str):

@@ -7,17 +7,21 @@ from ptpp.report.page.tables import Column
 
 @dataclass(frozen=True)
 class Item:
-    """A figure (`figures/<name>.png`) or, with columns, a table. `folded`: shown on one click."""
+    """A figure (`figures/<name>.png`) or, with columns, a table. `folded`: shown on one click.
+
+    `errors`: the table of scores, as errors by law and by what a forecast knew.
+    """
 
     title: str
     path: str
     caption: str
     columns: tuple[Column, ...] = ()
     folded: bool = False
+    errors: bool = False
 
     @property
     def name(self) -> str:
-        return self.path.replace("/", "-").partition(".")[0]
+        return "errors" if self.errors else self.path.replace("/", "-").partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -74,14 +78,17 @@ SECTIONS = (
         "laws",
         "Which law, by how much, beside the noise",
         (
-            _table(
-                "tables/scores.csv",
-                "Scores at the held-out stage",
-                _KNOWN + "n_held_out=cells:count; mae_rel=error (%):percent;"
-                "calibration_slope=slope:number; noise_floor=noise (%):percent",
-            ),
+            Item("Errors at the held-out stage", "tables/scores.csv", "errors", errors=True),
             _figure("law_comparison", "Laws compared, with intervals"),
             _figure("calibration", "Errors of every held-out cell"),
+            _table(
+                "tables/scores.csv",
+                "Every score",
+                _KNOWN + "n_held_out=cells:count; mae_rel=error (%):percent;"
+                "calibration_slope=slope:number; huber_log=Huber-on-log:power;"
+                "rmse=RMSE:number; mape=MAPE (%):percent; noise_floor=noise (%):percent",
+                folded=True,
+            ),
             _table(
                 "tables/comparison.csv",
                 "Which law beats which",

@@ -27,7 +27,7 @@ from ptpp.report.page.findings import (
     percent,
     plan_sentences,
 )
-from ptpp.report.page.tables import Table, digits_of_noise, read_csv, read_shown
+from ptpp.report.page.tables import Table, digits_of_noise, read_csv, read_errors, read_shown
 from ptpp.table.kinds import is_before, is_sweep, list_stages
 from ptpp.table.observations import read_observations
 
@@ -37,7 +37,7 @@ _MEASURED = ("sweep", "run")  # sections that need no law
 _PLANNER = "plan/planner.html"
 _APPLIED = "applied/comparison.csv"
 _PLANNER_BYTES = 3_000_000  # of a planner that is embedded
-_PIXELS = 200  # of a figure, per inch
+_PIXELS, _SHOWN = 200, 125  # of a figure per inch, and those of the page that show them
 _PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "torch", "snakemake", "ptpp")
 
 
@@ -172,14 +172,17 @@ def _show(folder: Path, captions: Path, item: Item, config: Mapping, decimals: i
     path = folder / item.path
     if not path.exists():
         return None
-    if item.columns:
-        table = read_shown(folder, item.path, item.title, item.columns, decimals)
+    if item.columns or item.errors:
+        if item.errors:
+            table = read_errors(folder, item.path, item.title)
+        else:
+            table = read_shown(folder, item.path, item.title, item.columns, decimals)
         if table is None:
             return None
         return Shown(item, render_caption(captions / f"{item.caption}.rst", config), table)
     data = path.read_bytes()
     width, height = struct.unpack(">II", data[16:24])  # the header of a PNG
-    scale = 96 / _PIXELS
+    scale = _SHOWN / _PIXELS
     return Shown(
         item,
         render_caption(captions / f"{item.caption}.rst", config),

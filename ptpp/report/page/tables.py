@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ptpp.laws.levels import FORECASTS, INFORMATION
 from ptpp.report.figures.canvas import short_number
 from ptpp.report.names import law_name, protocol_name
 from ptpp.report.page.findings import digits
@@ -72,6 +73,35 @@ def read_shown(
         for column in columns
     ]
     return Table(title, path, columns, tuple(zip(*parts, strict=True)), len(frame))
+
+
+def read_errors(folder: Path, path: str, title: str) -> Table | None:
+    """Scores as a row per domain and law, and a column for each level of what a forecast knew.
+
+    A cell has the kriged forecast's error and, in brackets, the law's own. None without scores.
+    """
+    scores = read_csv(folder / path)
+    if scores is None or scores.empty:
+        return None
+    levels = [each for each in INFORMATION if (scores["information"] == each).any()]
+    rows = []
+    for (domain, law), group in scores.groupby(["domain", "law"], sort=False):
+        errors = group.set_index(["information", "forecast"])["mae_rel"]
+        cells = [_cell(law, "law", 0), _cell(domain, "text", 0)]
+        cells += [_both(*(errors.get((level, each)) for each in FORECASTS)) for level in levels]
+        rows.append((*cells, _cell(group["noise_floor"].iloc[0], "percent", 0)))
+    columns = [Column("law", "law", "law"), Column("domain", "domain")]
+    columns += [Column(each, f"{_TEXTS[each]} (%)", "percent") for each in levels]
+    columns.append(Column("noise_floor", "noise (%)", "percent"))
+    return Table(title, path, tuple(columns), tuple(rows), len(rows))
+
+
+def _both(law: float | None, kriged: float | None) -> Cell:
+    if kriged is None:
+        return _cell(law, "percent", 0)
+    first, second = _cell(kriged, "percent", 0), _cell(law, "percent", 0)
+    same = law is None or first.text == second.text
+    return first if same else Cell(f"{first.text} ({second.text})", first.key)
 
 
 def read_csv(path: Path) -> pd.DataFrame | None:

@@ -4,7 +4,7 @@
 
 const GRID = 61; // points of the map along each axis
 const SHADES = 24; // steps of the map's colour
-const VEIL = 0.72; // how opaque the veil over what breaks a limit is
+const VEIL = 0.85; // how opaque the veil over what breaks a limit is
 const FRONT = { atpps: 5, replays: 20 }; // the grid of the front, as in Python
 const MARGIN = { left: 58, right: 14, top: 10, bottom: 44 };
 const DASHES = { solid: null, dash: "8 5", dot: "2 3.5", dashdot: "8 4 2 4", longdash: "14 5" };
@@ -40,6 +40,7 @@ function frame(id, x, y, labels, { ticks = {}, right = MARGIN.right } = {}) {
   const across = d3.axisBottom(x).ticks(size.width / 80).tickSizeOuter(0);
   const up = d3.axisLeft(y).ticks(size.height / 55).tickSizeOuter(0);
   if (ticks.x) across.tickValues(ticks.x).tickFormat((value) => plain(value));
+  else if (labels.x === REPLAY) across.tickFormat((value) => percent(value));
   if (ticks.y) up.tickValues(ticks.y).tickFormat((value) => plain(value));
   axes.append("g").attr("transform", `translate(0, ${y.range()[0]})`).call(across);
   axes.append("g").attr("transform", `translate(${x.range()[0]}, 0)`).call(up);
@@ -62,7 +63,7 @@ function tokenTicks() {
 const tokensScale = () => d3.scaleLog().domain([found.space.low, found.space.high].map(Math.exp));
 const replayScale = () => d3.scaleLinear().domain([found.space.leastReplay, found.space.mostReplay]);
 const TOKENS = "tokens per parameter (ATPP)";
-const REPLAY = "replay, share of tokens";
+const REPLAY = "replay, share of the tokens";
 
 // Values over the map, rows of ATPP (low first), as d3.contours reads them.
 function surface(value) {
@@ -116,7 +117,8 @@ function drawMap() {
   const values = share ? shares?.all.flat() : surface(shown.value);
   const known = values?.filter(Number.isFinite).sort(d3.ascending);
   const [low, high] = share ? [0, 1] : [known[0], d3.quantile(known, 0.9)];
-  const tint = d3.scaleLinear().domain([low, high]).range([colour("fill-low"), colour("fill-high")]).clamp(true);
+  // The better, the fuller: low losses, high shares of draws.
+  const tint = d3.scaleLinear().domain(share ? [low, high] : [high, low]).range([colour("fill-low"), colour("fill-high")]).clamp(true);
   if (values) {
     put(plot.inside.append("rect"), { ...areaOf(plot.x, plot.y), fill: tint(low) });
     for (const contour of above(plot, values, spaced(low, high, SHADES + 1).slice(1, -1))) area(plot, contour, tint(contour.level));

@@ -44,8 +44,8 @@ function parse(text) {
   return digits === undefined ? NaN : Number(digits.replace(",", ".")) * scale;
 }
 
-const ratio = (replay) => String(Number(replay.toFixed(4))); // a search ends near 0, not on it
 const percent = (share, digits = 3) => `${Number((100 * share).toPrecision(digits))} %`;
+const ratio = (replay) => percent(Number(replay.toFixed(4)), 4); // a search ends near 0, not on it
 const inTen = (share) => `${Number((10 * share).toFixed(share > 0.94 && share < 1 ? 1 : 0))} of 10`;
 
 // What is asked for
@@ -82,7 +82,7 @@ const fields = [
   { id: "max_atpp", in: "budget", label: "Tokens, ATPP at most", unit: "tokens/parameter", log: true, low: 0.01, high: 1e4, tip: "Adaptation tokens per parameter, replay included." },
   { id: "max_flops", in: "budget", label: "Compute at most", unit: "FLOPs", log: true, low: 1e9, high: 1e27, optional: true, fallback: null, tip: "6 N times the tokens." },
   { id: "level", in: "budget", label: "Share of draws that keep the limits", unit: "%", low: 50, high: 99, step: 1, scale: 100, tip: "How sure a plan has to be." },
-  { id: "replay", in: "probe", label: "Replay", unit: "share", low: asked.min_replay, high: asked.max_replay, step: 0.005, tip: "Share of the tokens that is taken from the base domains." },
+  { id: "replay", in: "probe", label: "Replay", unit: "%", low: 100 * asked.min_replay, high: 100 * asked.max_replay, step: 0.5, scale: 100, tip: "Share of the tokens that is taken from the base domains." },
   { id: "atpp", in: "probe", label: "ATPP", unit: "tokens/parameter", log: true, low: 0.01, high: 1e4, tip: "Adaptation tokens per parameter." },
 ];
 const domainOf = (field) => (field.id.startsWith("forgetting_") ? field.id.slice(11) : null);
