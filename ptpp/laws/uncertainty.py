@@ -339,6 +339,7 @@ def refits(
     free: NDArray,
     weights: NDArray | None = None,
     shifts: NDArray | None = None,
+    iterations: int = 200,
 ) -> tuple[NDArray, NDArray]:
     """Local refits: solver's vectors (m, p) from `starts` (m, p), and their objectives (m,).
 
@@ -356,6 +357,6 @@ def refits(
         return values, everything
 
     low, high = np.where(free, low, starts), np.where(free, high, starts)
-    settings = {"tolerance": 1e-8, "shifts": shifts}
+    settings = {"tolerance": 1e-8, "shifts": shifts, "iterations": iterations}
     solution = minimise(residuals, starts, low, high, problem.delta, weights, **settings)
     return solution.x, solution.objective

@@ -243,8 +243,14 @@ def test_curves_of_the_law_run_over_the_points_and_titles_say_how_far_off(drawn,
     assert titles == ["PTPP 15: fitted", "PTPP 31: fitted", forecast, "without fr text"]
     here = rows[(rows["size"] == "w16") & (rows["ptpp"] == 279)]
     curves = [line for line in drawn["adaptation"].axes[2].get_lines() if line.get_linewidth() == 1]
-    found = by_rows(np.concatenate([line.get_xydata() for line in curves]))
-    np.testing.assert_allclose(found, by_rows(here[["atpp", "predicted"]]))
+    assert len(curves) == here["replay"].nunique()
+    for line, (_, cells) in zip(curves, here.groupby("replay"), strict=True):
+        atpp, loss = line.get_xydata().T
+        cells = cells.sort_values("atpp")
+        assert (atpp[0], atpp[-1]) == pytest.approx(tuple(cells["atpp"].iloc[[0, -1]]))
+        there = np.exp(np.interp(np.log(cells["atpp"]), np.log(atpp), np.log(loss)))
+        np.testing.assert_allclose(there, cells["predicted"], rtol=1e-3)
+        assert np.diff(loss).max() < 0  # as the law's values fall, so does the curve
 
 
 def test_without_a_law_lines_join_the_points(observations):

@@ -16,8 +16,9 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from ptpp.errors import InputError
 from ptpp.report import figures
-from ptpp.report.figures.forecast import forecast, middle_cell, name_stages
+from ptpp.report.figures.forecast import forecast, middle_cell
 from ptpp.report.figures.pareto import pareto
+from ptpp.report.names import name_stages
 from ptpp.report.page import Run, find, make_reachable, report_page, summary
 from ptpp.report.page.findings import digits, percent, plan_sentences
 from ptpp.report.page.tables import Column, digits_of_noise, read_errors, read_shown

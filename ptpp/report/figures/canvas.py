@@ -20,6 +20,7 @@ from scipy.optimize import isotonic_regression
 
 from ptpp.errors import InputError
 from ptpp.jobs.files import atomic_file
+from ptpp.report.names import short_number
 
 WIDTH = 7.0  # inches, the text width of a printed page
 DPI = 200
@@ -267,23 +268,11 @@ def percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
-def size_names(frame: pd.DataFrame) -> list[str]:
-    """Names of the sizes, smallest first."""
-    return list(frame.sort_values(["n_params", "size"])["size"].unique())
-
-
 def size_label(frame: pd.DataFrame, size: str) -> str:
     """Name and parameters of a size; a table without names calls sizes by their parameters."""
     n_params = float(frame.loc[frame["size"] == size, "n_params"].iloc[0])
     count = short_number(n_params)
     return f"N = {count}" if str(size) == f"{n_params:.0f}" else f"{size} (N = {count})"
-
-
-def short_number(number: float) -> str:
-    for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= unit:
-            return f"{number / unit:.3g}{name}"
-    return f"{number:.3g}"
 
 
 def select_domain(frame: pd.DataFrame, domain: str) -> pd.DataFrame:

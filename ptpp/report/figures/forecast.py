@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from ptpp.errors import InputError
 from ptpp.laws.scoring import PREDICTION_COLUMNS
 from ptpp.report.figures import canvas
-from ptpp.report.names import law_name
+from ptpp.report.names import law_name, name_stages, size_names
 from ptpp.table.kinds import list_stages, with_stages
 
 _CELL = ["size", "replay", "atpp"]
@@ -35,7 +35,7 @@ def forecast(predictions: pd.DataFrame, law: str, domain: str) -> Figure:
     replay, atpp = middle_cell(rows)
     rows = rows[(rows["replay"] == replay) & (rows["atpp"] == atpp)]
     held_out = rows.loc[rows["role"] == "held_out", "stage"].max()
-    sizes, stages = canvas.size_names(rows), list_stages(rows)
+    sizes, stages = size_names(rows), list_stages(rows)
     figure, panels = canvas.new_panels_of(sizes, height=2.3, sharex=True, sharey=True)
     for size, axis in panels.items():
         panel = rows[rows["size"] == size]
@@ -77,14 +77,6 @@ def middle_cell(predictions: pd.DataFrame) -> tuple[float, float]:
     ascending = [False, True, False, True, True, True]
     best = counts.sort_values(order, ascending=ascending).iloc[0]
     return float(best["replay"]), float(best["atpp"])
-
-
-def name_stages(stages: Sequence[float]) -> str:
-    """The stages in words: "15 and 31", or the first and last of more than three."""
-    names = [f"{stage:g}" for stage in stages]
-    if len(names) > 3:
-        return f"{names[0]} to {names[-1]} ({len(names)} stages)"
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _fans_of(predictions: pd.DataFrame, law: str, domain: str) -> pd.DataFrame:

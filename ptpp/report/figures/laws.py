@@ -15,13 +15,13 @@ from ptpp.errors import InputError
 from ptpp.laws.levels import best_forecasts
 from ptpp.laws.scoring import PREDICTION_COLUMNS, score
 from ptpp.report.figures import canvas
-from ptpp.report.names import law_name, protocol_name
+from ptpp.report.names import law_name, protocol_name, short_number
 from ptpp.table.kinds import list_stages, with_stages
 
 ROLES = {"fit": "fit rows", "held_out": "held-out rows"}
 _ROLE_LOOKS = canvas.assign_looks(ROLES, canvas.PALETTE), {"fit": "o", "held_out": "^"}
 INPUTS = {"n_params": "parameters", "ptpp": "PTPP", "replay": "replay (%)", "atpp": "ATPP"}
-_LEVELS = {"n_params": canvas.short_number, "replay": lambda share: f"{100 * share:g}"}
+_LEVELS = {"n_params": short_number, "replay": lambda share: f"{100 * share:g}"}
 ERROR = "{} loss: predicted / observed \N{MINUS SIGN} 1 (%)"
 _NOISE = "0.8"
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ptpp.errors import InputError
 from ptpp.report.figures import canvas
-from ptpp.report.names import law_name, plain_name
+from ptpp.report.names import law_name, plain_name, short_number
 
 _FORBIDDEN = "0.95"
 CONTOURS = ("#000000", "#d55e00", "#009e73", "#cc79a7")  # dark ones of the same palette
@@ -160,7 +160,7 @@ def _title(chosen: Mapping | None, allowed: np.ndarray) -> str:
     """The law and the model, and what the colour means."""
     known = {} if chosen is None else chosen
     parts = [law_name(known["law"])] if "law" in known else []
-    parts += [f"N = {canvas.short_number(known['n_params'])}"] if "n_params" in known else []
+    parts += [f"N = {short_number(known['n_params'])}"] if "n_params" in known else []
     parts += [f"PTPP {known['ptpp']:g}"] if "ptpp" in known else []
     meaning = "" if allowed.all() else "colour: where all limits are kept"
     meaning = meaning if allowed.any() else "no point keeps all limits"

@@ -13,7 +13,7 @@ from ptpp.errors import InputError
 from ptpp.laws.levels import best_forecasts
 from ptpp.laws.scoring import PREDICTION_COLUMNS, score
 from ptpp.report.figures import canvas
-from ptpp.report.names import law_name
+from ptpp.report.names import law_name, size_names
 from ptpp.table.kinds import (
     cell_means,
     forgetting_rows,
@@ -53,7 +53,7 @@ def adaptation(
     if before.all():
         raise InputError(f"figure adaptation: no adapted rows (atpp > 0) of domain {target!r}")
     swept = rows[~before & ~controls] if (~before & ~controls).any() else rows[~before]
-    sizes, stages = canvas.size_names(swept), list_stages(swept)
+    sizes, stages = size_names(swept), list_stages(swept)
     aside = rows.drop(swept.index)
     colours, markers = canvas.replay_looks(swept["replay"])
     curves = None
@@ -191,7 +191,7 @@ def forgetting(
         raise InputError(
             f"figure forgetting: no adapted rows (atpp > 0) of domains {', '.join(base_domains)}"
         )
-    size = canvas.size_names(adapted)[-1]
+    size = size_names(adapted)[-1]
     largest = observations[observations["size"] == size]
     tables = [
         cell_means(forgetting_rows(largest, domain)).assign(base=domain) for domain in base_domains
@@ -277,7 +277,7 @@ def pretraining(
     checkpoints = _checkpoint_losses(observations, mix)
     stages = sorted(checkpoints["stage"].unique())
     curves = curves[curves["tokens_per_param"] >= _FIRST_PTPP]
-    sizes = canvas.size_names(curves)
+    sizes = size_names(curves)
     colours = canvas.assign_looks(sizes, canvas.PALETTE)
     height = 3.4
     figure, axes = canvas.new_panels(1, 1, height=height, width=5.6)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ptpp.laws.levels import FORECASTS, INFORMATION, LAST_STAGE
-from ptpp.report.figures.canvas import short_number
-from ptpp.report.names import law_name
+from ptpp.report.names import law_name, short_number
 
 BASELINE = "dcpt"
 

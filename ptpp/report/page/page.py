@@ -14,9 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ptpp.planning.applied import outcome_sentence
-from ptpp.report.figures.canvas import short_number, size_names
-from ptpp.report.figures.forecast import name_stages
-from ptpp.report.names import law_name
+from ptpp.report.names import law_name, name_stages, short_number, size_names
 from ptpp.report.page.captions import render_caption
 from ptpp.report.page.contents import SECTIONS, Item, Section
 from ptpp.report.page.findings import (

@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ptpp.laws.levels import FORECASTS, INFORMATION
-from ptpp.report.figures.canvas import short_number
-from ptpp.report.names import law_name, protocol_name
+from ptpp.report.names import law_name, protocol_name, short_number
 from ptpp.report.page.findings import digits
 
 MOST_ROWS = 150  # a longer table is cut; its file has all rows
