@@ -164,7 +164,7 @@ def _check_sizes(config: Config) -> None:
             require(size.width % size.heads == 0, f"{where}: {shape}")
         _check_steps(size, context, where)
         _check_memory(size, config, where)
-        _check_resources(size.resources, f"{where}: resources")
+        _check_resources(size.resources, config.device, f"{where}: resources")
 
 
 def _check_steps(size: Size, context: int, where: str) -> None:
@@ -199,7 +199,7 @@ def _check_memory(size: Size, config: Config, where: str) -> None:
     )
 
 
-def _check_resources(resources: Resources, where: str) -> None:
+def _check_resources(resources: Resources, device: str, where: str) -> None:
     stated = resources.model_fields_set
     accepted = "threads, mem_mb, mem, runtime, gpu and resources that your cluster knows, such as "
     for name in stated:
@@ -210,7 +210,8 @@ def _check_resources(resources: Resources, where: str) -> None:
         require(not {one, other} <= stated, message)
     gpu = resources.gpu
     counts = (gpu.pretrain, gpu.adapt) if isinstance(gpu, ByRule) else (gpu,)
-    idle = "gpu_model" in stated and 0 in counts
+    is_default = device == "cuda" and "gpu" not in stated  # as many as the size has devices
+    idle = "gpu_model" in stated and 0 in counts and not is_default
     require(not idle, f"{where}: gpu_model is asked for, but gpu is 0")
 
 

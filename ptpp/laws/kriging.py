@@ -260,10 +260,6 @@ class Misfit:
         """What the covariance with each cell (n,) adds to ln law."""
         return self._weights
 
-    def correction(self, cells: Cells) -> NDArray:
-        """What is added to ln law (m,) at `cells`."""
-        return covariance(self.kernel, self.tau, cells, self.cells) @ self._weights
-
     def posterior(
         self, cells: Cells, slopes: NDArray, noise: bool = True
     ) -> tuple[NDArray, NDArray]:

@@ -161,6 +161,15 @@ def test_what_a_size_cannot_ask_for_is_named(config, key, value, message):
     assert message in str(caught.value)
 
 
+def test_a_kind_of_gpu_needs_no_number_where_training_takes_gpus(config):
+    first, *others = config["models"]["sizes"]
+    sizes = [first | {"resources": {"gpu_model": "h100"}}, *others]
+    alone = changed(config, "models.sizes", sizes)
+    read_config(changed(alone, "device", "cuda"))
+    with pytest.raises(InputError, match="gpu_model is asked for, but gpu is 0"):
+        read_config(alone)
+
+
 @pytest.mark.parametrize("source", ["synthetic", "jsonl", "text", "huggingface", "tokens"])
 def test_every_source_rejects_keys_it_does_not_know(config, source):
     language = {"name": "en", "source": source, "colour": 1, "train_tokens": 1, "valid_tokens": 1}
