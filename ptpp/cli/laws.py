@@ -1,5 +1,6 @@
 """`ptpp fit`, `ptpp predict` and `ptpp score`."""
 
+import logging
 from typing import Any
 
 import click
@@ -19,6 +20,8 @@ from ptpp.cli.options import (
     table_options,
 )
 from ptpp.errors import InputError
+
+log = logging.getLogger("ptpp")
 
 
 @click.command()
@@ -121,7 +124,11 @@ def score(path: str, source: Source, as_json: bool) -> Result:
     one = ptpp.load(path)
     law = one.fitted.law
     table = source.read(law)
-    domain = source.target or only_domain(table)
+    fitted_to = one.fitted.record.domain
+    present = "domain" in table and fitted_to in set(table["domain"])
+    domain = source.target or (fitted_to if present else only_domain(table))
+    if domain != fitted_to and present:
+        log.warning("%s: a fit to %s, scored on %s", path, fitted_to, domain)
     try:
         rows, scores = law_rows(table, law, domain), one.score(table, domain)
     except InputError as error:

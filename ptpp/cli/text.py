@@ -11,6 +11,7 @@ from ptpp.laws.levels import information_at
 from ptpp.planning.break_even import BreakEven
 from ptpp.planning.from_table import PlanOfLaw, Plans
 from ptpp.planning.plans import Plan, Relaxation
+from ptpp.planning.request import PlanRequest
 from ptpp.table.kinds import list_stages
 
 _BEYOND = 1.01  # times the largest measured model, from which a plan says so
@@ -106,7 +107,7 @@ def _describe_law(one: PlanOfLaw) -> list[str]:
         kinds = reversed(titles) if one.plans.robust.feasible else titles
         for kind in kinds:
             title = titles[kind]
-            lines += _describe_plan(getattr(one.plans, kind), title)
+            lines += _describe_plan(getattr(one.plans, kind), title, request)
             lines += _describe_relaxations(relaxed.get(kind, ()), within)
     lines += _extrapolated(one.extrapolated)
     for result in one.break_even:
@@ -125,11 +126,12 @@ def _describe_law(one: PlanOfLaw) -> list[str]:
     return [title, *_indent(lines + _warnings(one.fit))]
 
 
-def _describe_plan(plan: Plan, title: str) -> list[str]:
+def _describe_plan(plan: Plan, title: str, request: PlanRequest) -> list[str]:
     """A plan in a few lines: where it is, what it promises, what binds, how sure it is."""
     asked = "" if plan.feasible else f", INFEASIBLE by {plan.shortfall:.4g} nats; the least bad is"
     asked = ", not to be had; the point plan is" if plan.note and not plan.feasible else asked
-    lines = [_describe_value("target_loss", plan.target_loss, plan.target_loss_limit, plan)]
+    within = request.target_within if request.target_loss is None else None
+    lines = [_describe_value("target_loss", plan.target_loss, plan.target_loss_limit, plan, within)]
     for domain, value in plan.forgetting.items():
         limit = plan.forgetting_limits[domain]
         lines.append(_describe_value(f"forgetting_{domain}", value, limit, plan))
@@ -154,8 +156,13 @@ def _describe_plan(plan: Plan, title: str) -> list[str]:
     ]
 
 
-def _describe_value(key: str, value: float, limit: float, plan: Plan) -> str:
+def _describe_value(
+    key: str, value: float, limit: float, plan: Plan, within: float | None = None
+) -> str:
+    """`within`: how far the limit is above the least loss that the other limits allow, nats."""
     notes = [] if np.isnan(limit) else [f"limit {limit:.4g}"]
+    if notes and within is not None:
+        notes[0] += f", {within:g} above the least that the others allow"
     if key in plan.intervals:
         notes.append(_interval(*plan.intervals[key]))
     if key in plan.missed and (key != "target_loss" or plan.goal == "least_compute"):

@@ -5,6 +5,7 @@ nats at the reference and exponents hardly correlate with them. Jacobians follow
 see `ptpp.laws.dual`. How each law behaves at its limits: docs/laws.md.
 """
 
+import difflib
 from collections.abc import Mapping
 from types import SimpleNamespace
 
@@ -343,5 +344,7 @@ LAWS: Mapping[str, Law] = {law.name: law for law in _ZOO}
 def get_law(name: str) -> Law:
     """A law of the zoo by name; raises InputError that lists the names."""
     if name not in LAWS:
-        raise InputError(f"law: {name!r} is not known; accepted are {', '.join(LAWS)}")
+        near = difflib.get_close_matches(name.replace("-", "_").lower(), LAWS, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"law: {name!r} is not known; accepted are {', '.join(LAWS)}{meant}")
     return LAWS[name]

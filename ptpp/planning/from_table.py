@@ -113,7 +113,12 @@ def make_plans(
     Raises InputError where a plan cannot be made, as `ptpp.planning.plans.plan_law` does.
     """
     table, how = fits[0].table, fits[0].options
-    domains = request.forgetting_limits
+    domains, target = request.forgetting_limits, fits[0].fitted.record.domain
+    if target in domains:
+        raise InputError(
+            f"plan: the limit of {target!r} is one of forgetting, and {target} is the target; its "
+            "loss is limited by target_loss or target_within"
+        )
     forgetting = {
         name: fit_law(table, "forgetting", name, how, always_draw=False).fitted for name in domains
     }

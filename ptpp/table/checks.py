@@ -88,6 +88,8 @@ def check_observations(
         table = table[~(table.duplicated([*key, "loss"]) & is_zero_shot(table))]
         message = "a second measurement of the cell and seed of row {}; accepted is one row per "
         message += "size, ptpp, replay, atpp, domain and seed"
+        if "seed" not in frame:
+            message += "; name repeated runs in a column 'seed', or average them"
         _refuse_repeats(table[key], places, message)
         _warn_of_close_stages(table, places.source)
     else:
@@ -212,8 +214,11 @@ def _check_units(table: pd.DataFrame, places: Places, measured: Sequence[str]) -
     """
 
     def refuse(few: pd.Series, column: str, largest: float, billions: float, what: str) -> None:
-        unit = "billions" if largest < billions else "millions"
-        message = f" looks like {unit} of {what}; accepted is their number: {_cure(column, unit)}"
+        units = ["billions"] if largest < billions else ["millions"]
+        if what == "parameters" and largest < 0.1:  # as likely a small model's millions
+            units.insert(0, "millions")
+        cures = ", or ".join(_cure(column, unit) for unit in units)
+        message = f" looks like {' or '.join(units)} of {what}; accepted is their number: {cures}"
         places.refuse(few, table[column], message)
 
     if "n_params" in table:

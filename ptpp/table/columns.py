@@ -150,7 +150,13 @@ def _guess(column: str, unknown: Sequence[str]) -> str:
         return f"; is {texts} meant for it? say so by --rename {aliases[0]}={column}"
     by_lower = {name.lower(): name for name in unknown}
     near = difflib.get_close_matches(column, by_lower, n=1, cutoff=0.6)
-    return f"; is {by_lower[near[0]]!r} meant for it?" if near else ""
+    if near:
+        theirs = by_lower[near[0]]
+        return f"; is {theirs!r} meant for it? say so by --rename {theirs}={column}"
+    if not unknown:
+        return ""
+    names = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
+    return f"; one of {names}? say so by --rename THEIRS={column}"
 
 
 def _name_and_factor(text: str, option: str) -> tuple[str, float]:

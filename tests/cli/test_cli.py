@@ -78,6 +78,17 @@ def test_a_held_out_stage_is_not_fitted_but_scored(folder, capsys, tmp_path):
     assert line.startswith(f"  mae_rel = {kriged:.4g} (90%:")
     assert line.endswith(f"; the law alone {law:.4g}")
     assert f"{kriged:.4g}" != f"{law:.4g}"
+
+
+def test_a_score_is_of_the_domain_of_the_fit_unless_another_is_asked_for(folder, capsys):
+    arguments = ["score", folder / "early.json", folder / "table.csv", "--where", "ptpp > 100"]
+    asked, alone, other = (
+        run(capsys, *arguments, *more, "--json")
+        for more in (["--target", "fr"], [], ["--target", "en"])
+    )
+    assert json.loads(alone[1]) == json.loads(asked[1])
+    assert json.loads(other[1])["domain"] == "en"
+    assert "a fit to fr, scored on en" in other[2]
     assert "coverage of 90% intervals" in out
     assert "noise floor" in out
 

@@ -113,6 +113,7 @@ WRONG = [
     ([*NEEDED], "3 domains (ar, en, fr); choose the target by --target"),
     ([*NEEDED, "--target", "de"], "no row of the target domain 'de'"),
     ([*NEEDED, "--target", "fr", "--limit", "de=1"], "no adapted rows (atpp > 0) of the base"),
+    ([*NEEDED, "--target", "fr", "--limit", "fr=1"], "fr is the target; its loss is limited by"),
     ([*NEEDED, "--target", "fr", "--limit", "en"], "accepted is DOMAIN=NATS, such as en=0.5"),
     ([*NEEDED, "--target", "fr", "--limit", "en=x"], "accepted is a finite number"),
     ([*NEEDED, "--target", "fr", "--law", "none"], "law: 'none' is not known"),

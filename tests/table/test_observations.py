@@ -99,8 +99,11 @@ def test_further_columns_are_left_alone(tmp_path):
     [
         ("", "the file is empty; a header line and rows are needed"),
         ("n_params,ptpp,replay,atpp,loss\n", "no rows; at least one observation is needed"),
-        (SMALL.replace("replay", "reply"), "no column 'replay'; is 'reply' meant for it?"),
-        (SMALL.replace("loss", "x"), "no column 'loss'"),
+        (
+            SMALL.replace("replay", "reply"),
+            "no column 'replay'; is 'reply' meant for it? say so by --rename reply=replay",
+        ),
+        (SMALL.replace("loss", "x"), "no column 'loss'; one of x? say so by --rename THEIRS=loss"),
         (
             SMALL.replace("atpp", "attp"),
             "neither column 'atpp' nor 'adapt_tokens'; is 'attp' meant",
@@ -126,7 +129,7 @@ def test_further_columns_are_left_alone(tmp_path):
         (SMALL.replace("0.25", ""), "row 3, column replay: an empty field; accepted is a share"),
         (
             SMALL.replace("0.25", "0.0"),
-            "row 3, column loss: a second measurement of the cell and se",
+            "domain and seed; name repeated runs in a column 'seed', or average them",
         ),
         (
             SMALL.replace("1000,279", "0,279"),
