@@ -99,11 +99,13 @@ def check_columns(
     required = REQUIRED if needs is None else tuple(dict.fromkeys((*needs, "loss")))
     for column in required:
         if column not in present and column not in (*TOKENS, *EXTRA):
-            raise InputError(f"{source}: no column {column!r}" + _guess(column, unknown))
+            guess = _guess(column, unknown) or _list(column, unknown)
+            raise InputError(f"{source}: no column {column!r}" + guess)
     has_both = "n_params" in present and bool(set(TOKENS) & set(present))
     for column in TOKENS if needs is None else [c for c in TOKENS if c in needs]:
         if column not in present and not has_both:
             guess = _guess("adapt_tokens", unknown) or _guess("atpp", unknown)
+            guess = guess or _list("adapt_tokens", unknown)
             raise InputError(f"{source}: neither column 'atpp' nor 'adapt_tokens'" + guess)
     kept = COLUMNS
     if needs is not None:
@@ -150,9 +152,14 @@ def _guess(column: str, unknown: Sequence[str]) -> str:
         return f"; is {texts} meant for it? say so by --rename {aliases[0]}={column}"
     by_lower = {name.lower(): name for name in unknown}
     near = difflib.get_close_matches(column, by_lower, n=1, cutoff=0.6)
-    if near:
-        theirs = by_lower[near[0]]
-        return f"; is {theirs!r} meant for it? say so by --rename {theirs}={column}"
+    if not near:
+        return ""
+    theirs = by_lower[near[0]]
+    return f"; is {theirs!r} meant for it? say so by --rename {theirs}={column}"
+
+
+def _list(column: str, unknown: Sequence[str]) -> str:
+    """The unknown columns, one of which must be ours."""
     if not unknown:
         return ""
     names = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")

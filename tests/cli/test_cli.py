@@ -78,6 +78,8 @@ def test_a_held_out_stage_is_not_fitted_but_scored(folder, capsys, tmp_path):
     assert line.startswith(f"  mae_rel = {kriged:.4g} (90%:")
     assert line.endswith(f"; the law alone {law:.4g}")
     assert f"{kriged:.4g}" != f"{law:.4g}"
+    assert "coverage of 90% intervals" in out
+    assert "noise floor" in out
 
 
 def test_a_score_is_of_the_domain_of_the_fit_unless_another_is_asked_for(folder, capsys):
@@ -88,9 +90,8 @@ def test_a_score_is_of_the_domain_of_the_fit_unless_another_is_asked_for(folder,
     )
     assert json.loads(alone[1]) == json.loads(asked[1])
     assert json.loads(other[1])["domain"] == "en"
-    assert "a fit to fr, scored on en" in other[2]
-    assert "coverage of 90% intervals" in out
-    assert "noise floor" in out
+    notes = json.loads(other[1])["notes"]
+    assert notes == [f"{folder / 'early.json'}: a fit to fr, scored on en"]
 
 
 def test_predict_gives_the_loss_its_interval_and_what_is_extrapolated(folder, capsys):

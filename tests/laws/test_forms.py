@@ -469,5 +469,5 @@ def test_an_unknown_law_is_refused_with_the_names_of_the_known():
         InputError, match="'gate' is not known; accepted are chinchilla, tied, dcpt"
     ):
         get_law("gate")
-    with pytest.raises(InputError, match="accepted are .*; did you mean 'gated_floor'[?]"):
+    with pytest.raises(InputError, match=r"accepted are .*; did you mean 'gated_floor'[?]"):
         get_law("gated-flor")

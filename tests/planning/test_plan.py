@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from laws_grid import FORGETTING_PARAMS
 from plan_fits import (
@@ -80,16 +80,13 @@ def test_a_finer_grid_changes_compute_by_less_than_a_thousandth(limit, within):
 
 
 @settings(max_examples=6, deadline=None)
+@example(1.0, 0.25, 4)  # cheaper still below the least replay that is considered
 @given(st.floats(0.06, 1.0), st.floats(0.005, 0.3), st.integers(0, 99))
 def test_no_cheaper_point_meets_the_limits(limit, within, seed):
-    plan = make_plan(
-        request(forgetting_limits={"en": limit}, target_within=within),
-        SIMPLE,
-        {"en": LINEAR},
-        resolution=100,
-    )
+    asked = request(forgetting_limits={"en": limit}, target_within=within)
+    plan = make_plan(asked, SIMPLE, {"en": LINEAR}, resolution=100)
     generator = np.random.default_rng(seed)
-    replay = generator.uniform(0, 0.95, 2000)
+    replay = generator.uniform(asked.least_replay, asked.max_replay, 2000)
     atpp = plan.atpp * np.exp(-5 * generator.uniform(1e-4, 1, 2000))
     harmless = simple_forgetting(replay, atpp) <= limit
     assert plan.feasible

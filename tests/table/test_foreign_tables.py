@@ -61,7 +61,7 @@ def test_spaces_after_commas_change_nothing(tmp_path):
     [
         # Both in billions: their ratio is right, and nothing else would show it.
         ("0.11,15,0,0.22,fr,3\n", "row 2, column n_params: 0.11 looks like billions of parameters"),
-        ("0.017,15,0,2e6,fr,3\n", "row 2, column n_params: 0.017 looks like millions or billions of"),
+        ("0.017,15,0,2e6,fr,3\n", "row 2, column n_params: 0.017 looks like millions or billion"),
         ("350,15,0,700,fr,3\n", "row 2, column n_params: 350 looks like millions of parameters"),
         ("110000000,15,0,0.22,fr,3\n", "row 2, column adapt_tokens: 0.22 looks like billions of"),
         ("7000000000,15,0,40,fr,3\n", "row 2, column adapt_tokens: 40 looks like billions of tok"),

@@ -129,7 +129,8 @@ def test_further_columns_are_left_alone(tmp_path):
         (SMALL.replace("0.25", ""), "row 3, column replay: an empty field; accepted is a share"),
         (
             SMALL.replace("0.25", "0.0"),
-            "domain and seed; name repeated runs in a column 'seed', or average them",
+            "row 3, column loss: a second measurement of the cell and seed of row 2; accepted is "
+            "one row per size, ptpp, replay, atpp, domain and seed; name repeated runs in a column",
         ),
         (
             SMALL.replace("1000,279", "0,279"),
