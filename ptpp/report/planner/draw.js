@@ -156,6 +156,7 @@ function drawMap() {
   const said = `${byId("robust-verdict").textContent} ${byId("point-verdict").textContent}`;
   byId("map").setAttribute("aria-label", `Map over replay and tokens. Arrow keys move your own point, Escape gives it up. ${said}`);
   const entries = [...marks.map(([, kind, text]) => [kind, text]), ["", "faded: a limit is broken"]];
+  if (shares && limits.length) entries.push(["", `within the inner line: kept in ${inTen(state.level)} draws`]);
   if (data.cells.length) entries.push(["", `dots: measured${nearestCells().exact ? "" : " at the nearest checkpoint"}`]);
   byId("key").replaceChildren(...entries.map(([kind, text]) => {
     const icon = put(d3.create("svg"), { width: 22, height: 20, "aria-hidden": "true" });
