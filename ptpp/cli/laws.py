@@ -133,6 +133,14 @@ def score(path: str, source: Source, as_json: bool) -> Result:
         rows, scores = law_rows(table, law, domain), one.score(table, domain)
     except InputError as error:
         raise InputError(f"{source.path}: {error}") from None
+    _, latest = one.fitted.record.ranges.get("ptpp", (None, None))
+    seen = int((rows["ptpp"] <= latest).sum()) if latest and "ptpp" in rows else 0
+    if 0 < seen < len(rows):
+        log.warning(
+            "%s: %d of %d rows are of stages that it was fitted to; --where 'ptpp > %g' scores the "
+            "others",
+            *(path, seen, len(rows), latest),
+        )
     values = {
         "law": law.name,
         "domain": domain,

@@ -92,6 +92,12 @@ def test_a_score_is_of_the_domain_of_the_fit_unless_another_is_asked_for(folder,
     assert json.loads(other[1])["domain"] == "en"
     notes = json.loads(other[1])["notes"]
     assert notes == [f"{folder / 'early.json'}: a fit to fr, scored on en"]
+    whole = json.loads(run(capsys, *arguments[:-2], "--json")[1])
+    (note,) = whole["notes"]
+    rows = target_rows(TABLE, "fr")
+    early = len(early_to_late(rows, HELD_OUT).fit)
+    assert f"{early} of {len(rows)} rows are of stages that it was fitted to" in note
+    assert note.endswith("--where 'ptpp > 31' scores the others")
 
 
 def test_predict_gives_the_loss_its_interval_and_what_is_extrapolated(folder, capsys):
