@@ -43,7 +43,7 @@ def test_laws_are_judged_and_plans_made_from_the_shortest_table(folder, table, s
     rows = pd.read_csv(table)
     rows = rows[(rows.domain == "fr") & (rows.replay < 1) & (rows.atpp > 0) & (rows.seed == 0)]
     rows = rows[["n_params", "ptpp", "replay", "adapt_tokens", "loss"]]
-    change = {"laws": {"target": ["floor", "gated_floor"]}}
+    change = {"laws": {"target": ["gated_floor"]}}
     change["plan"] = {"law": "gated_floor", "forgetting": {"en": None, "ar": None}}
     arguments = own(folder, rows, "short", **change)
     done = snakemake(folder, *arguments)
@@ -56,7 +56,7 @@ def test_laws_are_judged_and_plans_made_from_the_shortest_table(folder, table, s
     assert (short / "report.html").stat().st_size
     assert pd.read_csv(short / "plan" / "plan.csv").feasible.all()
     bands = pd.read_csv(short / "tables" / "kappa_bands.csv")
-    assert set(bands.law) == {"floor", "gated_floor"}
+    assert set(bands.law) == {"gated_floor"}
     assert set(bands.protocol) == {"early_to_late"}
     assert bands.reason.str.contains("2 PTPP stages").all()
     verdicts = pd.read_csv(short / "tables" / "identifiability.csv")
