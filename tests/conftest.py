@@ -23,7 +23,7 @@ LONGEST_FIRST = (
 
 @pytest.hookimpl(tryfirst=True)  # before the options deselect by mark
 def pytest_collection_modifyitems(items):
-    """The longest files first, so that two workers end together; a quarter of the hostile cases."""
+    """The longest files first, so that workers end together; a quarter of the hostile cases."""
     hostile = [item for item in items if item.path.name == "test_hostile.py"]
     for number, item in enumerate(hostile):
         if number % 4:
