@@ -38,6 +38,7 @@ def test_a_finished_table_is_scored_like_the_run_it_came_from(folder, table, smo
     pd.testing.assert_frame_equal(scores, expected)
 
 
+@pytest.mark.long  # a whole report; `ptpp report` makes another in tests/cli/test_report.py
 def test_laws_are_judged_and_plans_made_from_the_shortest_table(folder, table, snakemake):
     """Only what a table must have: no domain, no base languages, no names; and no plan is asked."""
     rows = pd.read_csv(table)
