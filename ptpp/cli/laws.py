@@ -89,9 +89,10 @@ def predict(path: str, as_json: bool, own: tuple, **point: float | None) -> Resu
     one = ptpp.load(path)
     try:
         given = {name: value for name, value in point.items() if value is not None}
-        row = one.predict({**given, **dict(own)}).iloc[0]
+        table = one.predict({**given, **dict(own)})
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    row, how_far = table.iloc[0], one.fitted.how_far(table)
     band = None
     if "band_low" in row:
         name = one.fitted.draws.band_name
@@ -104,7 +105,8 @@ def predict(path: str, as_json: bool, own: tuple, **point: float | None) -> Resu
         "high": row.get("high"),
         "law_loss": row.get("law_loss", row["loss"]),
         "band": band,
-        "extrapolated": row["extrapolated"].split(", ") if row["extrapolated"] else [],
+        "extrapolated": list(how_far),
+        "how_far": how_far,
         "warnings": one.warnings,
     }
     return Result(describe_prediction(one, answer), answer, as_json)

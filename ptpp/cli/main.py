@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return result or 0
     except click.UsageError as error:
         where = f"; see {error.ctx.command_path} --help" if error.ctx else ""
-        return _fail(error.format_message().rstrip(".") + where)
+        return _fail(_usage(error).rstrip(".") + where)
     except Interrupted as stop:
         print(f"stopped: {stop}; the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
@@ -92,6 +92,15 @@ class _Notes(logging.Handler):
             self.lines.append(record.getMessage())
         else:
             print(_printable(record.getMessage()), file=sys.stderr, flush=True)
+
+
+def _usage(error: click.UsageError) -> str:
+    """What is wrong; all that is missing at once, where click would name the first alone."""
+    if not isinstance(error, click.MissingParameter) or error.ctx is None:
+        return error.format_message()
+    needed = [p for p in error.ctx.command.params if p.required and p.name not in error.ctx.params]
+    names = [each.get_error_hint(error.ctx) for each in needed]
+    return f"missing: {', '.join(names)}" if len(names) > 1 else error.format_message()
 
 
 def _fail(message: str) -> int:

@@ -54,7 +54,11 @@ def describe_prediction(one: LawFit, answer: Mapping) -> list[str]:
     if answer["low"] is not None:
         ends = f"{answer['low']:.6g} to {answer['high']:.6g} nats/token"
         lines.append(f"{LEVEL:.0%} interval of a measured loss: {ends}")
-    return lines + _extrapolated(answer["extrapolated"]) + _warnings(one)
+    far = [
+        f"{name} ({times:.3g} times the {'largest' if times > 1 else 'least'} fitted)"
+        for name, times in answer["how_far"].items()
+    ]
+    return lines + _extrapolated(far) + _warnings(one)
 
 
 def describe_scores(fitted: FittedLaw, scores: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
@@ -139,10 +143,10 @@ def _describe_plan(plan: Plan, title: str, request: PlanRequest) -> list[str]:
     if plan.note:
         lines.append(plan.note)
     if plan.met is not None:
-        least = (
-            "" if plan.met_at_least == plan.met else f" (at least {plan.met_at_least:.0%}, however"
-        )
-        least += " errors of target and forgetting depend on each other)" if least else ""
+        least = ""
+        if plan.met_at_least != plan.met:
+            least = f" (at worst in {plan.met_at_least:.0%}: errors of target and forgetting may "
+            least += "depend on each other)"
         lines.append(f"all limits are met in {plan.met:.0%} of draws{least}")
     if plan.feasible_draws:
         ends = {name: plan.intervals[name] for name in ("replay", "atpp", "flops")}

@@ -211,13 +211,24 @@ class FittedLaw:
 
     def extrapolated(self, frame: Columns) -> tuple[str, ...]:
         """The columns that leave the range of the fitted rows anywhere in `frame`."""
+        return tuple(self.how_far(frame))
+
+    def how_far(self, frame: Columns) -> dict[str, float]:
+        """By column that leaves the range of the fitted rows anywhere in `frame`: its value over
+        the bound that it passes, where it is farthest out; above 1 beyond the greatest value.
+        """
         inputs = law_inputs(self.law, frame)
         outside = {}
         for name, (low, high) in self.record.ranges.items():
+            values = inputs[name]
             slack = 1e-9 * max(abs(low), abs(high))  # a bound reached up to rounding is within
-            if np.any((inputs[name] < low - slack) | (inputs[name] > high + slack)):
-                outside["replay" if name == "share" else name] = True
-        return tuple(outside)
+            if name == "share":
+                name, values, low, high = "replay", 1 - values, 1 - high, 1 - low
+            if np.max(values) > high + slack:
+                outside[name] = float(np.max(values)) / high if high else np.inf
+            elif np.min(values) < low - slack:
+                outside[name] = float(np.min(values)) / low
+        return outside
 
     def _need_misfit(self) -> Misfit:
         if self.misfit is None:

@@ -111,7 +111,8 @@ def test_predict_gives_the_loss_its_interval_and_what_is_extrapolated(folder, ca
     assert f"loss: {loss:.6g} nats/token (the law alone: {law:.6g})" in out
     low, high = map(float, re.search(r"interval .*: (\S+) to (\S+) nats", out).groups())
     assert low < loss < high
-    assert "extrapolated: n_params, adapt_tokens outside" in out
+    far = r"extrapolated: n_params \((\S+) times the largest fitted\), adapt_tokens \(.*\) outside"
+    assert float(re.search(far, out)[1]) > 1
 
 
 def test_a_forecast_that_two_stages_cannot_make_is_printed_as_a_band(folder, capsys):
@@ -159,6 +160,7 @@ WRONG = [
     (["fit", "none.csv", "--law", "gated", "--out", "{out}"], "none.csv: no such file"),
     (["fit", "{table}", "--law", "no.yaml", "--out", "{out}"], "no.yaml"),
     (["fit", "{table}", "--out", "{out}"], "Missing option '--law'"),
+    (["fit"], "missing: 'TABLE', '--law', '--out'; see ptpp fit --help"),
     (["fit", "{table}", "--law", "gated", "--out", "{out}", "--target", "fr", "--where", "ptpp <"],
      "where"),
     (["fit", "{table}", "--law", "gated", "--out", "{out}", "--rename", "N"], "THEIRS=OURS"),
