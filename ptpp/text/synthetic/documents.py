@@ -7,6 +7,7 @@ scale and frequency, from letter pairs to rare collocations. All of this is our 
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import count, pairwise
 
 import numpy as np
@@ -65,17 +66,22 @@ def generate(language: str, seed: int, split: str, cognates: float = 0.0) -> Ite
 
 
 def _stream(language: str, seed: int, split: str, cognates: float) -> Iterator[str]:
-    meaning = build_meaning(seed)
-    match language:
-        case "english":
-            spelling = english.build(seed, meaning)
-        case "french":
-            spelling = french.build(seed, meaning, cognates)
-        case _:
-            spelling = arabic.build(seed, meaning)
+    spelling, meaning = _build(language, seed, cognates)
     root = [seed, 2, LANGUAGES.index(language), _SPLITS.index(split)]
     for batch in count():
         yield from _write(spelling, meaning, np.random.default_rng([*root, batch]))
+
+
+@lru_cache(maxsize=4)  # it takes seconds, and both splits read the same
+def _build(language: str, seed: int, cognates: float) -> tuple[Language, Meaning]:
+    meaning = build_meaning(seed)
+    match language:
+        case "english":
+            return english.build(seed, meaning), meaning
+        case "french":
+            return french.build(seed, meaning, cognates), meaning
+        case _:
+            return arabic.build(seed, meaning), meaning
 
 
 def _write(language: Language, meaning: Meaning, rng: np.random.Generator) -> list[str]:
