@@ -32,7 +32,7 @@ rule figures_sweep:
 
 
 rule figures_laws:
-    """Draw how well the laws predict, and what their parameters rest on."""
+    """Draw forecast against measured, how well the laws predict, and what parameters rest on."""
     input:
         predictions=f"{RESULTS}/tables/predictions.csv",
         scores=f"{RESULTS}/tables/scores.csv",
@@ -52,18 +52,21 @@ rule figures_laws:
         target=TARGET,
         law=PLAN_LAW,
         protocol=PROTOCOLS[-1],
-        code=code_digest("ptpp.report.figures.laws", "ptpp.report.figures.uncertainty"),
+        code=code_digest(
+            *(f"ptpp.report.figures.{each}" for each in ["forecast", "laws", "uncertainty"])
+        ),
     script:
         "../scripts/figures_laws.py"
 
 
 rule figures_plan:
-    """Draw the plan and its limits over replay and ATPP."""
+    """Draw the plan and its limits over replay and ATPP, and what more compute and forgetting buy."""
     input:
         fits=plan_fits,
         observations=f"{RESULTS}/observations.csv",
         plan=f"{RESULTS}/plan/plan.csv",
         robust=f"{RESULTS}/plan/robust.csv",
+        front=f"{RESULTS}/plan/front.csv",
     output:
         **figure_files("plan", "4 Plan"),
     log:
@@ -75,6 +78,9 @@ rule figures_plan:
     params:
         wishes=plan_wishes(),
         law=PLAN_LAW,
-        code=code_digest("ptpp.report.figures.planning", "ptpp.planning"),
+        limit=FORGETTING_LIMITS[0] if len(set(FORGETTING_LIMITS)) == 1 else None,
+        code=code_digest(
+            "ptpp.report.figures.planning", "ptpp.report.figures.pareto", "ptpp.planning"
+        ),
     script:
         "../scripts/figures_plan.py"

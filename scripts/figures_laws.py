@@ -1,4 +1,4 @@
-"""Draw predictions, residuals, comparisons, profiles and the anchor sweep of the target laws."""
+"""Draw forecasts, residuals, comparisons, profiles and the anchor sweep of the target laws."""
 
 from ptpp.jobs.job import log, run_job
 
@@ -7,6 +7,7 @@ with run_job(snakemake.log[0]):
 
     from ptpp.laws.identifiability import THRESHOLD
     from ptpp.report import figures
+    from ptpp.report.figures.forecast import forecast
 
     paths, params, output = snakemake.input, snakemake.params, snakemake.output
     target = params.target
@@ -17,6 +18,7 @@ with run_job(snakemake.log[0]):
         for group in (paths.profiles, paths.verdicts)
     )
     drawn = {
+        "forecast": forecast(predictions, params.law, target),
         "calibration": figures.calibration(predictions, noise, target),
         "residuals": figures.residuals(predictions, noise, target),
         "residuals_by_input": figures.residuals_by_input(

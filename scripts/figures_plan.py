@@ -1,4 +1,4 @@
-"""Draw predicted target loss over replay and ATPP, the limits and the headline plan."""
+"""Draw target loss over replay and ATPP with limits and the headline plan, and the front."""
 
 from ptpp.jobs.job import log, run_job
 
@@ -9,6 +9,7 @@ with run_job(snakemake.log[0]):
     from ptpp.laws.base_loss import BaseLosses
     from ptpp.planning import complete_request, forgetting_fits, make_requests, surface
     from ptpp.report import figures
+    from ptpp.report.figures.pareto import pareto
     from ptpp.table.observations import read_observations
 
     source, params = snakemake.input, snakemake.params
@@ -24,6 +25,10 @@ with run_job(snakemake.log[0]):
     limits = {"target_loss": chosen["target_loss_limit"]}
     limits |= {f"forgetting_{domain}": most for domain, most in request.forgetting_limits.items()}
     grid = surface(request, target, forgetting_fits(others, target.record.protocol))
-    figure = figures.plan(grid, chosen, limits, robust)
-    figures.save(figure, snakemake.output.plan)
-    log.info("figure plan: %s", params.law)
+    drawn = {"plan": figures.plan(grid, chosen, limits, robust)}
+    if snakemake.output.get("pareto"):
+        tables = map(pd.read_csv, (source.front, source.robust))
+        drawn["pareto"] = pareto(*tables, params.law, target.record.domain, params.limit)
+    for name, figure in drawn.items():
+        figures.save(figure, snakemake.output[name])
+        log.info("figure %s: %s", name, params.law)

@@ -8,6 +8,7 @@ FIGURES = {
         "forgetting": "forgetting against replay",
     },
     "laws": {
+        "forecast": "forecast and measured",
         "calibration": "errors of every held-out cell",
         "residuals": "errors by stage",
         "residuals_by_input": "errors against every input",
@@ -22,17 +23,14 @@ if not (EXPERIMENT.is_trained and TRAINED):
 if not BASE_DOMAINS:
     del FIGURES["sweep"]["forgetting"]
 
-# Laws forecast a stage only where one is held out.
-FIGURES["forecast"] = {"forecast": "forecast and measured"} if HELD_OUT is not None else {}
 # A front trades the target's loss for forgetting only where forgetting is limited.
 FORGETTING_LIMITS = [
     config["plan"]["forgetting"][domain]
     for domain in BASE_DOMAINS
     if config["plan"]["forgetting"].get(domain) is not None
 ]
-FIGURES["pareto"] = {"pareto": "the Pareto front, drawn"}
-if HELD_OUT is None or not FORGETTING_LIMITS:
-    FIGURES["pareto"] = {}
+if FORGETTING_LIMITS:
+    FIGURES["plan"]["pareto"] = "the Pareto front, drawn"
 REPORT_PARTS = ["page.html", "page.css", "page.js"]
 
 
@@ -88,8 +86,3 @@ def law_outputs():
 
 def figure_paths(kind):
     return [f"{RESULTS}/figures/{name}.png" for name in FIGURES[kind]]
-
-
-def report_outputs():
-    """Everything that the report shows."""
-    return [*final_outputs(), *figure_paths("forecast"), *figure_paths("pareto")]

@@ -67,7 +67,6 @@ def sweep_jobs(wildcards):
         names += ["anchors", "law_tables", "cross_validation", "anchor_sweep"]
         names += ["plan_regret", "plan", "planner_page", "figures_laws", "figures_plan"]
         names += ["carry_out"] * bool(PLANNED)
-        names += ["figures_forecast", *(f"figures_{name}" for name in FIGURES["pareto"])]
     rules_of = [("fit" if law in TARGET_LAWS else "fit_forgetting", {"law": law}) for law in laws]
     jobs = [*rules_of, *((name, None) for name in [*names, "report"])]
     return training_jobs() + [describe_job(rule, "laws and tables", one) for rule, one in jobs]
