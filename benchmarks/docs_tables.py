@@ -21,6 +21,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from shutil import copyfile
 
@@ -85,6 +86,11 @@ OUTPUTS = {
 }
 
 
+@cache  # every number of a page reads its table
+def _read(path: Path, changed: int) -> pd.DataFrame:
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
 @dataclass(frozen=True)
 class Results:
     """The committed tables of one run."""
@@ -96,7 +102,8 @@ class Results:
         return cls(FOLDER / scale)
 
     def table(self, name: str) -> pd.DataFrame:
-        return pd.read_csv(self.folder / f"{name}.csv", keep_default_na=False, na_values=[""])
+        path = self.folder / f"{name}.csv"
+        return _read(path, path.stat().st_mtime_ns).copy()
 
     def find(self, name: str, **labels: object) -> pd.Series | None:
         """The one row with these labels; None where there is none."""

@@ -52,7 +52,6 @@ def test_every_block_of_a_page_is_written(tables):
 
 
 def test_another_number_on_a_page_is_noticed(tables, pages):
-    assert tables.find_differences(pages) == []
     page = pages / "docs" / "forecasts.md"
     before, within, after = tables.split_page(page.read_text(), "anchors")
     digit = next(c for c in within if c.isdigit() and c != "9")
