@@ -1,6 +1,9 @@
 """What several test files share."""
 
 import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the commands have it: before numpy is there
+
 import shutil
 import subprocess
 import uuid
@@ -15,9 +18,10 @@ settings.register_profile("any_machine", deadline=None)  # a busy machine fails 
 settings.load_profile("any_machine")
 
 ROOT = Path(__file__).parent.parent
+# A file that asks for the smoke run begins it; those of its neighbour do not wait for it.
 LONGEST_FIRST = (
-    *("slurm/test_slurm", "workflow/", "models/", "slurm/", "training/test_group", "gpu/"),
-    "report/test_interactive_browser",
+    *("slurm/test_slurm", "models/test_own_models", "report/test_interactive_browser"),
+    *("training/test_group", "workflow/", "models/", "slurm/", "gpu/"),
 )
 
 
@@ -137,7 +141,7 @@ def llama_directory(tmp_path_factory):
     """A tokenizer of Llama's type, of 600 ids; see own_models."""
     from own_models import save_llama_tokenizer
 
-    return save_llama_tokenizer(tmp_path_factory.mktemp("llama") / "tokenizer")
+    return build_once(tmp_path_factory, "llama", save_llama_tokenizer)
 
 
 @pytest.fixture

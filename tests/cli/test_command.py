@@ -19,6 +19,7 @@ from ptpp.table.noise import noise_floor
 from ptpp.table.observations import write_observations
 
 QUICK = ["--starts", "4", "--bootstrap", "5"]
+PLAN_QUICK = [*QUICK, "--no-krige"]  # tests/workflow/test_docs.py runs kriged plans
 TABLE = observations(noise=0.01)
 SHIPPED = ROOT / "resources" / "observations" / "laptop-real.csv"
 
@@ -103,7 +104,7 @@ def test_a_plan_as_json(folder, capsys):
     answer = run_json(
         capsys, "plan", folder / "table.csv", "--target", "fr", "--n-params", "87k", "--ptpp", 279,
         "--law", "dcpt", "--limit", "en=0.3", "--target-loss", 2.5, "--break-even", "--next", 2,
-        *QUICK,
+        *PLAN_QUICK,
     )  # fmt: skip
     assert [plan["kind"] for plan in answer["plans"]] == ["point", "robust"]
     assert {r["limit"] for r in answer["relaxations"]} >= {"target_loss", "forgetting_en"}
@@ -112,7 +113,7 @@ def test_a_plan_as_json(folder, capsys):
 
 def test_a_plan_reads_a_table_with_other_names_units_and_rows(folder, capsys):
     wanted = ["--target", "fr", "--n-params", "87k", "--ptpp", "279", "--law", "dcpt"]
-    wanted += ["--limit", "en=0.5", "--where", "ptpp < 100", *QUICK]
+    wanted += ["--limit", "en=0.5", "--where", "ptpp < 100", *PLAN_QUICK]
     ours = run_json(capsys, "plan", folder / "table.csv", *wanted)
     theirs = run_json(capsys, "plan", folder / "foreign.csv", *RENAME, *wanted)
     (note,) = theirs.pop("notes")
@@ -148,7 +149,7 @@ def test_the_noise_floor_is_the_tables(folder, capsys, tmp_path):
 
 def test_a_law_that_reads_the_base_loss_plans_and_says_where_it_is_from(folder, capsys):
     common = ["plan", folder / "table.csv", "--target", "fr", "--ptpp", 279, "--limit", "en=1"]
-    common += ["--law", "checkpoint_informed", *QUICK]
+    common += ["--law", "checkpoint_informed", *PLAN_QUICK]
     assert "nats (measured)" in run(capsys, *common, "--n-params", 87360)
     assert "nats (forecast)" in run(capsys, *common, "--n-params", "1M")
     text = run(capsys, *common, "--n-params", 87360, "--base-loss", 2.5)

@@ -704,15 +704,15 @@ rule pretrain:
 @pytest.fixture
 def workflow(tmp_path, training_stores):
     """The script of a long pre-training job under Snakemake, and what it must end in."""
-    alone = Jobs(tmp_path / "alone", training_stores, save_every_s=1e9, stages=(100.0,))
+    alone = Jobs(tmp_path / "alone", training_stores, save_every_s=1e9, stages=(40.0,))
     alone.folder.mkdir()
-    alone.pretrain(100.0)
+    alone.pretrain(40.0)
     folder = tmp_path / "workflow"
     folder.mkdir()
     values = {
         "stores": training_stores,
         "model": MODEL,
-        "ptpp": 100.0,
+        "ptpp": 40.0,
         "optimiser": OPTIMISER,
         "text": {
             key: value
@@ -774,9 +774,9 @@ def test_signals_under_snakemake_lose_nothing_and_the_same_command_goes_on(workf
     # A head that is asked to end waits for what runs and starts no more.
     assert not (folder / "adapted").exists()
     for made, expected in (
-        ("w8.checkpoint/model.safetensors", alone.checkpoint(100.0) / "model.safetensors"),
-        ("w8.trunk", alone.trunk(100.0)),
-        ("w8.zero_shot.csv", alone.zero_shot(100.0)),
-        ("w8.curve.csv", alone.folder / "curve100.csv"),
+        ("w8.checkpoint/model.safetensors", alone.checkpoint(40.0) / "model.safetensors"),
+        ("w8.trunk", alone.trunk(40.0)),
+        ("w8.zero_shot.csv", alone.zero_shot(40.0)),
+        ("w8.curve.csv", alone.folder / "curve40.csv"),
     ):
         assert (folder / made).read_bytes() == expected.read_bytes()

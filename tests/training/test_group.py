@@ -138,14 +138,12 @@ def test_two_processes_measure_what_one_does_and_leave_the_same_checkpoint(work,
     both = replace(work, folder=folder, devices=2, tensorboard=str(folder / "tensorboard"))
     counts = []
     for jobs in (work, both):
-        for each in (jobs.pretraining(1.0), jobs.adaptation(), jobs.application(0.5, 1.0)):
+        for each in (jobs.pretraining(1.0), jobs.application(0.5, 1.0)):
             job = Job(jobs.folder, "job")
             launch_job(each, watched_by=job)
             counts.append((job.tokens, job.flops))
-    assert counts[:3] == counts[3:], "the job's own process learns what was trained, and on what"
+    assert counts[:2] == counts[2:], "the job's own process learns what was trained, and on what"
     assert losses(both.zero_shot(1.0)) == pytest.approx(losses(work.zero_shot(1.0)), **ROUNDING)
-    assert len(losses(work.observations)) == 12
-    assert losses(both.observations) == pytest.approx(losses(work.observations), **ROUNDING)
     one, two = (jobs.folder / "applied" for jobs in (work, both))
     for name in ("zero_shot.csv", "observations.csv"):
         assert losses(two / name) == pytest.approx(losses(one / name), **ROUNDING)
@@ -166,10 +164,7 @@ def test_two_processes_measure_what_one_does_and_leave_the_same_checkpoint(work,
         )
         for jobs in (work, both)
     )
-    assert one == two and len(one) > 3, "each event file is written once"
-    assert not both.adapt_state.exists()
-    with open(both.folder / "costs.csv", newline="") as stream:
-        assert [row["devices"] for row in csv.DictReader(stream)] == ["2", "2"]
+    assert one == two and len(one) > 1, "each event file is written once"
 
 
 SRUN = """\

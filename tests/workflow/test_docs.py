@@ -16,6 +16,7 @@ from laws_grid import observations
 from workflow import link_workflow
 
 from ptpp.cli.main import main
+from ptpp.laws.from_table import fit_law
 from ptpp.table.observations import write_observations
 
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")})
@@ -81,7 +82,24 @@ OF_PLAN = [
     if command not in ELSEWHERE and (match := OF_PTPP.match(command))
 ]
 OF_OTHERS = [match[1] for command in COMMANDS if (match := OF_PTPP.match(command))]
-OF_OTHERS = [command for command in OF_OTHERS if command not in OF_PLAN]
+OF_OTHERS = [command for command in dict.fromkeys(OF_OTHERS) if command not in OF_PLAN]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fit_once():
+    """Several commands plan by the same fits to the same table: each is made once."""
+    made = {}
+
+    def fit(table, *how, **named):
+        key = pd.util.hash_pandas_object(table).sum(), repr((how, sorted(named.items())))
+        if key not in made:
+            made[key] = fit_law(table, *how, **named)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ptpp.laws.from_table.fit_law", fit)
+        patch.setattr("ptpp.planning.from_table.fit_law", fit)
+        yield
 
 
 @pytest.fixture(scope="module")

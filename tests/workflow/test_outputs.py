@@ -28,7 +28,7 @@ FIGURES = (
     *("residuals_by_input", "law_comparison", "profile", "anchor_sweep", "forecast", "pareto"),
 )
 BASES = ("en", "ar")
-LAWS = ("dcpt", "gated", "gated_floor", "state")
+LAWS = ("dcpt", "gated_floor", "state")
 JUDGED = ("early_to_late", "with_anchors")
 TABLES = (
     *("scores", "score_intervals", "coverage", "comparison", "cross_validation"),

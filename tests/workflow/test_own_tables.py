@@ -74,20 +74,6 @@ def test_laws_are_judged_and_plans_made_from_the_shortest_table(folder, table, s
     assert "Everything is done." in done.stdout
 
 
-def test_a_wrong_configuration_stops_before_anything_runs(folder, snakemake):
-    (folder / "change.yaml").write_text("pretraining: {ptp: [1]}")
-    done = snakemake(folder, *SMOKE, "change.yaml")
-    assert done.returncode != 0
-    assert "config: pretraining: unknown key 'ptp'; did you mean" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_missing_table_is_named_even_when_results_of_another_exist(smoke_run, snakemake):
-    done = snakemake(smoke_run, "--dry-run", *SMOKE, "--config", "observations=typo.csv")
-    assert done.returncode != 0
-    assert "config: observations: typo.csv: no such file" in done.stdout + done.stderr
-
-
 def test_a_wrong_table_ends_in_one_line_that_names_the_row(folder, table, snakemake):
     rows = pd.read_csv(table)
     rows.loc[3, "loss"] = -1.0

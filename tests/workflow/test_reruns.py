@@ -89,10 +89,6 @@ def test_a_plan_that_cannot_be_carried_out_says_why(folder, snakemake):
         assert done.returncode == 1 and f"apply: {why}" in done.stdout + done.stderr
 
 
-def test_a_cluster_may_run_every_trajectory_as_a_job_of_its_own(planned):
-    assert planned({"replays_per_job": 1}, "observations")["adapt"] == 27
-
-
 def test_a_new_size_and_a_new_seed_train_only_themselves(planned, scale):
     sizes = scale["models"]["sizes"]
     sizes[0]["seeds"].append(2)
@@ -111,7 +107,7 @@ def test_an_inserted_stage_reruns_itself_and_later_stages(planned):
 
 
 def test_a_law_less_refits_nothing(planned):
-    jobs = planned({"laws": {"target": ["dcpt", "gated", "state"]}})
+    jobs = planned({"laws": {"target": ["dcpt", "state"]}})
     assert "fit" not in jobs
     assert not TRAINING & set(jobs)
     assert {"law_tables", "plan"} <= set(jobs)
@@ -156,7 +152,7 @@ def test_a_declared_law_is_fitted_beside_the_others_and_trains_nothing(planned, 
 
 def test_other_fit_settings_refit_and_retrain_nothing(planned):
     jobs = planned({"laws": {"seed": 5}})
-    assert (jobs["fit"], jobs["fit_forgetting"]) == (4, 1)
+    assert (jobs["fit"], jobs["fit_forgetting"]) == (3, 1)
     assert not TRAINING & set(jobs)
 
 

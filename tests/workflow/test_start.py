@@ -21,9 +21,9 @@ def folder(tmp_path_factory):
 
 
 def test_keys_are_set_on_the_command_line_by_their_types(folder, snakemake):
-    keys = ["tensorboard=true", "plan={law: gated, max_flops: 1e21}", "scale=7"]
+    keys = ["tensorboard=true", "plan={law: dcpt, max_flops: 1e21}", "scale=7", "replays_per_job=1"]
     jobs = job_counts(snakemake(folder, "--dry-run", "observations", *SMOKE, "--config", *keys))
-    assert jobs["adapt"] == 9
+    assert jobs["adapt"] == 27, "every trajectory is a job of its own"
     assert "report" not in jobs, "the report is made only where all or report is asked for"
 
 
@@ -108,10 +108,10 @@ def test_a_script_runs_outside_snakemake_and_reads_the_columns_and_rows_configur
 def test_the_report_says_which_arguments_make_it_anew(folder, snakemake):
     """Asked of one rule's job, since the report itself takes a finished run."""
     (folder / "second.yaml").write_text("jobs_per_gpu: 2")
-    keys = ["scale=other", "plan={law: gated}"]
+    keys = ["scale=other", "plan={law: dcpt}"]
     arguments = [*SMOKE, "second.yaml", "--config", *keys]
     code = "import json; from _mock import mock_snakemake; print(mock_snakemake('cost_estimate', "
-    code += "['scales/smoke.yaml', 'second.yaml'], {'scale': 'other', 'plan': {'law': 'gated'}})"
+    code += "['scales/smoke.yaml', 'second.yaml'], {'scale': 'other', 'plan': {'law': 'dcpt'}})"
     code += ".config['arguments'])"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "scripts")])}
     done = subprocess.run(
