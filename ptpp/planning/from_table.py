@@ -19,7 +19,7 @@ from ptpp.planning.break_even import (
 )
 from ptpp.planning.front import pareto_front
 from ptpp.planning.measurement import candidate_cells, next_measurements
-from ptpp.planning.plans import LawPlans, plan_law, plan_table
+from ptpp.planning.plans import LawPlanner, LawPlans, plan_table
 from ptpp.planning.request import PlanRequest, complete_request, losses_before
 from ptpp.table.kinds import is_stage, is_sweep, list_stages
 
@@ -110,7 +110,7 @@ def make_plans(
     """Plans by each of `fits`, laws of the target domain fitted to one table.
 
     Every limited base domain gets a forgetting law, fitted to the same table in the same way.
-    Raises InputError where a plan cannot be made, as `ptpp.planning.plans.plan_law` does.
+    Raises InputError where a plan cannot be made, as `ptpp.planning.plans.LawPlanner` does.
     """
     table, how = fits[0].table, fits[0].options
     domains, target = request.forgetting_limits, fits[0].fitted.record.domain
@@ -134,7 +134,7 @@ def _plan_one(
     request = complete_request(request, fits, base_losses)
     if options.goal == "pareto":
         return PlanOfLaw(one, request, front=pareto_front(request, target, forgetting))
-    plans = plan_law(request, target, forgetting, options.goal)
+    plans = LawPlanner(request, target, forgetting).plan_both(options.goal)
     row = plan_table([plans.point]).to_dict("records")[0]
     cells = None
     if options.measurements:

@@ -8,6 +8,7 @@ in a share of the draws, `PlanRequest.confidence`; its least loss is the one kep
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -116,164 +117,157 @@ class Relaxation:
 
 
 @dataclass(frozen=True)
-class LawPlans:
-    """The plans by one law for one goal: by its point fit and robustly by its draws."""
+class LawPlanner:
+    """Plans by one law: a target fit and one forgetting fit per base domain, for one request.
+
+    Forecasts, and where the draws' losses are least, are found once, when first needed. `mesh`: of
+    searches by the point fits. All methods raise InputError when a domain with a limit has no fit,
+    and for a law by which target loss rises with tokens; those that need draws, where a fit has
+    none.
+    """
 
     request: PlanRequest
     target: FittedLaw
     forgetting: Mapping[str, FittedLaw]
+    mesh: Mesh = field(default_factory=Mesh)
+
+    @cached_property
+    def by_point(self) -> Forecast:
+        """By the point fits."""
+        forecast = Forecast.of(self.request, self.target, self.forgetting)
+        _check_falling(forecast)
+        return forecast
+
+    @cached_property
+    def by_draws(self) -> Forecast:
+        return Forecast.of_draws(self.request, self.target, self.forgetting)
+
+    @cached_property
+    def lowest(self) -> Optimum:
+        """Where each draw's target loss is least under the other limits."""
+        return least_value(self.by_draws, "target_loss", np.zeros(1), OF_DRAWS)
+
+    def plan(self, goal: str = "least_compute") -> Plan:
+        """The best plan by the point fits."""
+        limit = self._target_limit(goal, self.by_point)
+        best = _best(self.by_point, limit, self.mesh, goal)
+        return _plan(self.by_point, limit, best, goal, None)
+
+    def plan_robustly(self, goal: str = "least_compute") -> Plan:
+        """The best plan that meets all limits together in a share `confidence` of the draws.
+
+        With `target_within`, each draw's limit lies that far above its own least reachable loss.
+        """
+        limits, confidence = self._target_limit(goal, self.by_draws), self.request.confidence
+        best = _best(self.by_draws, limits, COARSE, goal, confidence)
+        limit = self._target_limit(goal, self.by_point)
+        plan = self._judge(_plan(self.by_point, limit, best, goal, confidence), limits)
+        missed = tuple(name for name, share in plan.missed.items() if share > 0)
+        return replace(plan, binding=(*missed, *plan.binding))
+
+    def judge(self, plan: Plan) -> Plan:
+        """A point plan with what the draws say of it: intervals, how often it meets the limits.
+
+        The ends of replay, ATPP and compute are those of every draw's own best plan.
+        """
+        limits = self._target_limit(plan.goal, self.by_draws)
+        if plan.goal == "least_loss":
+            own = self.lowest
+        else:
+            own = least_compute(self.by_draws, limits, OF_DRAWS)
+        atpp = np.exp(own.log_atpp[own.allowed])
+        flops = self.request.flops(1.0) * atpp
+        ends = {"replay": own.replay[own.allowed], "atpp": atpp, "flops": flops}
+        plan = self._judge(plan, limits)
+        intervals = plan.intervals | {name: _ends(values) for name, values in ends.items()}
+        return replace(plan, intervals=intervals, feasible_draws=float(own.allowed.mean()))
+
+    def plan_both(self, goal: str = "least_compute") -> "LawPlans":
+        """The point plan with what the draws say of it, and the robust plan."""
+        point = self.plan(goal)
+        if not self.request.is_sure(self.target):
+            point = replace(point, note=UNKNOWN_BASE_LOSS)
+            robust = replace(point, feasible=False, binding=("base_loss",), shortfall=np.nan)
+            return LawPlans(self, point, robust)
+        return LawPlans(self, self.judge(point), self.plan_robustly(goal))
+
+    def relax(self, goal: str = "least_compute", robust: bool = False) -> list[Relaxation]:
+        """For each limit alone, the least relaxation that makes an infeasible plan feasible.
+
+        By the point fits, or, `robust`, by the draws. ATPP and compute are searched up to a
+        thousand times their limits. A `target_within` is relaxed as that distance, and the other
+        limits with the target limits as they were: a new request would compute them anew.
+        """
+        request, forecast = self.request, self.by_draws if robust else self.by_point
+        mesh, confidence = (COARSE, request.confidence) if robust else (self.mesh, None)
+        limit = self._target_limit(goal, forecast)
+        within = request.target_within if request.target_loss is None else request.target_loss
+        asked = {"target_loss": within}
+        asked |= {f"forgetting_{d}": most for d, most in request.forgetting_limits.items()}
+        if goal == "least_loss":
+            del asked["target_loss"]
+        result = []
+        for name, value in asked.items():
+            best = least_value(forecast, name, limit, mesh, confidence)
+            more = float(best.cost[0]) if best.allowed[0] else np.nan
+            result.append(Relaxation(name, value, value + more))
+        most = _RELAXED_ATPP * request.atpp_limit
+        free = replace(request, max_atpp=most, max_flops=None, min_atpp=request.least_atpp)
+        best = least_compute(replace(forecast, request=free), limit, mesh, confidence)
+        atpp = float(np.exp(best.log_atpp[0])) if best.allowed[0] else np.nan
+        name = request.atpp_limit_name
+        needed = request.flops(atpp) if name == "max_flops" else atpp
+        return [*result, Relaxation(name, getattr(request, name), needed)]
+
+    def _target_limit(self, goal: str, forecast: Forecast) -> NDArray:
+        """The target loss's limit for each draw (m,), or (1,); NaN where there is none."""
+        if goal not in GOALS:
+            raise InputError(f"plan: goal {goal!r} is not known; accepted are {', '.join(GOALS)}")
+        if goal == "least_loss":
+            return np.array([np.nan])
+        if self.request.target_loss is not None:
+            return np.array([self.request.target_loss])
+        if forecast is self.by_point:
+            best = least_value(forecast, "target_loss", np.zeros(1), self.mesh)
+        else:
+            best = self.lowest
+        return np.where(best.allowed, best.cost + self.request.target_within, np.nan)
+
+    def _judge(self, plan: Plan, limits: NDArray) -> Plan:
+        """A plan with what the draws say of its point."""
+        at = np.array([[plan.replay]]), np.array([[np.log(plan.atpp)]])
+        broken = self.by_draws.excess(limits, *at)[:, :, 0] > TOLERANCE
+        if plan.goal == "least_compute":
+            broken[0] |= np.isnan(limits)  # a draw without a target limit cannot meet the others
+        missed = dict(zip(self.by_draws.laws, broken.mean(axis=1).tolist(), strict=True))
+        values = self.by_draws.values(*at)
+        return replace(
+            plan,
+            met=float(1 - broken.any(axis=0).mean()),
+            met_at_least=max(0.0, 1 - sum(missed.values())),
+            missed=missed,
+            intervals={name: _ends(each[:, 0]) for name, each in values.items()},
+        )
+
+
+@dataclass(frozen=True)
+class LawPlans:
+    """The plans by one law for one goal: by its point fit and robustly by its draws."""
+
+    planner: LawPlanner
     point: Plan
     robust: Plan
-    lowest: Optimum | None
 
     def relaxations(self) -> dict[str, list[Relaxation]]:
         """What would make the infeasible ones of the two feasible: by "point" or "robust"."""
-        arguments, goal = (self.request, self.target, self.forgetting), self.point.goal
-        result = {}
-        if not self.request.is_sure(self.target):
+        if not self.planner.request.is_sure(self.planner.target):
             return {}
-        if not self.point.feasible:
-            result["point"] = relaxations(*arguments, goal=goal)
-        if not self.robust.feasible:
-            result["robust"] = relaxations(*arguments, True, goal, self.lowest)
-        return result
-
-
-def plan_law(
-    request: PlanRequest,
-    target: FittedLaw,
-    forgetting: Mapping[str, FittedLaw],
-    goal: str = "least_compute",
-    lowest: Optimum | None = None,
-) -> LawPlans:
-    """The point plan of one law with what its draws say of it, and the robust plan.
-
-    `lowest`: `least_losses` of the same request and fits, if known; the same below. Raises
-    InputError as `make_robust_plan` does.
-    """
-    fits = request, target, forgetting
-    point = make_plan(*fits, goal=goal)
-    if not request.is_sure(target):
-        point = replace(point, note=UNKNOWN_BASE_LOSS)
-        robust = replace(point, feasible=False, binding=("base_loss",), shortfall=np.nan)
-        return LawPlans(*fits, point, robust, None)
-    if lowest is None and (goal == "least_loss" or request.target_loss is None):
-        lowest = least_losses(*fits)
-    robust = make_robust_plan(*fits, goal, lowest)
-    return LawPlans(*fits, with_intervals(point, *fits, lowest), robust, lowest)
-
-
-def make_plan(
-    request: PlanRequest,
-    target: FittedLaw,
-    forgetting: Mapping[str, FittedLaw],
-    resolution: int = 200,
-    goal: str = "least_compute",
-) -> Plan:
-    """The best plan by a target fit and one forgetting fit per base domain.
-
-    `resolution`: points of the first search grid along each axis. Raises InputError when a domain
-    with a limit has no fit, and for a law by which target loss rises with tokens.
-    """
-    forecast, mesh = Forecast.of(request, target, forgetting), Mesh(points=resolution)
-    _check_falling(forecast)
-    limit = _target_limit(forecast, mesh, goal)
-    return _plan(forecast, limit, _best(forecast, limit, mesh, goal), goal, None)
-
-
-def make_robust_plan(
-    request: PlanRequest,
-    target: FittedLaw,
-    forgetting: Mapping[str, FittedLaw],
-    goal: str = "least_compute",
-    lowest: Optimum | None = None,
-) -> Plan:
-    """The best plan that meets all limits together in a share `request.confidence` of the draws.
-
-    With `target_within`, each draw's target limit lies that far above its own least reachable loss.
-    Raises InputError as `make_plan` does, and where a fit has no draws.
-    """
-    forecast = Forecast.of_draws(request, target, forgetting)
-    point = Forecast.of(request, target, forgetting)
-    _check_falling(point)
-    limits = _target_limit(forecast, COARSE, goal, lowest)
-    best = _best(forecast, limits, COARSE, goal, request.confidence)
-    limit = limits if request.target_loss is not None else _target_limit(point, Mesh(), goal)
-    plan = _judge(_plan(point, limit, best, goal, request.confidence), forecast, limits)
-    missed = tuple(name for name, share in plan.missed.items() if share > 0)
-    return replace(plan, binding=(*missed, *plan.binding))
-
-
-def with_intervals(
-    plan: Plan,
-    request: PlanRequest,
-    target: FittedLaw,
-    forgetting: Mapping[str, FittedLaw],
-    lowest: Optimum | None = None,
-) -> Plan:
-    """A point plan with what the draws say of it: intervals, and how often it meets the limits.
-
-    The ends of replay, ATPP and compute are those of every draw's own best plan. Raises InputError
-    where a fit has no draws.
-    """
-    forecast = Forecast.of_draws(request, target, forgetting)
-    limits = _target_limit(forecast, COARSE, plan.goal, lowest)
-    own = lowest if plan.goal == "least_loss" else None
-    own = own or _best(forecast, limits, OF_DRAWS, plan.goal)
-    atpp = np.exp(own.log_atpp[own.allowed])
-    ends = {"replay": own.replay[own.allowed], "atpp": atpp, "flops": request.flops(1.0) * atpp}
-    plan = _judge(plan, forecast, limits)
-    intervals = plan.intervals | {name: _ends(values) for name, values in ends.items()}
-    return replace(plan, intervals=intervals, feasible_draws=float(own.allowed.mean()))
-
-
-def relaxations(
-    request: PlanRequest,
-    target: FittedLaw,
-    forgetting: Mapping[str, FittedLaw],
-    robust: bool = False,
-    goal: str = "least_compute",
-    lowest: Optimum | None = None,
-) -> list[Relaxation]:
-    """For each limit alone, the least relaxation that makes an infeasible plan feasible.
-
-    By the point fits, or, `robust`, by the draws. ATPP and compute are searched up to a thousand
-    times their limits. A `target_within` is relaxed as that distance, and the other limits with the
-    target limits as they were: a new request would compute them anew.
-    """
-    make = Forecast.of_draws if robust else Forecast.of
-    forecast = make(request, target, forgetting)
-    mesh, confidence = (COARSE, request.confidence) if robust else (Mesh(), None)
-    limit = _target_limit(forecast, mesh, goal, lowest)
-    within = request.target_within if request.target_loss is None else request.target_loss
-    asked = {"target_loss": within}
-    asked |= {f"forgetting_{d}": most for d, most in request.forgetting_limits.items()}
-    if goal == "least_loss":
-        del asked["target_loss"]
-    result = []
-    for name, value in asked.items():
-        best = least_value(forecast, name, limit, mesh, confidence)
-        more = float(best.cost[0]) if best.allowed[0] else np.nan
-        result.append(Relaxation(name, value, value + more))
-    most = _RELAXED_ATPP * request.atpp_limit
-    free = replace(request, max_atpp=most, max_flops=None, min_atpp=request.least_atpp)
-    best = least_compute(replace(forecast, request=free), limit, mesh, confidence)
-    atpp = float(np.exp(best.log_atpp[0])) if best.allowed[0] else np.nan
-    name = request.atpp_limit_name
-    needed = request.flops(atpp) if name == "max_flops" else atpp
-    return [*result, Relaxation(name, getattr(request, name), needed)]
-
-
-def least_losses(
-    request: PlanRequest, target: FittedLaw, forgetting: Mapping[str, FittedLaw]
-) -> Optimum:
-    """Where each draw's target loss is least under the limits on forgetting, ATPP and compute.
-
-    Every question to the draws of one law starts from it. Raises InputError where a fit has no
-    draws or a limited domain no fit.
-    """
-    forecast = Forecast.of_draws(request, target, forgetting)
-    return least_value(forecast, "target_loss", np.zeros(1), OF_DRAWS)
+        infeasible = {"point": not self.point.feasible, "robust": not self.robust.feasible}
+        return {
+            kind: self.planner.relax(self.point.goal, kind == "robust")
+            for kind, wanted in infeasible.items()
+            if wanted
+        }
 
 
 def surface(
@@ -339,21 +333,6 @@ def _check_falling(forecast: Forecast) -> None:
         )
 
 
-def _target_limit(
-    forecast: Forecast, mesh: Mesh, goal: str, lowest: Optimum | None = None
-) -> NDArray:
-    """The target loss's limit for each draw (m,), or (1,); NaN where there is none."""
-    request = forecast.request
-    if goal not in GOALS:
-        raise InputError(f"plan: goal {goal!r} is not known; accepted are {', '.join(GOALS)}")
-    if goal == "least_loss":
-        return np.array([np.nan])
-    if request.target_loss is not None:
-        return np.array([request.target_loss])
-    best = lowest or least_value(forecast, "target_loss", np.zeros(1), mesh)
-    return np.where(best.allowed, best.cost + request.target_within, np.nan)
-
-
 def _best(
     forecast: Forecast, limit: NDArray, mesh: Mesh, goal: str, confidence: float | None = None
 ) -> Optimum:
@@ -415,22 +394,6 @@ def _plan(
             domain: request.zero_shot_sources.get(domain, SOURCES[0]) for domain in limited
         },
         replay_reason=request.replay_reason or None if request.forgetting_limits else None,
-    )
-
-
-def _judge(plan: Plan, forecast: Forecast, limits: NDArray) -> Plan:
-    """A plan with what the draws say of its point."""
-    at = np.array([[plan.replay]]), np.array([[np.log(plan.atpp)]])
-    broken = forecast.excess(limits, *at)[:, :, 0] > TOLERANCE
-    if plan.goal == "least_compute":
-        broken[0] |= np.isnan(limits)  # a draw without a target limit cannot meet the others
-    missed = dict(zip(forecast.laws, broken.mean(axis=1).tolist(), strict=True))
-    return replace(
-        plan,
-        met=float(1 - broken.any(axis=0).mean()),
-        met_at_least=max(0.0, 1 - sum(missed.values())),
-        missed=missed,
-        intervals={name: _ends(each[:, 0]) for name, each in forecast.values(*at).items()},
     )
 
 

@@ -13,7 +13,7 @@ from ptpp.planning.break_even import break_even_table, fit_transfer
 from ptpp.planning.forecast import group_by_target
 from ptpp.planning.front import pareto_front
 from ptpp.planning.measurement import candidate_cells, next_measurements
-from ptpp.planning.plans import least_losses, plan_law, plan_table
+from ptpp.planning.plans import LawPlanner, plan_table
 from ptpp.planning.request import PlanRequest, losses_before
 
 RELAXATION_COLUMNS = ("law", "n_params", "kind", "limit", "asked", "needed")
@@ -35,10 +35,10 @@ def plan_tables(
     """
     cheapest, best, relaxed = [], [], []
     for request, (target, others) in product(requests, group_by_target(fits)):
-        lowest = least_losses(request, target, others) if request.is_sure(target) else None
-        plans = plan_law(request, target, others, lowest=lowest)
+        planner = LawPlanner(request, target, others)
+        plans = planner.plan_both()
         cheapest.append(plans)
-        best.append(plan_law(request, target, others, "least_loss", lowest))
+        best.append(planner.plan_both("least_loss"))
         for kind, changes in plans.relaxations().items():
             labels = {"law": plans.point.law, "n_params": request.n_params, "kind": kind}
             relaxed += [{**labels, **vars(one)} for one in changes]

@@ -17,7 +17,8 @@ import ptpp
 from ptpp.errors import InputError
 from ptpp.laws import FitSettings, FittedLaw, declared_law, find_law, fit, get_law, load_law
 from ptpp.laws.declared import FUNCTIONS, INPUT_NAMES
-from ptpp.planning import PlanRequest, make_plan
+from ptpp.planning import LawPlanner, PlanRequest
+from ptpp.planning.search import Mesh
 from ptpp.report.planner import javascript
 from ptpp.table.kinds import target_rows
 from ptpp.table.observations import read_observations, write_observations
@@ -102,7 +103,7 @@ def test_a_declared_law_plans():
     request = PlanRequest(
         n_params=5e4, ptpp=279, forgetting_limits={}, max_atpp=16, target_loss=4.0
     )
-    plan = make_plan(request, fitted, {}, resolution=20)
+    plan = LawPlanner(request, fitted, {}, mesh=Mesh(20)).plan()
     assert plan.feasible and plan.target_loss <= 4.0 + 1e-6
 
 
@@ -120,7 +121,7 @@ def test_a_plan_refuses_a_law_whose_loss_rises_with_tokens():
         n_params=5e4, ptpp=279, forgetting_limits={}, max_atpp=16, target_loss=4.0
     )
     with pytest.raises(InputError, match="by the law rising the target loss rises"):
-        make_plan(request, fitted, {})
+        LawPlanner(request, fitted, {}).plan()
 
 
 def test_a_declared_law_equals_the_coded_one():
@@ -222,7 +223,7 @@ def test_a_law_of_own_columns_is_not_planned_with_and_says_so():
     fitted = fit(declared_law(WIDE, "law"), rows, FitSettings(starts=2))
     request = PlanRequest(n_params=5e4, ptpp=279, forgetting_limits={}, max_atpp=16, target_loss=4)
     with pytest.raises(InputError, match="law wide: the table has no column 'width'"):
-        make_plan(request, fitted, {})
+        LawPlanner(request, fitted, {}).plan()
     with pytest.raises(InputError, match="law wide: it reads width, which the page cannot ask for"):
         javascript(fitted.law)
 

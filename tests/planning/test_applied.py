@@ -9,7 +9,7 @@ from laws_grid import observations
 from plan_fits import FLOOR, FORGETTING, TARGET, N, with_draws, with_record
 
 from ptpp.errors import InputError
-from ptpp.planning import PlanRequest, make_plan, plan_table
+from ptpp.planning import LawPlanner, PlanRequest, plan_table
 from ptpp.planning.applied import (
     choose_plan,
     compare_losses,
@@ -48,7 +48,7 @@ def test_the_robust_plan_is_taken_or_else_the_cheapest_or_none():
 
 def test_plans_are_read_from_csv_and_json_and_other_files_are_refused(tmp_path):
     request = PlanRequest(N, 279.0, {}, 16.0, target_within=0.05)
-    table = plan_table([make_plan(request, TARGET, {})])
+    table = plan_table([LawPlanner(request, TARGET, {}).plan()])
     table.assign(kind="point").to_csv(tmp_path / "plan.csv", index=False)
     expected = choose_plan({"point": table}, "gated_floor", N)
     assert choose_plan(read_plans(tmp_path / "plan.csv"), "gated_floor", N) == expected

@@ -13,7 +13,7 @@ from ptpp.errors import InputError
 from ptpp.laws import FitSettings, bootstrap, declared_law, fit
 from ptpp.laws.base_loss import BaseLosses
 from ptpp.laws.rows import law_rows
-from ptpp.planning import complete_request, make_plan, plan_law, plan_table
+from ptpp.planning import LawPlanner, complete_request, plan_table
 
 TABLE = observations()
 ZERO_SHOT = TABLE["atpp"] == 0
@@ -67,12 +67,12 @@ def test_each_base_domain_has_a_loss_of_its_own():
     far = complete_request(replace(wanted, n_params=3e5), fits, BaseLosses.of(shifted, "fr"))
     assert far.zero_shot_sources == {"ar": "given", "en": "forecast"}
     assert far.zero_shot_losses["en"] < measured
-    plan = make_plan(found, SIMPLE, dict(zip(("en", "ar"), fits, strict=True)))
+    plan = LawPlanner(found, SIMPLE, dict(zip(("en", "ar"), fits, strict=True))).plan()
     row = plan_table([plan]).iloc[0]
     assert (row.zero_shot_ar, row.zero_shot_ar_source) == (2.9, "given")
     assert "zero_shot_loss" not in plan.extrapolated
     beyond = replace(found, zero_shot_losses={"en": 1.0, "ar": 2.9})
-    plan = make_plan(beyond, SIMPLE, dict(zip(("en", "ar"), fits, strict=True)))
+    plan = LawPlanner(beyond, SIMPLE, dict(zip(("en", "ar"), fits, strict=True))).plan()
     assert "zero_shot_loss" in plan.extrapolated
 
 
@@ -103,7 +103,7 @@ def test_replay_0_is_left_out_with_the_reason():
 
 def test_a_plan_needs_the_losses_that_its_forgetting_laws_read():
     with pytest.raises(InputError, match=r"^plan\.zero_shot_losses\.en: law forgetting reads"):
-        make_plan(request(zero_shot_losses={}), SIMPLE, {"en": FORGETTING})
+        LawPlanner(request(zero_shot_losses={}), SIMPLE, {"en": FORGETTING}).plan()
 
 
 def test_a_column_of_the_table_counts_as_measured():
@@ -129,7 +129,7 @@ def test_what_cannot_be_forecast_names_a_key_that_exists():
     ):
         losses.find(8e9, 279)
     with pytest.raises(InputError, match=r"^plan\.base_loss: law checkpoint_informed reads"):
-        make_plan(request(), INFORMED, {"en": FORGETTING})
+        LawPlanner(request(), INFORMED, {"en": FORGETTING}).plan()
 
 
 def test_plans_by_a_declared_law_that_reads_it_say_where_it_comes_from():
@@ -148,8 +148,8 @@ def test_plans_by_a_declared_law_that_reads_it_say_where_it_comes_from():
     )
     fitted = fit(law, law_rows(TABLE, law, "fr"), FitSettings(starts=4), "all_rows", "fr")
     wanted = complete_request(request(forgetting_limits={}), [fitted], MEASURED)
-    plans = plan_law(wanted, bootstrap(fitted, 8), {})
-    table = plan_table([plans.point, plans.robust, make_plan(wanted, SIMPLE, {})])
+    plans = LawPlanner(wanted, bootstrap(fitted, 8), {}).plan_both()
+    table = plan_table([plans.point, plans.robust, LawPlanner(wanted, SIMPLE, {}).plan()])
     assert table["base_loss"].tolist()[:2] == [wanted.base_loss] * 2
     assert table["base_loss_source"].tolist()[:2] == ["measured"] * 2
     assert table["base_loss"].isna().tolist() == [False, False, True]
@@ -160,7 +160,7 @@ def test_plans_by_a_declared_law_that_reads_it_say_where_it_comes_from():
 def test_a_replay_ratio_beyond_the_range_is_named_once():
     """The target law reads the share, the forgetting law the replay: one column to the user."""
     wanted = request(forgetting_limits={"en": 0.05}, min_replay=0.9, max_replay=0.9)
-    plan = make_plan(wanted, SIMPLE, {"en": with_range(FORGETTING)})
+    plan = LawPlanner(wanted, SIMPLE, {"en": with_range(FORGETTING)}).plan()
     assert plan.extrapolated.count("replay") == 1
 
 

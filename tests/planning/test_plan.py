@@ -24,13 +24,8 @@ from plan_fits import (
 )
 
 from ptpp.errors import InputError
-from ptpp.planning import (
-    forgetting_fits,
-    group_by_target,
-    make_plan,
-    plan_table,
-    surface,
-)
+from ptpp.planning import LawPlanner, forgetting_fits, group_by_target, plan_table, surface
+from ptpp.planning.search import Mesh
 
 
 def test_the_known_optimum_of_a_solvable_law_is_found():
@@ -38,11 +33,11 @@ def test_the_known_optimum_of_a_solvable_law_is_found():
     # A^-(eta + beta): it falls with A, and the least A is where both limits are met exactly.
     replay, atpp = 0.35, 3.0
     limits = {"en": float(simple_forgetting(replay, atpp))}
-    plan = make_plan(
+    plan = LawPlanner(
         request(forgetting_limits=limits, target_loss=float(simple_loss(replay, atpp))),
         SIMPLE,
         {"en": LINEAR},
-    )
+    ).plan()
     assert SIMPLE_PARAMS["eta"] + SIMPLE_PARAMS["beta"] > 0
     assert plan.feasible
     assert plan.binding == ("target_loss", "forgetting_en")
@@ -55,12 +50,12 @@ def test_the_known_optimum_of_a_solvable_law_is_found():
 def test_without_a_binding_forgetting_limit_the_least_replay_is_cheapest():
     reason = "replay from 0.05: nobody measured less"
     limited = request(forgetting_limits={"en": 100.0}, target_loss=float(simple_loss(FLOOR, 2.0)))
-    plan = make_plan(replace(limited, replay_reason=reason), SIMPLE, {"en": LINEAR})
+    plan = LawPlanner(replace(limited, replay_reason=reason), SIMPLE, {"en": LINEAR}).plan()
     assert (plan.replay, plan.replay_reason) == (FLOOR, reason)
     assert plan.atpp == pytest.approx(2.0, rel=1e-4)
     assert plan.binding == ("target_loss", "least_replay")
     free = request(forgetting_limits={}, target_loss=float(simple_loss(0, 2.0)))
-    plan = make_plan(replace(free, replay_reason=reason), SIMPLE, {})
+    plan = LawPlanner(replace(free, replay_reason=reason), SIMPLE, {}).plan()
     assert (plan.replay, plan.replay_reason, plan.binding) == (0, None, ("target_loss",))
 
 
@@ -72,7 +67,7 @@ def test_a_finer_grid_changes_compute_by_less_than_a_thousandth(limit, within):
         TARGET,
         {"en": FORGETTING, "ar": FORGETTING},
     )
-    coarse, fine = make_plan(*arguments, resolution=80), make_plan(*arguments, resolution=151)
+    coarse, fine = (LawPlanner(*arguments, mesh=Mesh(points)).plan() for points in (80, 151))
     assert coarse.feasible == fine.feasible
     if fine.feasible:
         assert coarse.flops == pytest.approx(fine.flops, rel=1e-3)
@@ -84,7 +79,7 @@ def test_a_finer_grid_changes_compute_by_less_than_a_thousandth(limit, within):
 @given(st.floats(0.06, 1.0), st.floats(0.005, 0.3), st.integers(0, 99))
 def test_no_cheaper_point_meets_the_limits(limit, within, seed):
     asked = request(forgetting_limits={"en": limit}, target_within=within)
-    plan = make_plan(asked, SIMPLE, {"en": LINEAR}, resolution=100)
+    plan = LawPlanner(asked, SIMPLE, {"en": LINEAR}, mesh=Mesh(100)).plan()
     generator = np.random.default_rng(seed)
     replay = generator.uniform(asked.least_replay, asked.max_replay, 2000)
     atpp = plan.atpp * np.exp(-5 * generator.uniform(1e-4, 1, 2000))
@@ -97,33 +92,33 @@ def test_no_cheaper_point_meets_the_limits(limit, within, seed):
 
 def test_target_within_is_measured_from_the_best_loss_the_other_limits_allow():
     # Unlimited forgetting: the best is at no replay and the largest ATPP.
-    free = make_plan(request(forgetting_limits={}, target_within=0.1), SIMPLE, {})
+    free = LawPlanner(request(forgetting_limits={}, target_within=0.1), SIMPLE, {}).plan()
     assert free.target_loss_limit == pytest.approx(simple_loss(0, 16.0) + 0.1, abs=1e-6)
-    limited = make_plan(request(target_within=0.1), SIMPLE, {"en": LINEAR})
+    limited = LawPlanner(request(target_within=0.1), SIMPLE, {"en": LINEAR}).plan()
     assert limited.target_loss_limit > free.target_loss_limit
 
 
 def test_a_compute_limit_works_like_an_atpp_limit():
     by_atpp = request(forgetting_limits={}, max_atpp=4.0)
     by_flops = request(forgetting_limits={}, max_flops=6 * N * N * 4.0)
-    limits = [make_plan(r, SIMPLE, {}).target_loss_limit for r in (by_atpp, by_flops)]
+    limits = [LawPlanner(r, SIMPLE, {}).plan().target_loss_limit for r in (by_atpp, by_flops)]
     assert limits[0] == pytest.approx(limits[1])
 
 
 def test_an_infeasible_plan_says_by_how_much_and_what_binds():
     wanted = float(simple_loss(0, 16.0)) - 0.2
-    plan = make_plan(request(forgetting_limits={}, target_loss=wanted), SIMPLE, {})
+    plan = LawPlanner(request(forgetting_limits={}, target_loss=wanted), SIMPLE, {}).plan()
     assert not plan.feasible
     assert plan.shortfall == pytest.approx(0.2, abs=1e-6)
     assert plan.binding == ("target_loss", "max_atpp")
     by_flops = request(forgetting_limits={}, target_loss=wanted, max_flops=6 * N * N)
-    assert make_plan(by_flops, SIMPLE, {}).binding == ("target_loss", "max_flops")
+    assert LawPlanner(by_flops, SIMPLE, {}).plan().binding == ("target_loss", "max_flops")
 
 
 def test_contradictory_limits_share_the_shortfall():
-    plan = make_plan(
+    plan = LawPlanner(
         request(forgetting_limits={"en": 0.01}, target_loss=3.4), SIMPLE, {"en": LINEAR}
-    )
+    ).plan()
     assert not plan.feasible
     assert set(plan.binding) >= {"target_loss", "forgetting_en"}
     assert plan.target_loss - plan.target_loss_limit == pytest.approx(plan.shortfall, abs=1e-5)
@@ -131,7 +126,7 @@ def test_contradictory_limits_share_the_shortfall():
 
 
 def test_a_forgetting_limit_that_nothing_meets_leaves_the_loss_limit_undefined():
-    plan = make_plan(request(forgetting_limits={"en": -1.0}), TARGET, {"en": FORGETTING})
+    plan = LawPlanner(request(forgetting_limits={"en": -1.0}), TARGET, {"en": FORGETTING}).plan()
     assert not plan.feasible
     assert np.isnan(plan.target_loss_limit)
     assert plan.shortfall == pytest.approx(plan.forgetting["en"] + 1.0)
@@ -140,8 +135,8 @@ def test_a_forgetting_limit_that_nothing_meets_leaves_the_loss_limit_undefined()
 
 def test_no_plan_goes_below_the_least_atpp():
     easy = {"forgetting_limits": {}, "target_loss": 50.0}
-    free = make_plan(request(**easy), TARGET, {})
-    bounded = make_plan(request(min_atpp=2.0, **easy), TARGET, {})
+    free = LawPlanner(request(**easy), TARGET, {}).plan()
+    bounded = LawPlanner(request(min_atpp=2.0, **easy), TARGET, {}).plan()
     assert free.atpp < 2.0
     assert bounded.atpp == pytest.approx(2.0)
     assert bounded.binding == ("min_atpp",)
@@ -168,16 +163,18 @@ def test_the_surface_shows_what_the_laws_predict_over_the_searched_range():
 
 
 def test_extrapolation_is_listed():
-    near = make_plan(request(forgetting_limits={"en": 1.0}), TARGET, {"en": FORGETTING})
+    near = LawPlanner(request(forgetting_limits={"en": 1.0}), TARGET, {"en": FORGETTING}).plan()
     assert near.extrapolated == ()
-    far = make_plan(request(n_params=8.1e9, ptpp=500.0), TARGET, {"en": FORGETTING})
+    far = LawPlanner(request(n_params=8.1e9, ptpp=500.0), TARGET, {"en": FORGETTING}).plan()
     assert {"n_params", "ptpp"} <= set(far.extrapolated)
 
 
 def test_plans_stand_in_one_table():
     wishes = request(forgetting_limits={"en": 0.3, "ar": 0.4})
     fits = {"en": FORGETTING, "ar": FORGETTING}
-    table = plan_table([make_plan(wishes, t, fits, resolution=60) for t in (TARGET, SIMPLE)])
+    table = plan_table(
+        [LawPlanner(wishes, t, fits, mesh=Mesh(60)).plan() for t in (TARGET, SIMPLE)]
+    )
     assert table["law"].tolist() == ["gated_floor", "dcpt"]
     assert table["forgetting_ar_limit"].tolist() == [0.4, 0.4]
     assert {"feasible", "binding", "shortfall", "extrapolated", "flops"} <= set(table.columns)
@@ -207,22 +204,22 @@ def test_a_senseless_request_is_refused(change, message):
 
 
 def test_the_least_loss_is_where_compute_and_forgetting_limits_end():
-    plan = make_plan(request(forgetting_limits={}), SIMPLE, {}, goal="least_loss")
+    plan = LawPlanner(request(forgetting_limits={}), SIMPLE, {}).plan("least_loss")
     assert (plan.replay, plan.atpp) == (0, pytest.approx(16.0))
     assert plan.binding == ("max_atpp",)
-    limited = make_plan(request(), SIMPLE, {"en": LINEAR}, goal="least_loss")
+    limited = LawPlanner(request(), SIMPLE, {"en": LINEAR}).plan("least_loss")
     assert limited.feasible and limited.goal == "least_loss"
     assert limited.forgetting["en"] == pytest.approx(0.1, abs=1e-6)
     # target_within is counted from this very loss.
-    cheap = make_plan(request(target_within=0.05), SIMPLE, {"en": LINEAR})
+    cheap = LawPlanner(request(target_within=0.05), SIMPLE, {"en": LINEAR}).plan()
     assert cheap.target_loss_limit == pytest.approx(limited.target_loss + 0.05, abs=1e-6)
 
 
 def test_an_unknown_goal_is_refused():
     with pytest.raises(InputError, match="goal 'fastest' is not known; accepted are least_compute"):
-        make_plan(request(), SIMPLE, {"en": LINEAR}, goal="fastest")
+        LawPlanner(request(), SIMPLE, {"en": LINEAR}).plan("fastest")
 
 
 def test_a_limited_domain_needs_a_fit():
     with pytest.raises(InputError, match="no forgetting fit for the base domain 'ar'; there are"):
-        make_plan(request(forgetting_limits={"ar": 0.1}), TARGET, {"en": FORGETTING})
+        LawPlanner(request(forgetting_limits={"ar": 0.1}), TARGET, {"en": FORGETTING}).plan()

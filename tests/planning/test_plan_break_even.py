@@ -13,12 +13,12 @@ from ptpp.laws import Experiment, FitSettings, bootstrap, fit
 from ptpp.laws.base_loss import BaseLosses
 from ptpp.laws.misfit import krige
 from ptpp.planning import (
+    LawPlanner,
     Supplement,
     candidate_cells,
     complete_request,
     fit_scratch,
     fit_transfer,
-    make_plan,
     next_measurements,
     plan_table,
     plan_tables,
@@ -29,7 +29,7 @@ from ptpp.planning.measurement import variance_cut
 
 EXPERIMENT = Experiment(observations(noise=0.01), HELD_OUT)
 TRANSFER = fit_by("transfer_offset", TARGET_PARAMS)
-PLAN = plan_table([make_plan(request(forgetting_limits={}, target_loss=3.8), SIMPLE, {})])
+PLAN = plan_table([LawPlanner(request(forgetting_limits={}, target_loss=3.8), SIMPLE, {}).plan()])
 ROW = PLAN.to_dict("records")[0]
 
 

@@ -20,14 +20,7 @@ from plan_fits import (
 )
 
 from ptpp.errors import InputError
-from ptpp.planning import (
-    Forecast,
-    make_plan,
-    make_robust_plan,
-    plan_table,
-    relaxations,
-    with_intervals,
-)
+from ptpp.planning import Forecast, LawPlanner, plan_table
 from ptpp.planning.forecast import pair_draws
 from ptpp.planning.search import quantile
 
@@ -48,7 +41,7 @@ def noisy(seed, count=40):
 def test_a_robust_plan_buys_the_tokens_that_the_worst_of_nine_tenths_of_the_draws_need():
     # Only E is uncertain: 90 % of the draws are met where the 19th of 21 shifts is made up for.
     wanted = request(forgetting_limits={}, target_loss=float(simple_loss(0, 2.0)))
-    plan = make_robust_plan(wanted, with_draws(SIMPLE, {"E": SHIFTS}), {})
+    plan = LawPlanner(wanted, with_draws(SIMPLE, {"E": SHIFTS}), {}).plan_robustly()
     left = simple_loss(0, 2.0) - SHIFTS[18]
     fixed = simple_loss(0, 2.0) - simple_loss(0, np.inf)
     atpp = 2.0 * ((left - simple_loss(0, np.inf)) / fixed) ** (-1 / SIMPLE_PARAMS["beta"])
@@ -62,8 +55,8 @@ def test_a_robust_plan_buys_the_tokens_that_the_worst_of_nine_tenths_of_the_draw
 def test_certain_draws_give_the_point_plan():
     target, forgetting = with_draws(TARGET, {"E": NONE}), with_draws(FORGETTING, {"S": NONE})
     wanted = request(forgetting_limits={"en": 0.2})
-    point = make_plan(wanted, TARGET, {"en": FORGETTING})
-    robust = make_robust_plan(wanted, target, {"en": forgetting})
+    point = LawPlanner(wanted, TARGET, {"en": FORGETTING}).plan()
+    robust = LawPlanner(wanted, target, {"en": forgetting}).plan_robustly()
     assert robust.flops == pytest.approx(point.flops, rel=1e-3)
     assert robust.met == 1
 
@@ -77,11 +70,11 @@ def test_a_feasible_robust_plan_meets_all_limits_together_in_the_share_asked_for
         forgetting_limits={"en": limit}, target_loss=3.8, confidence=round(confidence, 2)
     )
     target, forgetting = noisy(seed)
-    plan = make_robust_plan(wanted, target, forgetting)
+    plan = LawPlanner(wanted, target, forgetting).plan_robustly()
     assert plan.feasible == (plan.met >= wanted.confidence - 1e-9)
     assert plan.met_at_least <= plan.met + 1e-9
     assert plan.feasible == (plan.shortfall == 0)
-    surer = make_robust_plan(replace(wanted, confidence=1.0), target, forgetting)
+    surer = LawPlanner(replace(wanted, confidence=1.0), target, forgetting).plan_robustly()
     assert not surer.feasible or surer.flops >= plan.flops * (1 - 1e-4)
 
 
@@ -90,7 +83,7 @@ def test_a_feasible_robust_plan_meets_all_limits_together_in_the_share_asked_for
 def test_no_cheaper_point_meets_the_limits_in_the_share_asked_for(seed):
     wanted = request(forgetting_limits={"en": 0.5}, target_loss=3.9)
     target, forgetting = noisy(seed)
-    plan = make_robust_plan(wanted, target, forgetting)
+    plan = LawPlanner(wanted, target, forgetting).plan_robustly()
     assert plan.feasible
     generator = np.random.default_rng(seed)
     replay = generator.uniform(0, 0.95, (1, 3000))
@@ -106,18 +99,19 @@ def test_a_draw_that_is_nowhere_finite_counts_as_one_that_misses():
     wanted = request(forgetting_limits={}, target_loss=3.8)
     for change in ({}, {"target_loss": None, "target_within": 0.05}):
         asked = replace(wanted, **change)
-        plan = make_robust_plan(asked, with_draws(SIMPLE, {"E": broken}), {})
+        planner = LawPlanner(asked, with_draws(SIMPLE, {"E": broken}), {})
+        plan = planner.plan_robustly()
         assert plan.feasible and plan.met == pytest.approx(19 / 21)
-        assert not make_robust_plan(
-            replace(asked, confidence=1.0), with_draws(SIMPLE, {"E": broken}), {}
-        ).feasible
+        surer = replace(planner, request=replace(asked, confidence=1.0))
+        assert not surer.plan_robustly().feasible
 
 
 def test_a_plan_at_the_edge_of_the_point_fits_is_met_in_about_half_of_the_draws():
     target = with_draws(SIMPLE, {"E": SHIFTS})
     wanted = request(forgetting_limits={}, target_loss=3.8)
-    plan = make_plan(wanted, SIMPLE, {})
-    judged = with_intervals(plan, wanted, target, {})
+    planner = LawPlanner(wanted, target, {})
+    plan = planner.plan()
+    judged = planner.judge(plan)
     assert judged.met == pytest.approx(11 / 21)
     assert judged.missed == {"target_loss": pytest.approx(10 / 21)}
     low, high = judged.intervals["target_loss"]
@@ -131,14 +125,15 @@ def test_target_within_is_near_each_draws_own_best():
     # Whatever E is, the best moves with it, so nothing but the distance counts.
     target = with_draws(SIMPLE, {"E": SHIFTS})
     wanted = request(forgetting_limits={}, target_within=0.1)
-    robust, point = make_robust_plan(wanted, target, {}), make_plan(wanted, SIMPLE, {})
+    planner = LawPlanner(wanted, target, {})
+    robust, point = planner.plan_robustly(), planner.plan()
     assert robust.met == 1
     assert robust.flops == pytest.approx(point.flops, rel=1e-3)
 
 
 def test_an_infeasible_robust_plan_says_how_far_nine_tenths_of_the_draws_are_away():
     wanted = request(forgetting_limits={}, target_loss=float(simple_loss(0, 16.0)))
-    plan = make_robust_plan(wanted, with_draws(SIMPLE, {"E": SHIFTS}), {})
+    plan = LawPlanner(wanted, with_draws(SIMPLE, {"E": SHIFTS}), {}).plan_robustly()
     assert not plan.feasible
     assert plan.shortfall == pytest.approx(SHIFTS[18], abs=1e-6)
     assert plan.binding == ("target_loss", "max_atpp")
@@ -146,11 +141,11 @@ def test_an_infeasible_robust_plan_says_how_far_nine_tenths_of_the_draws_are_awa
 
 @pytest.mark.parametrize("robust", [False, True])
 def test_each_relaxation_alone_makes_the_plan_feasible_and_nothing_less_does(robust):
-    target, forgetting = noisy(3)
-    make = make_robust_plan if robust else make_plan
+    make = LawPlanner.plan_robustly if robust else LawPlanner.plan
     wanted = request(forgetting_limits={"en": 0.3}, target_loss=3.6)
-    assert not make(wanted, target, forgetting).feasible
-    found = {one.limit: one for one in relaxations(wanted, target, forgetting, robust)}
+    planner = LawPlanner(wanted, *noisy(3))
+    assert not make(planner).feasible
+    found = {one.limit: one for one in planner.relax(robust=robust)}
     assert set(found) == {"target_loss", "forgetting_en", "max_atpp"}
     changes = {
         "target_loss": lambda value: {"target_loss": value},
@@ -163,8 +158,9 @@ def test_each_relaxation_alone_makes_the_plan_feasible_and_nothing_less_does(rob
             continue
         more = 1e-3 * needed
         assert needed > asked
-        assert make(replace(wanted, **change(needed + more)), target, forgetting).feasible
-        assert not make(replace(wanted, **change(needed - more)), target, forgetting).feasible
+        enough, little = (replace(wanted, **change(needed + by)) for by in (more, -more))
+        assert make(replace(planner, request=enough)).feasible
+        assert not make(replace(planner, request=little)).feasible
     assert not np.isnan(found["target_loss"].needed)
 
 
@@ -173,7 +169,7 @@ def test_a_limit_that_cannot_help_is_said_not_to():
     # The least replay is that from which forgetting laws speak.
     limit = float(simple_loss(FLOOR, 17.0))
     wanted = request(forgetting_limits={"en": 100.0}, target_loss=limit)
-    found = {one.limit: one for one in relaxations(wanted, SIMPLE, {"en": LINEAR})}
+    found = {one.limit: one for one in LawPlanner(wanted, SIMPLE, {"en": LINEAR}).relax()}
     assert np.isnan(found["forgetting_en"].needed)
     assert found["max_atpp"].needed == pytest.approx(17.0, rel=1e-4)
     assert found["target_loss"].needed == pytest.approx(simple_loss(FLOOR, 16.0), abs=1e-6)
@@ -182,7 +178,7 @@ def test_a_limit_that_cannot_help_is_said_not_to():
 def test_a_compute_limit_is_relaxed_in_flops():
     wanted = request(forgetting_limits={}, target_loss=float(simple_loss(0, 4.0)))
     tight = replace(wanted, max_flops=wanted.flops(2.0))
-    found = {one.limit: one for one in relaxations(tight, SIMPLE, {})}
+    found = {one.limit: one for one in LawPlanner(tight, SIMPLE, {}).relax()}
     assert found["max_flops"].needed == pytest.approx(wanted.flops(4.0), rel=1e-4)
 
 
@@ -200,7 +196,7 @@ def test_draws_of_the_same_resamples_stay_together_and_others_are_shuffled():
 def test_the_least_loss_of_a_robust_plan_is_kept_in_nine_tenths_of_the_draws():
     target, forgetting = noisy(5)
     wanted = request(forgetting_limits={"en": 0.4})
-    plan = make_robust_plan(wanted, target, forgetting, goal="least_loss")
+    plan = LawPlanner(wanted, target, forgetting).plan_robustly("least_loss")
     assert plan.feasible and plan.goal == "least_loss"
     assert plan.missed["forgetting_en"] <= 0.1 + 1e-9
     assert np.isnan(plan.target_loss_limit)
@@ -208,7 +204,7 @@ def test_the_least_loss_of_a_robust_plan_is_kept_in_nine_tenths_of_the_draws():
 
 def test_a_robust_plan_needs_draws():
     with pytest.raises(InputError, match="has no bootstrap draws, which a robust plan needs"):
-        make_robust_plan(request(forgetting_limits={}), SIMPLE, {})
+        LawPlanner(request(forgetting_limits={}), SIMPLE, {}).plan_robustly()
 
 
 def test_a_quantile_is_a_value_that_the_share_does_not_exceed():
@@ -221,8 +217,8 @@ def test_a_quantile_is_a_value_that_the_share_does_not_exceed():
 def test_a_table_of_judged_plans_has_shares_and_intervals():
     target, forgetting = noisy(1)
     wanted = request(forgetting_limits={"en": 0.4}, target_loss=3.8)
-    plan = make_plan(wanted, target, forgetting)
-    table = plan_table([with_intervals(plan, wanted, target, forgetting)])
+    planner = LawPlanner(wanted, target, forgetting)
+    table = plan_table([planner.judge(planner.plan())])
     assert {"met", "met_at_least", "missed_forgetting_en", "feasible_draws"} <= set(table.columns)
     assert (table["target_loss_low"] < table["target_loss_high"]).all()
     assert (table["replay_low"] <= table["replay_high"]).all()

@@ -17,9 +17,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from ptpp.laws.base_loss import BaseLosses
-from ptpp.planning import complete_request, make_plan, make_robust_plan, plan_law, relaxations
+from ptpp.planning import LawPlanner, complete_request
 from ptpp.planning.forecast import Forecast, pair_rows
 from ptpp.planning.front import pareto_front
+from ptpp.planning.search import Mesh
 from ptpp.report.planner import planner_page
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=MISSING)
@@ -121,7 +122,8 @@ def test_page_and_python_make_the_same_plan_and_name_the_same_limits(page, chang
     asked |= {"forgetting": {d: request.forgetting_limits.get(d) for d in ("en", "ar")}}
     asked |= {"max_flops": request.max_flops}
     page.execute_script("planner.set(arguments[0])", asked)
-    shown, plan = found(page, "point"), make_plan(request, TARGETS["gated_floor"], FORGETTING)
+    plan = LawPlanner(request, TARGETS["gated_floor"], FORGETTING).plan()
+    shown = found(page, "point")
     assert shown["feasible"] is plan.feasible
     assert tuple(shown["binding"]) == plan.binding
     assert shown["replay"] == pytest.approx(plan.replay, abs=2e-4)
@@ -134,7 +136,7 @@ def test_page_and_python_make_the_same_plan_and_name_the_same_limits(page, chang
 @pytest.mark.parametrize("law", ["exponent_gate", "transfer_offset", "checkpoint_informed", "mine"])
 def test_a_plan_is_that_of_python(page, law):
     page.execute_script("planner.set({law: arguments[0]})", f"{law}.with_anchors")
-    shown, plan = found(page, "point"), make_plan(REQUEST, TARGETS[law], FORGETTING)
+    shown, plan = found(page, "point"), LawPlanner(REQUEST, TARGETS[law], FORGETTING).plan()
     assert shown["feasible"] is plan.feasible is True
     assert shown["limit"] == pytest.approx(plan.target_loss_limit, abs=1e-6)
     assert shown["atpp"] == pytest.approx(plan.atpp, rel=1e-4)
@@ -160,7 +162,7 @@ def test_a_base_loss_is_found_as_by_python_and_its_source_is_named(
     try:
         open_page(driver, path)
         driver.execute_script("planner.set({n_params: arguments[0]})", n_params)
-        shown, plan = found(driver, "point"), make_plan(request, laws[0], FORGETTING)
+        shown, plan = found(driver, "point"), LawPlanner(request, laws[0], FORGETTING).plan()
         assert shown["atpp"] == pytest.approx(plan.atpp, rel=1e-4)
         unfold(driver)
         stated = f"Base loss before adaptation: {request.base_loss:.4g} nats/token ({source})."
@@ -223,7 +225,7 @@ def test_kriged_plans_are_those_of_python(kriged_page, law, change):
     asked |= {"target": request.target_loss or 2, "law": f"{law}.with_anchors"}
     asked |= {"forgetting": {d: request.forgetting_limits.get(d) for d in ("en", "ar")}}
     kriged_page.execute_script("planner.set(arguments[0])", asked)
-    plans = plan_law(request, target, fits)
+    plans = LawPlanner(request, target, fits).plan_both()
     point, robust = found(kriged_page, "point"), found(kriged_page, "robust")
     assert point["feasible"] is plans.point.feasible
     assert tuple(point["binding"]) == plans.point.binding
@@ -296,7 +298,7 @@ def test_what_would_make_a_robust_plan_feasible_is_that_of_python(kriged_page):
     asked |= {"forgetting": dict(request.forgetting_limits)}
     kriged_page.execute_script("planner.set(arguments[0])", asked)
     shown = found(kriged_page, "relaxed")
-    python = relaxations(request, KRIGED[0], fits, robust=True)
+    python = LawPlanner(request, KRIGED[0], fits).relax(robust=True)
     assert [one["limit"] for one in shown] == [one.limit for one in python]
     needed = [np.nan if one["needed"] is None else one["needed"] for one in shown]
     np.testing.assert_allclose(needed, [one.needed for one in python], rtol=1e-3)
@@ -350,7 +352,8 @@ def test_the_robust_plan_holds_in_enough_draws_and_nothing_cheaper_does(page, mo
 @pytest.mark.parametrize("law", ["gated_floor", "floor", "mine"])
 def test_a_robust_plan_is_that_of_python(page, law):
     page.execute_script("planner.set({law: arguments[0]})", f"{law}.with_anchors")
-    plan, shown = make_robust_plan(REQUEST, TARGETS[law], FORGETTING), found(page, "robust")
+    plan = LawPlanner(REQUEST, TARGETS[law], FORGETTING).plan_robustly()
+    shown = found(page, "robust")
     assert shown["feasible"] is plan.feasible is True
     assert shown["atpp"] == pytest.approx(plan.atpp, rel=0.01)
 
@@ -363,7 +366,7 @@ def test_near_the_best_means_near_each_draws_own_best(page):
         target, en, ar = (
             at_draw(member(name), place[draw]) for name, place in zip(names, order, strict=True)
         )
-        plan = make_plan(REQUEST, target, {"en": en, "ar": ar}, resolution=60)
+        plan = LawPlanner(REQUEST, target, {"en": en, "ar": ar}, mesh=Mesh(60)).plan()
         assert limits[draw] == pytest.approx(plan.target_loss_limit, abs=1e-4)
 
 
