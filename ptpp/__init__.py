@@ -133,7 +133,7 @@ def plan(
     Returns `Plans`; its `table` has a row per plan. Raises InputError where none can be made.
     """
     from ptpp.laws.from_table import FitOptions, LawFit, fit_law, only_domain
-    from ptpp.planning.from_table import PlanOptions, make_plans, make_request
+    from ptpp.planning.from_table import make_plans, make_request
     from ptpp.table.kinds import is_sweep
     from ptpp.table.units import parse_number
 
@@ -157,4 +157,5 @@ def plan(
         laws = [law] if isinstance(law, str) or not isinstance(law, Sequence) else law
         domain = target or only_domain(table[is_sweep(table)])
         fits = [fit_law(table, one, domain, options, always_draw=False) for one in laws]
-    return make_plans(fits, request, PlanOptions(goal, break_even, from_scratch, measurements))
+    options = {"goal": goal, "break_even": break_even, "from_scratch": from_scratch}
+    return make_plans(fits, request, measurements=measurements, **options)

@@ -3,10 +3,6 @@
 from ptpp.jobs.job import log, run_job
 
 with run_job(snakemake.log[0]):
-    from dataclasses import asdict
-
-    import pandas as pd
-
     from ptpp.laws import Experiment, FitSettings, bootstrap
     from ptpp.laws.declared import named_law
     from ptpp.laws.identifiability import profile, verdicts
@@ -31,7 +27,7 @@ with run_job(snakemake.log[0]):
         parameters = verdicts(fitted, lines)
         fitted.save(output.fits[place])
         write_csv(lines, output.profiles[place])
-        write_csv(pd.DataFrame([asdict(one) for one in parameters]), output.verdicts[place])
+        write_csv(parameters, output.verdicts[place])
         name = f"{record.law}, {protocol}, {domain}"
         log.info("%s: objective %.6g, converged: %s", name, record.objective, record.converged)
         log.info(
@@ -40,5 +36,5 @@ with run_job(snakemake.log[0]):
         )
         for warning in record.warnings:
             log.warning("%s: %s", name, warning)
-        for one in parameters:
+        for one in parameters.itertuples():
             log.info("%s: %s: %s", name, one.verdict, one.words)

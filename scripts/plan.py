@@ -10,7 +10,6 @@ with run_job(snakemake.log[0]):
     from ptpp.laws import Experiment, FitSettings
     from ptpp.laws.base_loss import BaseLosses
     from ptpp.planning import (
-        Supplement,
         complete_request,
         fit_scratch,
         make_requests,
@@ -32,13 +31,10 @@ with run_job(snakemake.log[0]):
     ]
     tables = plan_tables(requests, fits, pd.read_csv(source.regret))
     path = source.from_scratch
-    wanted = Supplement(
-        stages=list_stages(observations[is_sweep(observations)]),
-        settings=settings,
-        base_losses=base_losses,
-        scratch=fit_scratch(path, params.target, settings) if path else None,
-    )
-    tables |= supplements(requests[0], tables["plan"], fits, wanted)
+    scratch = fit_scratch(path, params.target, settings) if path else None
+    stages = list_stages(observations[is_sweep(observations)])
+    about = stages, settings, base_losses, scratch
+    tables |= supplements(requests[0], tables["plan"], fits, *about)
     for name, table in tables.items():
         write_table(table, snakemake.output[name])
     log.info("\n%s", Path(snakemake.output.plan_md).read_text())

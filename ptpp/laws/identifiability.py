@@ -40,28 +40,6 @@ _ITERATIONS = (
 _ROUNDING = 1e-20  # of an objective, per row
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What is known of one parameter.
-
-    `low`, `high`: ends of the 90 % profile interval, natural units; NaN where the profile stays
-    below the threshold up to the bound. `words`: the `verdict`, one of `VERDICTS`, as a sentence.
-    `better`: by which share of the objective a refit of the profile beat the fit.
-    """
-
-    law: str
-    protocol: str
-    domain: str
-    parameter: str
-    value: float
-    low: float
-    high: float
-    unit: str
-    verdict: str
-    words: str
-    better: float
-
-
 def profile(fitted: FittedLaw) -> pd.DataFrame:
     """The profile of every fitted parameter, `PROFILE_COLUMNS`; the fit itself has deviance 0. A
     parameter that a prior holds has one too, measured from its own least objective, since the rows
@@ -94,14 +72,21 @@ def profile(fitted: FittedLaw) -> pd.DataFrame:
     return table.assign(**fitted.label)[list(PROFILE_COLUMNS)]
 
 
-def verdicts(fitted: FittedLaw, profiles: pd.DataFrame) -> list[Verdict]:
-    """One `Verdict` per fitted parameter, from the `profile` of the same fit."""
+def verdicts(fitted: FittedLaw, profiles: pd.DataFrame) -> pd.DataFrame:
+    """What is known of each fitted parameter, from the `profile` of the same fit.
+
+    law, protocol, domain, parameter, value; low, high: ends of the 90 % profile interval, natural
+    units, NaN where the profile stays below the threshold up to the bound; unit; verdict, one of
+    `VERDICTS`; words: it as a sentence; better: by which share of the objective a refit of the
+    profile beat the fit.
+    """
     hopeless = {p.name: p.needs for p, n in fitted.problem.unidentified if n < p.needs[1]}
     parameters = dict(zip(fitted.law.names, fitted.law.parameters, strict=True))
-    return [
+    rows = [
         _verdict(fitted, parameters[name], line, hopeless.get(name))
         for name, line in profiles.groupby("parameter", sort=False)
     ]
+    return pd.DataFrame(rows)
 
 
 def deviance(objectives: NDArray, least: float, problem: Problem, effect: float) -> NDArray:
@@ -301,7 +286,7 @@ def _minus_log_likelihood(objective: float, n: int, delta: float) -> float:
 
 def _verdict(
     fitted: FittedLaw, parameter: Parameter, line: pd.DataFrame, needs: tuple[str, int] | None
-) -> Verdict:
+) -> dict:
     line = line.sort_values("value")
     value, far = line["value"].to_numpy(), line["deviance"].to_numpy()
     best = int(far.argmin())
@@ -333,10 +318,8 @@ def _verdict(
     at_fit = line.loc[(line["value"] - at).abs().idxmin(), "objective"]
     better = float(max(0.0, 1 - line["objective"].min() / at_fit)) if at_fit > 0 else 0.0
     words = f"{name} {words}{short}"
-    return Verdict(
-        **fitted.label, parameter=name, value=at, low=low, high=high, unit=parameter.unit,
-        verdict=kind, words=words, better=better,
-    )  # fmt: skip
+    found = {"parameter": name, "value": at, "low": low, "high": high, "unit": parameter.unit}
+    return {**fitted.label, **found, "verdict": kind, "words": words, "better": better}
 
 
 def _crossing(parameter: Parameter, values: NDArray, far: NDArray) -> float:

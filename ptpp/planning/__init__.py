@@ -17,4 +17,4 @@ from ptpp.planning.request import (
     complete_request,
     make_requests,
 )
-from ptpp.planning.tables import Supplement, plan_tables, supplements
+from ptpp.planning.tables import plan_tables, supplements

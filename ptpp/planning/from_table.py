@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -22,21 +23,6 @@ from ptpp.planning.measurement import candidate_cells, next_measurements
 from ptpp.planning.plans import LawPlanner, LawPlans, plan_table
 from ptpp.planning.request import PlanRequest, complete_request, losses_before
 from ptpp.table.kinds import is_stage, is_sweep, list_stages
-
-
-@dataclass(frozen=True)
-class PlanOptions:
-    """What to make beside or in place of a plan of least compute.
-
-    `goal`: least_compute, least_loss or pareto. `break_even`: compare with training from scratch,
-    by the law transfer_offset; `from_scratch`: by a table of runs from scratch (CSV with n_params,
-    adapt_tokens and loss). `measurements`: how many next measurements to name.
-    """
-
-    goal: str = "least_compute"
-    break_even: bool = False
-    from_scratch: str | os.PathLike | None = None
-    measurements: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,13 +90,12 @@ def make_request(table: pd.DataFrame, **wishes: object) -> PlanRequest:
     return PlanRequest(**measured | wishes)
 
 
-def make_plans(
-    fits: Sequence[LawFit], request: PlanRequest, options: PlanOptions | None = None
-) -> Plans:
+def make_plans(fits: Sequence[LawFit], request: PlanRequest, **options: Any) -> Plans:
     """Plans by each of `fits`, laws of the target domain fitted to one table.
 
     Every limited base domain gets a forgetting law, fitted to the same table in the same way.
-    Raises InputError where a plan cannot be made, as `ptpp.planning.plans.LawPlanner` does.
+    `options`: goal, break_even, from_scratch and measurements of `ptpp.plan`. Raises InputError
+    where a plan cannot be made, as `ptpp.planning.plans.LawPlanner` does.
     """
     table, how = fits[0].table, fits[0].options
     domains, target = request.forgetting_limits, fits[0].fitted.record.domain
@@ -122,35 +107,40 @@ def make_plans(
     forgetting = {
         name: fit_law(table, "forgetting", name, how, always_draw=False).fitted for name in domains
     }
-    options = options or PlanOptions()
-    return Plans(tuple(_plan_one(one, forgetting, request, options) for one in fits))
+    return Plans(tuple(_plan_one(one, forgetting, request, **options) for one in fits))
 
 
 def _plan_one(
-    one: LawFit, forgetting: Mapping[str, FittedLaw], request: PlanRequest, options: PlanOptions
+    one: LawFit,
+    forgetting: Mapping[str, FittedLaw],
+    request: PlanRequest,
+    goal: str = "least_compute",
+    break_even: bool = False,
+    from_scratch: str | os.PathLike | None = None,
+    measurements: int = 0,
 ) -> PlanOfLaw:
     target, fits = one.fitted, [one.fitted, *forgetting.values()]
     base_losses = BaseLosses.of(one.table, target.record.domain)
     request = complete_request(request, fits, base_losses)
-    if options.goal == "pareto":
+    if goal == "pareto":
         return PlanOfLaw(one, request, front=pareto_front(request, target, forgetting))
-    plans = LawPlanner(request, target, forgetting).plan_both(options.goal)
+    plans = LawPlanner(request, target, forgetting).plan_both(goal)
     row = plan_table([plans.point]).to_dict("records")[0]
     cells = None
-    if options.measurements:
+    if measurements:
         sweep = one.table[is_sweep(one.table)]
         stages = list_stages(sweep)
         if not is_stage(sweep, request.ptpp).any():
             stages = sorted({request.ptpp, *stages})
         before = losses_before(fits, base_losses)
         candidates = candidate_cells(target.rows, row, stages, before)
-        cells = next_measurements(row, target, forgetting, candidates).head(options.measurements)
+        cells = next_measurements(row, target, forgetting, candidates).head(measurements)
     comparisons: list[BreakEven | str] = []
     settings, record = one.options.settings, target.record
-    if options.break_even:
+    if break_even:
         transfer = fit_transfer(target.rows, record.protocol, settings, one.options.draws)
         comparisons.append(transfer if isinstance(transfer, str) else by_transfer(row, transfer))
-    if options.from_scratch:
-        scratch = fit_scratch(options.from_scratch, record.domain, settings)
+    if from_scratch:
+        scratch = fit_scratch(from_scratch, record.domain, settings)
         comparisons.append(by_measurement(row, scratch))
     return PlanOfLaw(one, request, plans, break_even=tuple(comparisons), measurements=cells)

@@ -1,7 +1,6 @@
 """The tables of a plan: every law's plans, and what else there is to know about them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 
 import pandas as pd
@@ -17,6 +16,7 @@ from ptpp.planning.plans import LawPlanner, plan_table
 from ptpp.planning.request import PlanRequest, losses_before
 
 RELAXATION_COLUMNS = ("law", "n_params", "kind", "limit", "asked", "needed")
+_MEASUREMENTS = 10  # per plan, the best
 
 
 def plan_tables(
@@ -52,43 +52,36 @@ def plan_tables(
     }
 
 
-@dataclass(frozen=True)
-class Supplement:
-    """`stages`: the PTPP at which more could be measured. `settings`: of the fit of
-    `transfer_offset`. `base_losses`: of the checkpoints to measure. `scratch`: a fit to runs
-    from scratch. `best`: how many cells to measure next per plan.
-    """
-
-    stages: Sequence[float]
-    settings: FitSettings
-    base_losses: BaseLosses | None = None
-    scratch: FittedLaw | None = None
-    best: int = 10
-
-
 def supplements(
-    request: PlanRequest, plans: pd.DataFrame, fits: Sequence[FittedLaw], wanted: Supplement
+    request: PlanRequest,
+    plans: pd.DataFrame,
+    fits: Sequence[FittedLaw],
+    stages: Sequence[float],
+    settings: FitSettings,
+    base_losses: BaseLosses,
+    scratch: FittedLaw | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Tables beside the point plans of `plan_tables`: for the request, `front`, every law's Pareto
     front, and `next_measurement`, the best cells to measure next; `break_even` for every plan.
+
+    `stages`: the PTPP at which more could be measured. `settings`: of the fit of `transfer_offset`.
+    `base_losses`: of the checkpoints to measure. `scratch`: a fit to runs from scratch.
     """
     fronts, measurements, transfer = [], [], {}
     own = plans[plans["n_params"] == request.n_params]
     for plan, (target, others) in zip(own.to_dict("records"), group_by_target(fits), strict=True):
         limited = {domain: others[domain] for domain in request.forgetting_limits}
         fronts.append(pareto_front(request, target, limited))
-        stages = [*wanted.stages, request.ptpp]
-        reads = [target, *limited.values()]
-        before = losses_before(reads, wanted.base_losses) if wanted.base_losses else {}
-        cells = candidate_cells(target.rows, plan, stages, before)
-        measurements.append(next_measurements(plan, target, limited, cells).head(wanted.best))
+        before = losses_before([target, *limited.values()], base_losses)
+        cells = candidate_cells(target.rows, plan, [*stages, request.ptpp], before)
+        measurements.append(next_measurements(plan, target, limited, cells).head(_MEASUREMENTS))
         protocol = plan["protocol"]
         if protocol not in transfer:
             draws = len(target.draws.params)
-            transfer[protocol] = fit_transfer(target.rows, protocol, wanted.settings, draws)
+            transfer[protocol] = fit_transfer(target.rows, protocol, settings, draws)
     return {
         "front": pd.concat(fronts, ignore_index=True),
-        "break_even": break_even_table(plans, transfer, wanted.scratch),
+        "break_even": break_even_table(plans, transfer, scratch),
         "next_measurement": pd.concat(measurements, ignore_index=True),
     }
 

@@ -39,12 +39,12 @@ def early_profile():
 
 @pytest.fixture(scope="module")
 def early(early_profile):
-    return {v.parameter: v for v in verdicts(FLOOR, early_profile)}
+    return {v.parameter: v for v in verdicts(FLOOR, early_profile).itertuples()}
 
 
 @pytest.fixture(scope="module")
 def anchored():
-    return {v.parameter: v for v in verdicts(INFORMED, profile(INFORMED))}
+    return {v.parameter: v for v in verdicts(INFORMED, profile(INFORMED)).itertuples()}
 
 
 def test_every_fitted_parameter_has_a_profile_that_is_zero_at_the_fit(early_profile):
@@ -65,7 +65,7 @@ def test_a_prior_that_the_rows_contradict_has_a_profile_of_its_own():
     fitted = fit("gated_floor", rows.assign(loss=rows["loss"] * noise))
     assert "kappa" in fitted.record.fixed and fitted.record.params["kappa"] == 0.4
     profiles = profile(fitted)
-    found = {v.parameter: v for v in verdicts(fitted, profiles)}
+    found = {v.parameter: v for v in verdicts(fitted, profiles).itertuples()}
     assert found["kappa"].low > 0.4
     assert "the rows need" not in found["kappa"].words  # there are three stages
     kappa = profiles[profiles["parameter"] == "kappa"]
@@ -94,7 +94,7 @@ def test_a_term_that_the_data_lack_is_not_called_identified():
     rows = EARLY.fit
     rows = rows.assign(loss=5 - 0.1 * rows["replay"] - 0.2 * np.log(rows["atpp"]))  # no size in it
     fitted = fit("chinchilla", rows, FitSettings(starts=8))
-    found = {v.parameter: v for v in verdicts(fitted, profile(fitted))}
+    found = {v.parameter: v for v in verdicts(fitted, profile(fitted)).itertuples()}
     assert "identified" not in {found["A"].verdict, found["alpha"].verdict}
     assert all(v.words.startswith(v.parameter) for v in found.values())
 
@@ -151,6 +151,6 @@ def test_the_threshold_is_that_of_a_90_percent_interval():
 def test_without_noise_every_parameter_is_identified_tightly():
     rows = target_rows(observations("gated"), "fr")
     fitted = fit("gated", rows, FitSettings(starts=8))
-    for verdict in verdicts(fitted, profile(fitted)):
+    for verdict in verdicts(fitted, profile(fitted)).itertuples():
         assert verdict.verdict == "identified"
         assert pd.notna([verdict.low, verdict.high]).all()

@@ -14,7 +14,6 @@ from ptpp.laws.base_loss import BaseLosses
 from ptpp.laws.misfit import krige
 from ptpp.planning import (
     LawPlanner,
-    Supplement,
     candidate_cells,
     complete_request,
     fit_scratch,
@@ -190,13 +189,13 @@ def test_every_table_of_a_plan_is_made(seen):
     fits = [seen, forgetting]
     tables = plan_tables([wanted], fits)
     base_losses = BaseLosses.of(EXPERIMENT.observations, "fr")
-    supplement = Supplement([15, 31, HELD_OUT], FitSettings(starts=2), base_losses, best=3)
-    tables |= supplements(wanted, tables["plan"], fits, supplement)
+    about = [15, 31, HELD_OUT], FitSettings(starts=2), base_losses
+    tables |= supplements(wanted, tables["plan"], fits, *about)
     assert set(tables) == {
         *("plan", "robust", "least_loss", "relaxations"),
         *("front", "break_even", "next_measurement"),
     }
-    assert len(tables["next_measurement"]) == 3
+    assert len(tables["next_measurement"]) == 10
     assert {"cut_target_loss", "cut_forgetting_en"} <= set(tables["next_measurement"].columns)
     assert tables["break_even"].basis.tolist() == ["transfer"]
     assert tables["least_loss"].kind.tolist() == ["point", "robust"]
@@ -212,8 +211,7 @@ def test_every_table_is_made_for_a_law_that_reads_the_base_loss():
     wanted = complete_request(request(forgetting_limits={"en": 0.5}), fits, base_losses)
     assert wanted.base_loss_source == "measured"
     tables = plan_tables([wanted], fits)
-    supplement = Supplement([15, 31, HELD_OUT], few, base_losses)
-    tables |= supplements(wanted, tables["plan"], fits, supplement)
+    tables |= supplements(wanted, tables["plan"], fits, [15, 31, HELD_OUT], few, base_losses)
     for name in ("plan", "robust", "least_loss"):
         assert set(tables[name].base_loss) == {wanted.base_loss}
         assert set(tables[name].base_loss_source) == {"measured"}

@@ -97,19 +97,6 @@ def draw_lines(
     axis.set(xlabel="", ylabel="")
 
 
-def draw_points(
-    axis: Axes, rows: pd.DataFrame, x: str, y: str, by: str, looks: Sequence[Mapping], area: float
-) -> None:
-    """A marker per row. `looks`: colours and markers by the column `by`; `area`: of a marker, in
-    square points."""
-    if not rows.empty:
-        seaborn.scatterplot(
-            rows, x=x, y=y, hue=by, style=by, palette=looks[0], markers=looks[1], s=area,
-            alpha=0.8, linewidth=0, legend=False, ax=axis,
-        )  # fmt: skip
-    axis.set(xlabel="", ylabel="")
-
-
 def new_panels(
     rows: int, columns: int, height: float, width: float = WIDTH, **shared
 ) -> tuple[Figure, np.ndarray]:

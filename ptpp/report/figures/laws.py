@@ -1,10 +1,10 @@
 """Figures of the laws: how well they predict, and what the rows can say about them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -49,8 +49,8 @@ def calibration(predictions: pd.DataFrame, noise_floor: float | None, domain: st
     figure, panels = canvas.new_panels_of(laws, height=1.8, most=3, sharex=True, sharey=True)
     for law, axis in panels.items():
         panel = rows[rows["law"] == law]
-        marks = _Marks("protocol", colours, markers, 11)
-        _draw_residuals(axis, panel, "observed", noise_floor, marks)
+        looks = colours, markers
+        _draw_residuals(axis, panel, "observed", noise_floor, 11, "protocol", looks)
         offs = [
             f"{protocol_name(p)} {100 * errors[law, p]:.1f} %"
             for p in protocols
@@ -83,7 +83,7 @@ def residuals(predictions: pd.DataFrame, noise_floor: float | None, domain: str)
         len(laws), len(protocols), height=max(1.25, 2.2 / len(laws)), sharex=True, sharey=True
     )
     for axis, panel in canvas.each_panel(axes, rows, {"law": laws, "protocol": protocols}):
-        _draw_residuals(axis, panel, "position", noise_floor, _Marks("role", *_ROLE_LOOKS, 9))
+        _draw_residuals(axis, panel, "position", noise_floor, 9)
     axes[0, 0].set_xlim(-0.5, len(stages) - 0.5)
     axes[0, 0].set_xticks(range(len(stages)), [f"{stage:g}" for stage in stages])
     canvas.name_panels(axes, map(protocol_name, protocols), map(_two_lines, laws))
@@ -117,7 +117,7 @@ def residuals_by_input(
         placed = rows.assign(place=rows[column].map(levels.index) + shift)
         for i, law in enumerate(laws):
             axis, panel = axes[i, j], placed[placed["law"] == law]
-            _draw_residuals(axis, panel, "place", noise_floor, _Marks("role", *_ROLE_LOOKS, 7))
+            _draw_residuals(axis, panel, "place", noise_floor, 7)
             scored = panel[panel["role"] == "held_out"]
             for level, median in scored.groupby(column)["residual"].median().items():
                 at = levels.index(level) + 0.15
@@ -133,26 +133,24 @@ def residuals_by_input(
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Marks:
-    """How points look: colours and markers by the column `by`, `area` in square points."""
-
-    by: str
-    colours: Mapping
-    markers: Mapping
-    area: float
-
-
 def _draw_residuals(
-    axis: Axes, panel: pd.DataFrame, x: str, noise_floor: float | None, marks: _Marks
-) -> None:
-    """The errors of a panel about zero and the band of the seed noise."""
+    axis: Axes, panel: pd.DataFrame, x: str, noise_floor: float | None, area: float,
+    by: str = "role", looks: Sequence[Mapping] = _ROLE_LOOKS,
+) -> None:  # fmt: skip
+    """The errors of a panel about zero and the band of the seed noise.
+
+    `area`: of a point, square points. `looks`: colours and markers of points by the column `by`.
+    """
     axis.axhline(0, color="0.2", linewidth=0.8, zorder=1)
     if canvas.is_known(noise_floor):
         band = -100 * noise_floor, 100 * noise_floor
         axis.axhspan(*band, color=_NOISE, linewidth=0, zorder=0.6)
-    looks = marks.colours, marks.markers
-    canvas.draw_points(axis, panel, x, "residual", marks.by, looks, marks.area)
+    if not panel.empty:
+        seaborn.scatterplot(
+            panel, x=x, y="residual", hue=by, style=by, palette=looks[0], markers=looks[1], s=area,
+            alpha=0.8, linewidth=0, legend=False, ax=axis,
+        )  # fmt: skip
+    axis.set(xlabel="", ylabel="")
     axis.grid(False, axis="x")
 
 
