@@ -37,5 +37,5 @@ with run_job(snakemake.log[0]):
     run = Run(config, params.law, command, params.laws, is_applied)
     report = report_page(page.parent, snakefile.parent / "report", run)
     write_text(page, report.html)
-    for line in summary(report.findings, report.plan, str(page), report.applied):
+    for line in summary(report, str(page)):
         log.info("%s", line)

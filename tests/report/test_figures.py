@@ -23,7 +23,7 @@ from ptpp.errors import InputError
 from ptpp.laws.scoring import score
 from ptpp.report import figures
 from ptpp.report.names import law_name
-from ptpp.report.page.captions import render_caption
+from ptpp.report.page.page import render_caption
 from ptpp.table.kinds import cell_means, forgetting_rows, is_sweep, is_zero_shot
 
 SIZES = {"w16": 16832, "w32": 45952, "w48": 87360}

@@ -19,7 +19,7 @@ from ptpp.report import figures
 from ptpp.report.figures.forecast import forecast, middle_cell
 from ptpp.report.figures.pareto import pareto
 from ptpp.report.names import name_stages
-from ptpp.report.page import Run, find, make_reachable, report_page, summary
+from ptpp.report.page import Report, Run, find, make_reachable, report_page, summary
 from ptpp.report.page.findings import digits, percent, plan_sentences
 from ptpp.report.page.tables import Column, digits_of_noise, read_errors, read_shown
 
@@ -251,7 +251,7 @@ def test_findings_are_the_best_scores_of_the_target_by_what_was_known():
 def test_five_lines_tell_the_run():
     found = find(score_table(), "fr", "state", 279, STAGES[:2], 2)
     plan = plan_sentences(plan_table(0.281, 12.12, 0.01), plan_table(0.296, 13.2, 0.9), "state")
-    assert summary(found, plan, "results/mine/report.html") == [
+    assert summary(Report("", found, plan), "results/mine/report.html") == [
         "fr loss at PTPP 279: baseline D-CPT is 7.6 % off, last stage unchanged 5.5 %",
         "best without anchors: 1.5 % (state, kriged)",
         "best with 2 anchors: 0.53 % (state, kriged); seed noise of one run: 0.60 %",
@@ -312,7 +312,7 @@ def test_parts_that_a_run_lacks_are_left_out(tmp_path, config):
     assert re.findall(r'<section id="(\w+)"', report.html) == ["finding", "sweep", "run"]
     assert "This run measures only" in report.html
     assert "How it was made, how to make it again</h2>" in report.html
-    assert summary(None, None, "here") == ["open here"]
+    assert summary(Report("", None, None), "here") == ["open here"]
 
 
 def test_a_plan_that_was_carried_out_is_told_where_this_run_did_it(results, config):
@@ -332,7 +332,7 @@ def test_a_plan_that_was_carried_out_is_told_where_this_run_did_it(results, conf
         "losses within their intervals, 1 of 1 limits kept."
     )
     assert report.applied in report.html and 'id="applied-comparison"' in report.html
-    assert f"carried out: {report.applied}" in summary(None, None, "here", report.applied)
+    assert f"carried out: {report.applied}" in summary(report, "here")
     html = report_page(results, ROOT / "report", Run(config, "state", COMMAND)).html
     assert "applied" not in html, "another run of that folder did"
 

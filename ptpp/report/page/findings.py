@@ -185,13 +185,24 @@ def _power(value: float) -> str:
     return f"{value:.1e}".replace("e+", "e").replace("e0", "e")
 
 
-def summary(
-    found: Findings | None, plan: PlanSentences | None, page: str, applied: str = ""
-) -> list[str]:
-    """At most six lines for the terminal: what was forecast how well, the plan, how it did when it
-    was carried out (`applied`, a sentence), what to open.
+@dataclass(frozen=True)
+class Report:
+    """The page's HTML, and the findings that it leads with; None for those that a run lacks.
+
+    `applied`: how the carried-out plan did, in a sentence.
     """
-    lines = []
+
+    html: str
+    findings: Findings | None
+    plan: PlanSentences | None
+    applied: str = ""
+
+
+def summary(report: Report, page: str) -> list[str]:
+    """At most six lines for the terminal: what was forecast how well, the plan, how it did when it
+    was carried out, and what to open.
+    """
+    lines, found = [], report.findings
     if found and found.baseline:
         last = found.last_stage
         same = f", {last.name} {percent(last.error)}" if last else ""
@@ -208,8 +219,8 @@ def summary(
         best = found.best[INFORMATION[2]]
         with_anchors = f"best with {found.anchors} anchors: {percent(best.error)} ({best.name}); "
         lines.append((with_anchors if best else "") + noise)
-    if plan:
-        lines.append(f"plan: {plan.main}")
-    if applied:
-        lines.append(f"carried out: {applied}")
+    if report.plan:
+        lines.append(f"plan: {report.plan.main}")
+    if report.applied:
+        lines.append(f"carried out: {report.applied}")
     return [*lines, f"open {page}"]

@@ -8,18 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
+from docutils.core import publish_parts
+from docutils.writers.html5_polyglot import Writer
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ptpp.errors import InputError
 from ptpp.planning.applied import outcome_sentence
 from ptpp.report.names import law_name, name_stages, short_number, size_names
-from ptpp.report.page.captions import render_caption
 from ptpp.report.page.contents import SECTIONS, Item, Section
 from ptpp.report.page.findings import (
     Findings,
-    PlanSentences,
+    Report,
     digits,
     find,
     percent,
@@ -30,13 +33,21 @@ from ptpp.table.kinds import is_before, is_sweep, list_stages
 from ptpp.table.observations import read_observations
 
 PARTS = Path(__file__).parent
-MOST_BYTES = 8_000_000  # of the page
 _MEASURED = ("sweep", "run")  # sections that need no law
 _PLANNER = "plan/planner.html"
 _APPLIED = "applied/comparison.csv"
 _PLANNER_BYTES = 3_000_000  # of a planner that is embedded
 _PIXELS, _SHOWN = 200, 125  # of a figure per inch, and those of the page that show them
 _PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "torch", "snakemake", "ptpp")
+# A caption may show text of a table, and must not read files or write raw HTML.
+_CAPTIONS = {"halt_level": 3, "report_level": 3, "raw_enabled": False, "doctitle_xform": False}
+_CAPTIONS |= {"file_insertion_enabled": False, "initial_header_level": 3}
+# The pane of Snakemake's report centres what it shows: a text longer than the window begins above
+# the visible area.
+_PANE = """<style>
+.items-center.justify-center.h-screen { align-items: safe center; justify-content: safe center; }
+</style>
+"""
 
 
 @dataclass(frozen=True)
@@ -74,19 +85,6 @@ class Run:
     command: str
     code: str = ""
     applied: bool = False
-
-
-@dataclass(frozen=True)
-class Report:
-    """The page's HTML, and the findings that it leads with; None for those that a run lacks.
-
-    `applied`: how the carried-out plan did, in a sentence.
-    """
-
-    html: str
-    findings: Findings | None
-    plan: PlanSentences | None
-    applied: str = ""
 
 
 def report_page(folder: Path, captions: Path, run: Run) -> Report:
@@ -144,6 +142,27 @@ def report_page(folder: Path, captions: Path, run: Run) -> Report:
         script=Markup((PARTS / "page.js").read_text(encoding="utf-8")),
     )
     return Report(html, findings, plan, applied)
+
+
+def make_reachable(page: str) -> str:
+    """The HTML of Snakemake's report with a pane whose content begins within the window.
+
+    Raises InputError where the text is no page.
+    """
+    head, end, rest = page.partition("</head>")
+    if not end:
+        raise InputError("provenance.html: no </head>; accepted is a report of Snakemake")
+    return head + _PANE + end + rest
+
+
+def render_caption(path: Path, config: Mapping) -> Markup:
+    """A caption, Jinja in reStructuredText as Snakemake renders it, as HTML; empty without file."""
+    if not path.exists():
+        return Markup("")
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(path.read_text(encoding="utf-8"))
+    text = template.render(snakemake=SimpleNamespace(config=config))
+    return Markup(publish_parts(text, writer=Writer(), settings_overrides=_CAPTIONS)["body"])
 
 
 def _findings(folder: Path, observations: pd.DataFrame, run: Run) -> Findings | None:

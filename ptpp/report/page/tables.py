@@ -136,31 +136,7 @@ def _cell(value: object, kind: str, loss_digits: int) -> Cell:
     return Cell(text, repr(number))
 
 
-def _percent(value: float, _: int) -> str:
-    return digits(100 * value)
-
-
-def _share(value: float, _: int) -> str:
-    return f"{100 * value:.0f}"
-
-
-def _loss(value: float, decimals: int) -> str:
-    return f"{value:.{decimals}f}"
-
-
-def _number(value: float, _: int) -> str:
-    return f"{value:.3g}" if 1e-3 <= abs(value) < 1e4 or value == 0 else power(value)
-
-
-def _count(value: float, _: int) -> str:
-    return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
-def _size(value: float, _: int) -> str:
-    return short_number(value)
-
-
-def power(value: float, *_: object) -> str:
+def _power(value: float) -> str:
     """Two digits and a power of ten, such as "6.1 × 10¹¹"."""
     if value == 0:
         return "0"
@@ -170,11 +146,13 @@ def power(value: float, *_: object) -> str:
 
 # percent: a share with two digits; share: the same in whole percent; loss: nats.
 KINDS: Mapping[str, Callable[[float, int], str]] = {
-    "percent": _percent,
-    "share": _share,
-    "loss": _loss,
-    "number": _number,
-    "count": _count,
-    "size": _size,
-    "power": power,
+    "percent": lambda value, _: digits(100 * value),
+    "share": lambda value, _: f"{100 * value:.0f}",
+    "loss": lambda value, decimals: f"{value:.{decimals}f}",
+    "number": lambda value, _: (
+        f"{value:.3g}" if 1e-3 <= abs(value) < 1e4 or value == 0 else _power(value)
+    ),
+    "count": lambda value, _: f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}"),
+    "size": lambda value, _: short_number(value),
+    "power": lambda value, _: _power(value),
 }
