@@ -8,7 +8,6 @@ import pandas as pd
 
 from ptpp.jobs.files import atomic_directory, write_text
 from ptpp.laws.fitted import FittedLaw
-from ptpp.models.card import Origin, model_card
 from ptpp.models.checkpoint import weights_digest
 from ptpp.planning.applied import ChosenPlan, compare_losses, outcome_sentence
 from ptpp.planning.forecast import forgetting_fits
@@ -40,7 +39,7 @@ def judge(job: ApplyJob, plan: ChosenPlan, fits: Sequence[FittedLaw]) -> Outcome
     before, after = map(read_observations, (job.zero_shot, job.observations))
     others = forgetting_fits(fits, target.record.protocol)
     comparison = compare_losses(plan, target, others, before, after)
-    write_text(Path(job.adapted) / "README.md", _card(job, plan, comparison, before))
+    write_text(Path(job.adapted) / "README.md", model_card(job, plan, comparison, before))
     return Outcome(comparison, before, after)
 
 
@@ -55,24 +54,59 @@ def leave_empty(outputs: Mapping[str, str], why: str) -> None:
         (folder / "README.md").write_text(f"{why}\n")
 
 
-def _card(job: ApplyJob, plan: ChosenPlan, comparison: pd.DataFrame, before: pd.DataFrame) -> str:
-    mix: Mapping[str, float] = job.text["base"]
-    origin = Origin(
-        base=str(job.checkpoint),
-        digest=weights_digest(job.checkpoint),
-        target=job.text["target"],
-        mix={name: share / sum(mix.values()) for name, share in mix.items()},
-        law=plan.law,
-        kind=plan.kind,
-        n_params=job.n_params,
-        ptpp=job.ptpp,
-        replay=job.replay,
-        atpp=job.atpp,
-        tokens=int(comparison["adapt_tokens"].iloc[0]),
-        learning_rate=job.settings.learning_rate,
-        base_width=job.settings.base_width if job.gpt2 else None,
-        seed=job.model.seed,
-    )
+def model_card(
+    job: ApplyJob, plan: ChosenPlan, comparison: pd.DataFrame, before: pd.DataFrame
+) -> str:
+    """README.md of the adapted checkpoint's folder: what it was made from, and how good it is.
+
+    comparison: by `compare_losses`; before: the checkpoint's own losses.
+    """
+    target, base, parameters = job.text["target"], job.text["base"], f"{job.n_params:,}"
+    total = sum(base.values())
+    mix = ", ".join(f"{name} {100 * (share / total):.3g} %" for name, share in base.items())
+    width = f" at width {job.settings.base_width}" if job.gpt2 else ""  # of hidden matrices
+    tokens = int(comparison["adapt_tokens"].iloc[0])
+    facts = {
+        "adapted from": f"`{job.checkpoint}`, at {job.ptpp:g} pre-training tokens per parameter",
+        "its weights, SHA-256": f"`{weights_digest(job.checkpoint)}`",
+        "parameters": parameters,
+        "adapted to": target,
+        "replay": f"{100 * job.replay:.4g} % of the tokens: {mix}",
+        "tokens": f"{tokens:,}, {job.atpp:.4g} per parameter (ATPP)",
+        "peak learning rate": f"{job.settings.learning_rate:g}{width} (AdamW)",
+        "seed": f"{job.model.seed}",
+        "plan": f"{plan.kind}, by the law {plan.law}",
+    }
     losses = before.set_index("domain")["loss"]
-    table = comparison.assign(before=losses[comparison["domain"]].to_numpy())
-    return model_card(origin, table.to_dict("records"))
+    rows = [
+        (
+            each["domain"],
+            *map(_nats, (losses[each["domain"]], each["measured"], each["predicted"])),
+            f"{_nats(each['lower'])} to {_nats(each['upper'])}",
+        )
+        for each in comparison.to_dict("records")
+    ]
+    parts = [
+        "---\nlibrary_name: transformers\npipeline_tag: text-generation\n"
+        "tags: [continual-pretraining, ptpp]\n---",
+        f"# {target}, {parameters} parameters",
+        "Made by `ptpp`: a checkpoint adapted at the replay ratio and budget of a compute plan.",
+        _table(["", ""], [[f"**{name}**", value] for name, value in facts.items()]),
+        "Held-out loss, nats per token: before adaptation, after it, and as a law fitted to other "
+        "runs predicted it, with the 90 % interval of one measurement.",
+        _table(["domain", "before", "measured", "predicted", "90 % interval"], rows),
+        "    from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        '    model = AutoModelForCausalLM.from_pretrained("this folder")\n'
+        '    tokenizer = AutoTokenizer.from_pretrained("this folder")',
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _nats(value: object) -> str:
+    number = float(value)
+    return "\N{EN DASH}" if number != number else f"{number:.4f}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
