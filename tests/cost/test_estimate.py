@@ -16,15 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from snakemake.utils import update_config
 
+from benchmarks.calibration import calibrate_device, calibrate_gpu
 from ptpp.config import Config
 from ptpp.config.checks import check_sense
-from ptpp.cost.devices import (
-    DEVICES,
-    calibrate_device,
-    calibrate_gpu,
-    device_of,
-    step_flops_per_token,
-)
+from ptpp.cost.devices import DEVICES, device_of, step_flops_per_token
 from ptpp.cost.estimate import cost_estimate, estimate_text
 from ptpp.errors import InputError
 from ptpp.models.sizes import Shape, shape_of
