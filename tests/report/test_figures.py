@@ -639,8 +639,6 @@ def test_what_is_missing_for_a_figure_of_certainty_is_named(predicted):
     profiles, found = profile_tables()
     with pytest.raises(InputError, match="no profile of law 'gated'"):
         figures.profile(profiles, found, "gated", "fr", 2.7)
-    with pytest.raises(InputError, match="anchor_sweep: no column 'choice'"):
-        figures.anchor_sweep(sweep_table().drop(columns="choice"), None, "fr")
     with pytest.raises(InputError, match="'de'"):
         figures.law_comparison(interval_table(), None, "de")
     with pytest.raises(InputError, match="no rows under protocol 'late'"):
@@ -661,26 +659,9 @@ def test_an_unknown_domain_is_named(observations, predicted):
         figures.forgetting(observations, ["en", "de"])
 
 
-def test_a_missing_column_and_an_unknown_role_are_named(predicted):
-    with pytest.raises(InputError, match="residuals: no column 'replay'"):
-        figures.residuals(predicted.drop(columns="replay"), None, "fr")
-    with pytest.raises(InputError, match="column role: found 'test'; accepted: fit, held_out"):
-        figures.residuals(predicted.assign(role="test"), None, "fr")
-
-
 def test_calibration_without_held_out_rows_is_refused(predicted):
     with pytest.raises(InputError, match="no held-out rows of domain 'fr'"):
         figures.calibration(predicted[predicted["role"] == "fit"], None, "fr")
-
-
-def test_a_plan_grid_with_a_gap_or_a_repeat_is_refused():
-    grid = plan_grid()
-    with pytest.raises(InputError, match=r"61 x 81, with 1 missing"):
-        figures.plan(grid.drop(index=7), None, {})
-    with pytest.raises(InputError, match="stands in the grid twice"):
-        figures.plan(pd.concat([grid, grid.iloc[:1]]), None, {})
-    with pytest.raises(InputError, match="no column 'forgetting_de'"):
-        figures.plan(grid, None, {"forgetting_de": 0.1})
 
 
 # --- files

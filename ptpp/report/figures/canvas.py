@@ -270,14 +270,6 @@ def select_domain(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
     return rows
 
 
-def check_columns(frame: pd.DataFrame, columns: Iterable[str], figure: str) -> None:
-    for column in columns:
-        if column not in frame:
-            raise InputError(f"figure {figure}: no column {column!r} in the table")
-    if frame.empty:
-        raise InputError(f"figure {figure}: the table has no rows")
-
-
 def round_steps(low: float, high: float) -> list[float]:
     """1, 2, 5 times powers of ten within [low, high], from 1e-3 on."""
     low = max(low, 1e-3)

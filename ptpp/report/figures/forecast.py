@@ -9,12 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ptpp.errors import InputError
-from ptpp.laws.scoring import PREDICTION_COLUMNS
 from ptpp.report.figures import canvas
 from ptpp.report.names import law_name, name_stages, size_names
 from ptpp.table.kinds import list_stages, with_stages
 
-_CELL = ["size", "replay", "atpp"]
 _FANS = {"early_to_late": canvas.PALETTE[0], "with_anchors": canvas.PALETTE[1]}
 _STEP = 0.05  # of the axis, by which the intervals stand beside the held-out measurement
 _INK = "0.15"
@@ -30,7 +28,6 @@ def forecast(predictions: pd.DataFrame, law: str, domain: str) -> Figure:
     interval from early stages holds it. Replay ratio and ATPP are those of `middle_cell`. Raises
     InputError where the law forecasts no held-out cell of the domain.
     """
-    canvas.check_columns(predictions, (*PREDICTION_COLUMNS, "low", "high"), "forecast")
     rows = _fans_of(with_stages(predictions), law, domain)
     replay, atpp = middle_cell(rows)
     rows = rows[(rows["replay"] == replay) & (rows["atpp"] == atpp)]

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ptpp.errors import InputError
 from ptpp.laws.levels import best_forecasts
-from ptpp.laws.scoring import PREDICTION_COLUMNS, score
+from ptpp.laws.scoring import score
 from ptpp.report.figures import canvas
 from ptpp.report.names import law_name, protocol_name, short_number
 from ptpp.table.kinds import list_stages, with_stages
@@ -36,7 +36,7 @@ def calibration(predictions: pd.DataFrame, noise_floor: float | None, domain: st
     the one of `best_forecasts` is drawn, in all figures of predictions. Titles have MAErel. Raises
     InputError when the domain has no held-out rows.
     """
-    rows = _predictions(predictions, domain, "calibration")
+    rows = _predictions(predictions, domain)
     rows = rows[rows["role"] == "held_out"]
     if rows.empty:
         raise InputError(f"figure calibration: no held-out rows of domain {domain!r}")
@@ -75,7 +75,7 @@ def residuals(predictions: pd.DataFrame, noise_floor: float | None, domain: str)
     right by log ATPP, so that a misfit along ATPP shows as a slope. Raises InputError when the
     domain has no rows.
     """
-    rows = _predictions(predictions, domain, "residuals")
+    rows = _predictions(predictions, domain)
     laws, protocols = list(rows["law"].unique()), list(rows["protocol"].unique())
     stages = list_stages(rows)
     rows = rows.assign(position=rows["stage"].map(stages.index) + _spread(rows["atpp"], 0.7))
@@ -103,7 +103,7 @@ def residuals_by_input(
     each level of an input has its own place, and a bar at the median of its held-out rows. Raises
     InputError when the domain has no rows under `protocol`.
     """
-    rows = _predictions(predictions, domain, "residuals_by_input")
+    rows = _predictions(predictions, domain)
     rows = rows[rows["protocol"] == protocol]
     rows = rows.assign(ptpp=rows["stage"])
     if rows.empty:
@@ -170,13 +170,7 @@ def _two_lines(law: str) -> str:
     return law_name(law).replace(" (", "\n(")
 
 
-def _predictions(frame: pd.DataFrame, domain: str, figure: str) -> pd.DataFrame:
-    canvas.check_columns(frame, PREDICTION_COLUMNS, figure)
-    unknown = sorted(set(frame["role"]) - set(ROLES))
-    if unknown:
-        raise InputError(
-            f"figure {figure}: column role: found {unknown[0]!r}; accepted: {', '.join(ROLES)}"
-        )
+def _predictions(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
     rows = with_stages(best_forecasts(canvas.select_domain(frame, domain)))
     return rows.assign(residual=100 * (rows["predicted"] / rows["observed"] - 1))
 

@@ -8,8 +8,6 @@ from matplotlib.lines import Line2D
 from ptpp.errors import InputError
 from ptpp.report.figures import canvas
 
-_COLUMNS = ("law", "replay", "atpp", "flops", "target_loss", "worst_forgetting")
-
 
 @canvas.style()
 def pareto(
@@ -21,7 +19,6 @@ def pareto(
     allowed [nats], None where base domains have several. The star is the robust plan of the model
     that the front is for, where it is feasible. Raises InputError where the law has no front.
     """
-    canvas.check_columns(front, _COLUMNS, "pareto")
     rows = front[front["law"] == law]
     if rows.empty:
         raise InputError(f"figure pareto: no front of the law {law!r}")

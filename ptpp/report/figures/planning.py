@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ptpp.errors import InputError
 from ptpp.report.figures import canvas
 from ptpp.report.names import law_name, plain_name, short_number
 
@@ -35,14 +34,15 @@ def plan(
     contour is drawn and named, and what exceeds any limit is left without colour; None and NaN are
     no limits. A forgetting column without a limit gets a few contours at round values. `chosen` has
     `replay` and `atpp`, and `feasible` where that may be false; `law`, `n_params` and `ptpp`, where
-    it has them, are the title; None marks nothing; `robust` is another such plan. Raises InputError
-    when the grid has gaps or twice the same pair.
+    it has them, are the title; None marks nothing; `robust` is another such plan.
     """
     limits = {column: limit for column, limit in limits.items() if canvas.is_known(limit)}
-    canvas.check_columns(grid, ("replay", "atpp", "target_loss", *limits), "plan")
     forgotten = [column for column in grid.columns if str(column).startswith("forgetting_")]
     columns = dict.fromkeys(["target_loss", *forgotten, *limits])
-    surfaces = {column: _surface(grid, column) for column in columns}
+    surfaces = {
+        column: grid.pivot(index="atpp", columns="replay", values=column).to_numpy()
+        for column in columns
+    }
     x, y = 100 * np.sort(grid["replay"].unique()), np.sort(grid["atpp"].unique())
     ground = _Ground(x, y, surfaces, limits)
     marks = ((chosen, "plan", "*"), (robust, "robust plan", "D"))
@@ -190,20 +190,6 @@ def _mark_plan(axis: Axes, plan: Mapping, name: str, marker: str) -> Line2D:
 def _pale_blues() -> Colormap:
     """A ramp pale enough for contours, hatching and marks on top."""
     return ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.02, 0.65, 256)))
-
-
-def _surface(grid: pd.DataFrame, column: str) -> np.ndarray:
-    """A column as an array (atpp, replay), both ascending."""
-    if grid.duplicated(["replay", "atpp"]).any():
-        raise InputError("figure plan: a pair of replay and atpp stands in the grid twice")
-    table = grid.pivot(index="atpp", columns="replay", values=column)
-    if min(table.shape) < 2 or not np.isfinite(table.to_numpy()).all():
-        raise InputError(
-            f"figure plan: column {column}: accepted is a finite value for every pair of two or "
-            f"more replay and atpp values; found {table.shape[1]} x {table.shape[0]}, with "
-            f"{int((~np.isfinite(table.to_numpy())).sum())} missing"
-        )
-    return table.to_numpy()
 
 
 def _levels(surface: np.ndarray) -> list[float]:

@@ -11,7 +11,7 @@ from scipy.interpolate import PchipInterpolator
 
 from ptpp.errors import InputError
 from ptpp.laws.levels import best_forecasts
-from ptpp.laws.scoring import PREDICTION_COLUMNS, score
+from ptpp.laws.scoring import score
 from ptpp.report.figures import canvas
 from ptpp.report.names import law_name, size_names
 from ptpp.table.kinds import (
@@ -105,7 +105,6 @@ def adaptation(
 
 def _curves_of(predictions: pd.DataFrame, law: str, target: str) -> pd.DataFrame:
     """The law's best-informed forecast under its first protocol, kriged where it was."""
-    canvas.check_columns(predictions, PREDICTION_COLUMNS, "adaptation")
     rows = predictions[(predictions["law"] == law) & (predictions["domain"] == target)]
     if rows.empty:
         raise InputError(f"figure adaptation: no predictions of {target!r} by the law {law!r}")
@@ -269,9 +268,8 @@ def pretraining(
     the share of its budget over which a checkpoint leaves the trunk, drawn as a branch; None where
     it lies on the curve. Raises InputError when there are no curves.
     """
-    canvas.check_columns(
-        curves, ("model", "size", "seed", "n_params", "tokens", "loss"), "pretraining"
-    )
+    if curves.empty:
+        raise InputError("figure pretraining: the table has no rows")
     curves = curves[curves["tokens"] > 0]
     curves = curves.assign(tokens_per_param=curves["tokens"] / curves["n_params"])
     checkpoints = _checkpoint_losses(observations, mix)

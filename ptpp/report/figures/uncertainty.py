@@ -12,10 +12,6 @@ from ptpp.laws.levels import best_forecasts
 from ptpp.report.figures import canvas
 from ptpp.report.names import choice_name, law_name, parameter_name, protocol_name
 
-_PROFILE = ("law", "protocol", "domain", "parameter", "value", "deviance")
-_VERDICT = ("law", "protocol", "domain", "parameter", "value", "verdict")
-_SWEEP = ("law", "domain", "choice", "count", "mae_rel")
-_INTERVALS = ("law", "protocol", "domain", "forecast", "score", "value", "low", "high")
 COMPARED = {"mae_rel": "error: MAErel (%)", "calibration_slope": "calibration slope (1 is right)"}
 _TOP = 3.0  # of a profile's axis, in thresholds
 
@@ -31,8 +27,6 @@ def profile(
     `threshold`: deviance at the ends of the interval, drawn dashed. Raises InputError when the law
     has no profile.
     """
-    canvas.check_columns(profiles, _PROFILE, "profile")
-    canvas.check_columns(verdicts, _VERDICT, "profile")
     rows = canvas.select_domain(profiles, domain)
     rows = rows[rows["law"] == law]
     if rows.empty:
@@ -76,7 +70,6 @@ def anchor_sweep(sweep: pd.DataFrame, noise_floor: float | None, domain: str) ->
     the mean and the band goes from the least to the greatest. `noise_floor`: relative seed noise of
     one run; None or NaN draws none. Raises InputError when the domain has no rows.
     """
-    canvas.check_columns(sweep, _SWEEP, "anchor_sweep")
     rows = canvas.select_domain(sweep, domain).dropna(subset="mae_rel")
     if rows.empty:
         raise InputError(f"figure anchor_sweep: no scores of domain {domain!r}")
@@ -119,7 +112,6 @@ def law_comparison(intervals: pd.DataFrame, noise_floor: float | None, domain: s
     without anchors stands first; of its forecasts the one of `best_forecasts` is drawn.
     `noise_floor`: relative seed noise of one run. Raises InputError when the domain has no rows.
     """
-    canvas.check_columns(intervals, _INTERVALS, "law_comparison")
     rows = best_forecasts(canvas.select_domain(intervals, domain))
     errors = rows[rows["score"] == "mae_rel"].set_index(["law", "protocol"])["value"]
     laws, protocols = canvas.sort_laws(errors), list(rows["protocol"].unique())
