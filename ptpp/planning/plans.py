@@ -357,7 +357,7 @@ def _plan(
         edge = excess.max(initial=-np.inf) if not feasible else 0.0
         pairs = zip(point.laws, excess, strict=True)
         binding = [name for name, over in pairs if over >= edge - BINDING]
-    if replay <= request.least_replay + EDGE and request.least_replay > request.min_replay:
+    if replay <= request.least_replay + EDGE and request.least_replay > 0:
         binding.append("least_replay")
     if log_atpp >= np.log(request.atpp_limit) - EDGE:
         binding.append(request.atpp_limit_name)

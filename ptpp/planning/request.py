@@ -44,7 +44,6 @@ class PlanRequest:
     target_loss: float | None = None
     target_within: float | None = None
     max_flops: float | None = None
-    min_replay: float = 0.0
     max_replay: float = 0.95
     min_atpp: float | None = None
     base_loss: float | None = None
@@ -81,9 +80,8 @@ class PlanRequest:
             problem = f"target_within is {within}; accepted is 0 or more"
         elif not 0 < self.confidence <= 1:
             problem = f"confidence is {self.confidence}; accepted is a share above 0, such as 0.9"
-        elif not 0 <= self.min_replay <= self.max_replay < 1:
-            problem = f"replay from {self.min_replay} to {self.max_replay}; accepted are limits "
-            problem += "with 0 <= min_replay <= max_replay < 1"
+        elif not 0 <= self.max_replay < 1:
+            problem = f"max_replay is {self.max_replay}; accepted is 0 or more, below 1"
         elif self.least_replay > self.max_replay:
             problem = f"max_replay is {self.max_replay:g}, but forgetting laws speak of replay "
             problem += f"from {self.replay_floor:g}"
@@ -113,7 +111,7 @@ class PlanRequest:
     @property
     def least_replay(self) -> float:
         """The least replay ratio that is considered: without forgetting limits, any."""
-        return max(self.min_replay, self.replay_floor if self.forgetting_limits else 0.0)
+        return self.replay_floor if self.forgetting_limits else 0.0
 
     @property
     def least_atpp(self) -> float:

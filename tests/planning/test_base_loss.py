@@ -159,7 +159,7 @@ def test_plans_by_a_declared_law_that_reads_it_say_where_it_comes_from():
 
 def test_a_replay_ratio_beyond_the_range_is_named_once():
     """The target law reads the share, the forgetting law the replay: one column to the user."""
-    wanted = request(forgetting_limits={"en": 0.05}, min_replay=0.9, max_replay=0.9)
+    wanted = request(forgetting_limits={"en": 0.05}, replay_floor=0.9, max_replay=0.9)
     plan = LawPlanner(wanted, SIMPLE, {"en": with_range(FORGETTING)}).plan()
     assert plan.extrapolated.count("replay") == 1
 

@@ -189,7 +189,7 @@ def test_plans_stand_in_one_table():
         ({"target_within": -0.1}, "plan: target_within is -0.1; accepted is 0 or more"),
         ({"confidence": 0}, "plan: confidence is 0; accepted is a share above 0, such as 0.9"),
         ({"forgetting_limits": {"en": np.nan}}, "plan: the forgetting limit of 'en' is nan"),
-        ({"max_replay": 1.0}, "plan: replay from 0.0 to 1.0; accepted are limits with"),
+        ({"max_replay": 1.0}, "plan: max_replay is 1.0; accepted is 0 or more, below 1"),
         (
             {"max_replay": 0.01},
             "plan: max_replay is 0.01, but forgetting laws speak of replay from",

@@ -1,21 +1,18 @@
 """The interactive planner's page: one file, sound, readable, refused where it cannot be true."""
 
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from laws_grid import FORGETTING_PARAMS, TARGET_PARAMS
-from pages import REQUEST, every_law, fit_by, forgetting
+from pages import REQUEST, every_law, fit_by, forgetting, make_page
 
 from ptpp.errors import InputError
 from ptpp.laws import LAWS, Law, Parameter
 from ptpp.planning.forecast import pair_rows
-from ptpp.report.planner import REPORT_LIMIT, javascript, planner_page
+from ptpp.report.planner import REPORT_LIMIT, javascript
 from ptpp.report.planner.page import PARTS
-
-HEADLINE = ("gated_floor", "with_anchors")
 
 
 class Elements(HTMLParser):
@@ -30,7 +27,7 @@ class Elements(HTMLParser):
 
 @pytest.fixture(scope="module")
 def elements():
-    return Elements(planner_page(REQUEST, every_law(), HEADLINE)).found
+    return Elements(make_page(REQUEST, every_law())).found
 
 
 def test_the_page_asks_nothing_of_a_server(elements):
@@ -50,7 +47,7 @@ def test_the_page_of_a_usual_run_is_small_enough_for_the_report():
         for law in laws
         for domain in (("en", "ar") if LAWS[law].offset else ("fr",))
     ]
-    assert len(planner_page(REQUEST, fits, HEADLINE).encode()) < 0.6 * REPORT_LIMIT
+    assert len(make_page(REQUEST, fits).encode()) < 0.6 * REPORT_LIMIT
 
 
 def test_texts_of_a_declared_law_stay_texts(elements):
@@ -89,16 +86,12 @@ def test_a_formula_that_javascript_does_not_have_is_refused_in_one_line():
     [
         (lambda fits: fits[1:], "no fit of the law 'gated_floor'"),
         (lambda fits: [fit_by(LAWS["gated_floor"], TARGET_PARAMS, "fr", draws=0)], "no draws"),
-        (
-            lambda fits: [*fits, fit_by(LAWS["checkpoint_informed"], TARGET_PARAMS, "fr")],
-            "checkpoint_informed, .*: plan.base_loss: the law reads",
-        ),
     ],
 )
 def test_what_does_not_fit_together_is_refused_in_one_line(change, said):
     fits = [fit_by(LAWS["gated_floor"], TARGET_PARAMS, "fr"), forgetting("en", 1)]
     with pytest.raises(InputError, match=said) as caught:
-        planner_page(replace(REQUEST, base_loss=None), change(fits), HEADLINE)
+        make_page(REQUEST, change(fits))
     assert "\n" not in str(caught.value)
 
 

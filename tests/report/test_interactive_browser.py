@@ -11,7 +11,7 @@ import pytest
 import yaml
 from browser import CHROMIUM, DRIVER, MISSING, chromium, look, open_page, settle
 from laws_grid import HELD_OUT, SIZES, observations
-from pages import REQUEST, every_law, kriged_laws
+from pages import BASE_LOSSES, REQUEST, every_law, kriged_laws, make_page
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -21,7 +21,6 @@ from ptpp.planning import LawPlanner, complete_request
 from ptpp.planning.forecast import Forecast, pair_rows
 from ptpp.planning.front import pareto_front
 from ptpp.planning.search import Mesh
-from ptpp.report.planner import planner_page
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=MISSING)
 
@@ -29,13 +28,12 @@ FITS, KRIGED = every_law(), kriged_laws()
 NAMES = [f"{one.record.law}-{one.record.domain}" for one in FITS]
 TARGETS = {one.record.law: one for one in FITS if not one.law.offset}
 FORGETTING = {one.record.domain: one for one in FITS if one.law.offset}
-BASE_LOSSES = BaseLosses.of(observations(), "fr")
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "planner.html"
-    path.write_text(planner_page(REQUEST, FITS, ("gated_floor", "with_anchors")), "utf-8")
+    path.write_text(make_page(REQUEST, FITS), "utf-8")
     with chromium() as driver:
         look(driver, 1280, 1000)
         open_page(driver, path)
@@ -156,8 +154,7 @@ def test_a_base_loss_is_found_as_by_python_and_its_source_is_named(
     assert request.base_loss_source == source
     assert request.zero_shot_sources == {"ar": "given", "en": source}
     path = tmp_path / "planner.html"
-    headline = ("checkpoint_informed", "with_anchors")
-    path.write_text(planner_page(unstated, laws, headline, BASE_LOSSES), "utf-8")
+    path.write_text(make_page(unstated, laws, "checkpoint_informed"), "utf-8")
     before = driver.current_url
     try:
         open_page(driver, path)
@@ -183,7 +180,7 @@ def test_a_base_loss_is_found_as_by_python_and_its_source_is_named(
 def kriged_page(tmp_path_factory):
     """A page of kriged fits, and of one without a misfit, which opens on the first."""
     path = tmp_path_factory.mktemp("kriged") / "planner.html"
-    path.write_text(planner_page(REQUEST, KRIGED, ("gated_floor", "with_anchors")), "utf-8")
+    path.write_text(make_page(REQUEST, KRIGED), "utf-8")
     with chromium() as driver:
         look(driver, 1280, 1000)
         open_page(driver, path)
@@ -230,13 +227,11 @@ def test_kriged_plans_are_those_of_python(kriged_page, law, change):
     assert point["feasible"] is plans.point.feasible
     assert tuple(point["binding"]) == plans.point.binding
     assert point["atpp"] == pytest.approx(plans.point.atpp, rel=2e-4)
-    assert point["shares"]["all"] == pytest.approx(plans.point.met, abs=0.011)
+    assert point["share"] == pytest.approx(plans.point.met, abs=0.011)
     assert robust["feasible"] is plans.robust.feasible
     assert robust["replay"] == pytest.approx(plans.robust.replay, abs=1e-6)
     assert robust["atpp"] == pytest.approx(plans.robust.atpp, rel=1e-6)
     assert robust["all"] == pytest.approx(plans.robust.met, abs=1e-12)
-    missed = [1 - share for share in robust["each"]]
-    assert missed == pytest.approx(list(plans.robust.missed.values()), abs=1e-12)
     values = kriged_page.execute_script(
         "return planner.values(arguments[0], arguments[1])", plans.robust.replay, plans.robust.atpp
     )
@@ -251,7 +246,7 @@ def test_a_checkpoint_whose_base_loss_nothing_tells_gets_no_robust_plan(driver, 
     path = tmp_path / "planner.html"
     fits = [KRIGED[1], *KRIGED[-2:]]
     unstated = replace(REQUEST, base_loss=None, n_params=SIZES["m"])
-    path.write_text(planner_page(unstated, fits, ("state", "with_anchors"), BASE_LOSSES), "utf-8")
+    path.write_text(make_page(unstated, fits, "state"), "utf-8")
     before = driver.current_url
     try:
         open_page(driver, path)
@@ -276,7 +271,7 @@ def test_the_spread_of_a_forecast_base_loss_widens_a_forecast_as_in_python(drive
     path = tmp_path / "planner.html"
     unstated = replace(request, base_loss=None, forgetting_limits={})
     fits = [KRIGED[1], *KRIGED[-2:]]
-    path.write_text(planner_page(unstated, fits, ("state", "with_anchors"), losses), "utf-8")
+    path.write_text(make_page(unstated, fits, "state", losses), "utf-8")
     forecast = Forecast.of(replace(request, forgetting_limits={}), KRIGED[1], {})
     log_loss, spread = forecast._krige("target_loss", np.array([0.2]), np.log([4.0]))
     before = driver.current_url
@@ -467,7 +462,7 @@ def test_dark_mode_changes_page_and_plots(page):
 
 
 def test_a_report_can_show_it_in_a_frame_by_a_data_url(driver, page):
-    document = planner_page(REQUEST, FITS, ("gated_floor", "with_anchors")).encode()
+    document = make_page(REQUEST, FITS).encode()
     url = "data:text/html;charset=utf8;base64," + base64.b64encode(document).decode()
     driver.switch_to.new_window("tab")
     try:
@@ -549,7 +544,7 @@ def test_the_map_shows_what_was_measured_and_stays_in_sight_on_a_phone(driver, t
     path = tmp_path / "planner.html"
     fits = [KRIGED[1], *KRIGED[-2:]]
     asked = replace(REQUEST, n_params=SIZES["m"])
-    path.write_text(planner_page(asked, fits, ("state", "with_anchors"), BASE_LOSSES), "utf-8")
+    path.write_text(make_page(asked, fits, "state"), "utf-8")
     before = driver.current_url
     try:
         look(driver, 390, 844)

@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from laws_grid import FORGETTING_PARAMS, REFERENCE, TARGET_PARAMS, observations
 
 from ptpp.laws import LAWS, Draws, Fit, FittedLaw, declared_law
+from ptpp.laws.base_loss import BaseLosses
 from ptpp.laws.misfit import krige
 from ptpp.laws.rows import law_rows
 from ptpp.planning import PlanRequest
+from ptpp.report.planner import planner_page
 
 REQUEST = PlanRequest(
     n_params=80_000,
@@ -21,6 +24,8 @@ REQUEST = PlanRequest(
     zero_shot_losses={"en": 3.2, "ar": 3.0},
     replay_floor=0.05,
 )
+BASE_LOSSES = BaseLosses.of(observations(), "fr")
+NO_SCORES = pd.DataFrame(columns=["law", "domain", "protocol", "forecast", "mae_rel"])
 RANGES = {
     "n_params": (16832.0, 87360.0),
     "ptpp": (15.0, 279.0),
@@ -117,3 +122,8 @@ def kriged_laws():
     targets.append(fit_by(LAWS["floor"], TARGET_PARAMS, "fr"))
     bases = [kriged("forgetting", FORGETTING_PARAMS, domain, seed=2) for domain in ("en", "ar")]
     return [*targets, *bases]
+
+
+def make_page(request, fits, law="gated_floor", base_losses=BASE_LOSSES):
+    """A page that opens on a law with anchors."""
+    return planner_page(request, fits, (law, "with_anchors"), base_losses, NO_SCORES)

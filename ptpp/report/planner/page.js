@@ -82,7 +82,7 @@ const fields = [
   { id: "max_atpp", in: "budget", label: "Tokens, ATPP at most", unit: "tokens/parameter", log: true, low: 0.01, high: 1e4, tip: "Adaptation tokens per parameter, replay included." },
   { id: "max_flops", in: "budget", label: "Compute at most", unit: "FLOPs", log: true, low: 1e9, high: 1e27, optional: true, fallback: null, tip: "6 N times the tokens." },
   { id: "level", in: "budget", label: "Share of draws that keep the limits", unit: "%", low: 50, high: 99, step: 1, scale: 100, tip: "How sure a plan has to be." },
-  { id: "replay", in: "probe", label: "Replay", unit: "%", low: 100 * asked.min_replay, high: 100 * asked.max_replay, step: 0.5, scale: 100, tip: "Share of the tokens that is taken from the base domains." },
+  { id: "replay", in: "probe", label: "Replay", unit: "%", low: 0, high: 100 * asked.max_replay, step: 0.5, scale: 100, tip: "Share of the tokens that is taken from the base domains." },
   { id: "atpp", in: "probe", label: "ATPP", unit: "tokens/parameter", log: true, low: 0.01, high: 1e4, tip: "Adaptation tokens per parameter." },
 ];
 const domainOf = (field) => (field.id.startsWith("forgetting_") ? field.id.slice(11) : null);
@@ -104,7 +104,7 @@ function setValue(field, value) {
 // Your own point, or else the best plan that there is.
 function probe() {
   const { point, robust } = found;
-  const at = robust?.feasible ? robust : point.refused ? { replay: asked.min_replay, atpp: asked.max_atpp } : point;
+  const at = robust?.feasible ? robust : point.refused ? { replay: 0, atpp: asked.max_atpp } : point;
   return { replay: state.replay ?? at.replay, atpp: state.atpp ?? at.atpp };
 }
 
@@ -112,17 +112,16 @@ function probe() {
 
 // The checkpoint's loss before adaptation {value, source, spread} by its name (base_loss,
 // zero_shot_<domain>) and by Python's rule (ptpp/planning/request.py): stated for this checkpoint,
-// measured, or forecast. A value that was stated is all there is without a table. `spread`: standard
-// deviation of a forecast, infinite where nothing is known of it.
+// measured, or forecast. `spread`: standard deviation of a forecast, infinite where nothing is known
+// of it.
 function lossBefore(name, { n_params, ptpp }) {
   const { given, measured, forecast, near, misfit } = data.losses[name];
   if (name === "base_loss" && state.base_loss !== null) return { value: state.base_loss, source: "given", spread: 0 };
   const far = (one, other, width) => Math.abs(Math.log(one / other)) / width;
   const away = ([n, p]) => Math.max(far(n, n_params, near[0]), far(p, ptpp, near[1]));
-  if (given !== null && (forecast === null || away([asked.n_params, asked.ptpp]) <= 1)) return { value: given, source: "given", spread: 0 };
+  if (given !== null && away([asked.n_params, asked.ptpp]) <= 1) return { value: given, source: "given", spread: 0 };
   const [nearest] = [...measured].sort((a, b) => away(a) - away(b));
   if (nearest && away(nearest) <= 1) return { value: nearest[2], source: "measured", spread: 0 };
-  if (forecast === null) return { value: NaN, source: "unknown", spread: Infinity };
   const tokens = FORMULAS[forecast.law](forecast.params, forecast.reference, { n_params });
   const known = { value: tokens(0, ptpp), source: "forecast", spread: Infinity }; // of ptpp tokens per parameter
   if (misfit) {
@@ -206,16 +205,15 @@ function spaceOf(stretched = 1) {
   const flops = state.max_flops === null ? Infinity : state.max_flops / flopsOf(state.n_params, 1);
   const most = Math.min(state.max_atpp, flops);
   const [low, high] = [Math.log(asked.min_atpp ?? most / ATPP_RANGE), Math.log(most * stretched)];
-  const floor = Math.max(asked.min_replay, asked.replay_floor);
-  const leastReplay = limited.length ? floor : asked.min_replay;
+  const leastReplay = limited.length ? asked.replay_floor : 0;
   const drawn = [targetFit(), ...fits].filter((fit) => !fit.misfit);
   const draws = drawn.length ? Object.values(targetFit().pairs)[0].length : data.draws;
-  const space = { low, high, budget: most < state.max_atpp ? "max_flops" : "max_atpp", leastReplay, mostReplay: asked.max_replay, minReplay: asked.min_replay, draws };
+  const space = { low, high, budget: most < state.max_atpp ? "max_flops" : "max_atpp", leastReplay, mostReplay: asked.max_replay, draws };
   if (!(low < high)) return { ...space, empty: true, laws: [], shown: [] };
   const ordered = [targetFit(), ...limited, ...fits.filter((fit) => !limited.includes(fit))];
   const rangeFrom = (least) => ({ first: stretch(least), last: stretch(asked.max_replay), low, high });
-  const ranges = [rangeFrom(leastReplay), rangeFrom(floor)];
-  if (leastReplay === floor) ranges[1] = ranges[0];
+  const ranges = [rangeFrom(leastReplay), rangeFrom(asked.replay_floor)];
+  if (leastReplay === asked.replay_floor) ranges[1] = ranges[0];
   space.shown = ordered.map((fit, place) => lawOf(fit, place, modelOf(state, fit), ranges[Number(fit.forgets)], draws));
   return { ...space, laws: space.shown.slice(0, 1 + limited.length) };
 }
@@ -248,7 +246,7 @@ function* counting() {
   found.ready = true;
   found.limits = yield* drawLimits(space, loss());
   const robust = placed(yield* robustPlan(space, found.limits, state.level));
-  found.point.shares = sharesAt(space, found.limits, found.point.replay, found.point.logAtpp, "exactFill");
+  found.point.share = shareAt(space, found.limits, found.point.replay, found.point.logAtpp, "exactFill");
   found.robust = robust;
   show();
   found.shares = yield* shareMap(space, found.limits, SHARE_GRID);
@@ -375,7 +373,7 @@ function showVerdict() {
   if (space.empty) lead = `**No plan.** The budget ends at ATPP ${plain(Math.exp(space.high))}; the search begins at ${plain(Math.exp(space.low))}.`;
   else if (point.refused) lead = "**No plan.** By this law target loss rises with tokens here, and a plan needs a law whose loss falls.";
   else {
-    const chance = point.shares ? ` It keeps ${limits} in ${inTen(point.shares.all)} draws.` : "";
+    const chance = point.share !== undefined ? ` It keeps ${limits} in ${inTen(point.share)} draws.` : "";
     second = point.feasible
       ? `Cheapest plan, by the forecast alone: ${describe(point)}.${chance}${bound}`
       : `No point keeps ${Number.isNaN(point.limit) ? "the forgetting limits" : "every limit"} even by the forecast alone. The nearest misses by ${plain(point.shortfall, 3)} nats/token: ${describe(point)}. In the way: ${point.binding.map(wordOf).join(", ")}.`;
@@ -448,7 +446,7 @@ function showTable() {
   if (state.replay !== null && !space.empty) columns.push(["Your point", { ...probe(), logAtpp: Math.log(probe().atpp) }]);
   for (const column of columns) {
     const at = column[1];
-    column.push(valuesAt(at.replay, at.logAtpp), found.limits && sharesAt(space, found.limits, at.replay, at.logAtpp, "exactFill"));
+    column.push(valuesAt(at.replay, at.logAtpp), found.limits && shareAt(space, found.limits, at.replay, at.logAtpp, "exactFill"));
   }
   const rows = [
     ["Replay", ({ replay }) => [ratio(replay)]],
@@ -459,12 +457,12 @@ function showTable() {
       law.fit.forgets ? `Forgetting of ${law.domain}, nats/token` : `Loss of ${law.domain}, nats/token`,
       (_, values) => measured(values[i], i ? law.limit : point.limit),
     ]),
-    ...(found.limits ? [["Draws that keep every limit", (_, __, shares) => [percent(shares.all)]]] : []),
+    ...(found.limits ? [["Draws that keep every limit", (_, __, share) => [percent(share)]]] : []),
   ];
   const head = make("tr", {}, ...["", ...columns.map(([name]) => name)].map((name) => make("th", { scope: "col" }, name)));
   const body = rows.map(([name, text]) =>
-    make("tr", {}, make("th", { scope: "row" }, name), ...columns.map(([, at, values, shares]) => {
-      const [value, below, broken] = text(at, values, shares);
+    make("tr", {}, make("th", { scope: "row" }, name), ...columns.map(([, at, values, share]) => {
+      const [value, below, broken] = text(at, values, share);
       return make("td", broken ? { class: "broken" } : {}, value, ...(below ? [make("small", {}, below)] : []));
     })),
   );
@@ -509,7 +507,7 @@ function buildField(field) {
 
 // Typed numbers may go beyond the slider, but not where no law has a value.
 function accepted(field, value) {
-  if (field.id === "replay") return value >= asked.min_replay && value <= asked.max_replay;
+  if (field.id === "replay") return value >= 0 && value <= asked.max_replay;
   if (field.id === "level") return value > 0 && value <= 1;
   if (field.id.startsWith("forgetting")) return true;
   return field.id === "within" ? value >= 0 : value > 0;

@@ -48,7 +48,7 @@ CONSTANTS = {
 # What the page's scripts know of a request, and where its fields have longer names.
 _REQUEST_KEYS = (
     *("n_params", "ptpp", "target", "within", "forgetting", "min_atpp", "max_atpp", "max_flops"),
-    *("min_replay", "max_replay", "replay_floor", "replay_reason", "level"),
+    *("max_replay", "replay_floor", "replay_reason", "level"),
 )
 _REQUEST = {"target": "target_loss", "within": "target_within", "level": "confidence"}
 _REQUEST |= {"forgetting": "forgetting_limits"}
@@ -58,8 +58,8 @@ def planner_page(
     request: PlanRequest,
     fits: Sequence[FittedLaw],
     headline: tuple[str, str],
-    base_losses: BaseLosses | None = None,
-    scores: pd.DataFrame | None = None,
+    base_losses: BaseLosses,
+    scores: pd.DataFrame,
 ) -> str:
     """The page's HTML: the configured request, and every law one may choose in it.
 
@@ -68,21 +68,18 @@ def planner_page(
     the request does not state them, and for the measured cells shown. `scores`: held-out errors, as
     by `laws.experiment.score_table`, to stand beside the laws' names. Laws of forgetting without
     replay are not shown, since plans leave replay 0 out. Raises InputError where the headline is
-    not among the fits, a fit has no draws, or a loss before adaptation is missing.
+    not among the fits, a fit has no draws, or a loss before adaptation cannot be forecast.
     """
     fits = [one for one in fits if one.law.rows != "without_replay"]
     for one in fits:
-        _check(one, request, base_losses)
+        _check(one)
     targets = [(one.record.law, one.record.protocol) for one in fits if not one.law.offset]
     if tuple(headline) not in targets:
         names = ", ".join(f"{law} {protocol}" for law, protocol in targets) or "none"
         raise InputError(
             f"plan: no fit of the law {headline[0]!r} under {headline[1]!r}; there are {names}"
         )
-    full = request if base_losses is None else complete_request(request, fits, base_losses)
-    losses = {name: None for one in fits for name in _losses_read(one)}
-    if base_losses is not None:
-        losses = losses_before(fits, base_losses)
+    full, losses = complete_request(request, fits, base_losses), losses_before(fits, base_losses)
     data = {
         "request": {key: getattr(full, _REQUEST.get(key, key)) for key in _REQUEST_KEYS},
         "losses": {name: _embed_losses(request, name, each) for name, each in losses.items()},
@@ -111,7 +108,7 @@ def planner_page(
     )
 
 
-def _embed(fitted: FittedLaw, scores: pd.DataFrame | None) -> dict:
+def _embed(fitted: FittedLaw, scores: pd.DataFrame) -> dict:
     record, law, error = fitted.record, fitted.law, _error(fitted, scores)
     called = law_name(law.name)
     return {
@@ -121,24 +118,20 @@ def _embed(fitted: FittedLaw, scores: pd.DataFrame | None) -> dict:
         "error": error,
         "equation": law.equation,
         "forgets": law.offset is not None,
-        "names": law.names,
         "params": fitted.params[0].tolist(),
         "reference": record.reference,
         "ranges": record.ranges,
         "at_bounds": record.at_bounds,
-        "warnings": record.warnings,
         "drawn": fitted.draws.drawn if fitted.misfit is None else (),
         "draws": fitted.draws.params.tolist() if fitted.misfit is None else None,
         "misfit": None if fitted.misfit is None else _embed_misfit(fitted),
     }
 
 
-def _error(fitted: FittedLaw, scores: pd.DataFrame | None) -> float | None:
+def _error(fitted: FittedLaw, scores: pd.DataFrame) -> float | None:
     """The law's mean relative error on held-out cells: the best that its forecasts reach without
     anchors.
     """
-    if scores is None:
-        return None
     kind = "law" if fitted.misfit is None else "kriged"
     same = (scores["law"] == fitted.record.law) & (scores["domain"] == fitted.record.domain)
     early = scores["protocol"] == "early_to_late"
@@ -146,10 +139,10 @@ def _error(fitted: FittedLaw, scores: pd.DataFrame | None) -> float | None:
     return float(errors.min()) if len(errors) else None
 
 
-def _cells(fits: Sequence[FittedLaw], base_losses: BaseLosses | None) -> list[list[float]]:
+def _cells(fits: Sequence[FittedLaw], base_losses: BaseLosses) -> list[list[float]]:
     """Measured cells of the target domain: N, PTPP, replay, ATPP and loss."""
     domain = next(one.record.domain for one in fits if not one.law.offset)
-    if base_losses is None or not set(CELL) <= set(base_losses.observations):
+    if not set(CELL) <= set(base_losses.observations):
         return []
     rows = target_rows(base_losses.observations, domain)
     return rows[["n_params", "ptpp", "replay", "atpp", "loss"]].to_numpy(float).tolist()
@@ -201,39 +194,23 @@ def _deviates(fits: Sequence[FittedLaw]) -> dict:
     return {"draws": len(every[0][0]), "deviates": deviates}
 
 
-def _losses_read(fitted: FittedLaw) -> list[str]:
-    """The losses before adaptation that a fit reads, by the names of `losses_before`."""
-    inputs, domain = fitted.law.inputs, fitted.record.domain
-    names = {"base_loss": "base_loss", "zero_shot_loss": f"zero_shot_{domain}"}
-    return [name for column, name in names.items() if column in inputs]
-
-
-def _embed_losses(request: PlanRequest, name: str, losses: BaseLosses | None) -> dict:
+def _embed_losses(request: PlanRequest, name: str, losses: BaseLosses) -> dict:
     """What the page needs to know a loss before adaptation, wherever its sliders stand."""
-    given = stated_loss(request, name)
-    embedded = {"given": given, "measured": [], "forecast": None, "near": NEAR}
-    if losses is None:
-        return embedded
     columns, forecast = ["n_params", "ptpp", "base_loss"], losses.forecast
     params, reference = forecast.params[0].tolist(), forecast.record.reference
-    return embedded | {
+    return {
+        "given": stated_loss(request, name),
+        "near": NEAR,
         "measured": losses.measured[columns].to_numpy().tolist(),
         "forecast": {"law": forecast.law.name, "params": params, "reference": reference},
         "misfit": None if losses.kriged is None else _embed_misfit(losses.kriged),
     }
 
 
-def _check(fitted: FittedLaw, request: PlanRequest, base_losses: BaseLosses | None) -> None:
+def _check(fitted: FittedLaw) -> None:
     where = ", ".join(["law " + fitted.record.law, *list(fitted.label.values())[1:]])
     if fitted.misfit is None and (fitted.draws is None or not len(fitted.draws.params)):
         raise InputError(f"{where}: no draws; accepted is 1 or more")
-    for name in _losses_read(fitted) if base_losses is None else ():
-        if stated_loss(request, name) is None:
-            key = name.replace("zero_shot_", "zero_shot_losses.")
-            raise InputError(
-                f"{where}: plan.{key}: the law reads the checkpoint's loss before adaptation; "
-                "accepted is a number of nats"
-            )
 
 
 def _pairs(fitted: FittedLaw, fits: Sequence[FittedLaw]) -> dict[str, list[int]]:

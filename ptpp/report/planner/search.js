@@ -2,8 +2,8 @@
 
 // Plans, from law values alone, by the definitions of Python's planner, which hands over its
 // constants (TOLERANCE, BINDING, EDGE, BROKEN, meshes: ptpp/planning/search.py).
-// A space is {low, high: log ATPP; leastReplay, mostReplay, minReplay; budget: name of the limit that
-// ends ATPP; draws: how many; laws: the target's first, each {name, limit [nats]; value(replay, log
+// A space is {low, high: log ATPP; leastReplay, mostReplay; budget: name of the limit that ends
+// ATPP; draws: how many; laws: the target's first, each {name, limit [nats]; value(replay, log
 // ATPP), nats per token; exact: the same, slower; draw(i): the i-th draw's value; fill and exactFill:
 // all draws' into an array}}. Limits of the target loss come as an array over draws.
 
@@ -138,7 +138,7 @@ function pointPlan(space, request) {
   const over = excessesOf(one, [limit])(replay, logAtpp, "exactFill").map(([value]) => value);
   const edge = feasible ? 0 : Math.max(...over);
   const binding = space.laws.map((law) => law.name).filter((_, i) => over[i] >= edge - BINDING);
-  if (replay <= space.leastReplay + EDGE && space.leastReplay > space.minReplay) binding.push("least_replay");
+  if (replay <= space.leastReplay + EDGE && space.leastReplay > 0) binding.push("least_replay");
   if (logAtpp >= space.high - EDGE) binding.push(space.budget);
   if (replay >= space.mostReplay - EDGE) binding.push("max_replay");
   if (feasible && logAtpp <= space.low + EDGE) binding.push("min_atpp");
@@ -155,26 +155,25 @@ function* drawLimits(space, request) {
   return limits;
 }
 
-// In which share of the draws the limits hold at a point: all together and each. A draw without a
-// limit of the target loss keeps it nowhere.
-function sharesAt(space, limits, replay, logAtpp, kind = "fill") {
+// In which share of the draws all limits hold at a point. A draw without a limit of the target loss
+// keeps it nowhere.
+function shareAt(space, limits, replay, logAtpp, kind = "fill") {
   const over = excessesOf(space, limits)(replay, logAtpp, kind);
   over[0].forEach((_, i) => (over[0][i] = Number.isNaN(limits[i]) ? Infinity : over[0][i]));
-  const share = (kept) => Array.from(limits, (_, i) => Number(kept(i))).reduce((sum, one) => sum + one, 0) / limits.length;
-  return { all: share((i) => worstOf(over, i) <= TOLERANCE), each: over.map((one) => share((i) => one[i] <= TOLERANCE)) };
+  return limits.reduce((kept, _, i) => kept + Number(worstOf(over, i) <= TOLERANCE), 0) / limits.length;
 }
 
 // The least ATPP at which a share `level` of the draws keep all limits at once.
 function* robustPlan(space, limits, level) {
   const { allowed, ...best } = yield* leastCompute(space, limits, COARSE, level);
-  return { ...best, feasible: allowed, ...sharesAt(space, limits, best.replay, best.logAtpp, "exactFill") };
+  return { ...best, feasible: allowed, all: shareAt(space, limits, best.replay, best.logAtpp, "exactFill") };
 }
 
 // Shares over a grid, row by row (ATPP) of columns (replay): {logAtpp, replay, all} with rows.
 function* shareMap(space, limits, size) {
   const map = { replay: spaced(space.leastReplay, space.mostReplay, size), logAtpp: spaced(space.low, space.high, size), all: [] };
   for (const logAtpp of map.logAtpp) {
-    map.all.push(map.replay.map((replay) => sharesAt(space, limits, replay, logAtpp).all));
+    map.all.push(map.replay.map((replay) => shareAt(space, limits, replay, logAtpp)));
     yield;
   }
   return map;
