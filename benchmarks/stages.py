@@ -60,13 +60,12 @@ def forecast_stage(
     fitted = krige(experiment.fit(law, protocol, TARGET, settings), held_out)
     rows = experiment.split_of(fitted).held_out
     result = []
-    for each in forecasts_of(fitted, rows):
+    for information, forecast, made in forecasts_of(fitted, rows):
         inside = np.nan
-        if "low" in each.table:
-            inside = coverage(rows["loss"], each.table["low"], each.table["high"])
-        error = score(rows["loss"], each.table["loss"])["mae_rel"]
-        one = {"law": law, "anchors": anchors, "information": each.information}
-        one["forecast"] = each.forecast
+        if "low" in made:
+            inside = coverage(rows["loss"], made["low"], made["high"])
+        error = score(rows["loss"], made["loss"])["mae_rel"]
+        one = {"law": law, "anchors": anchors, "information": information, "forecast": forecast}
         result.append({**one, "n_held_out": len(rows), "mae_rel": error, "coverage": inside})
     if law == LAWS[0] and not anchors:
         unchanged = last_stage_losses(table, rows, held_out, fitted.law, TARGET)

@@ -13,8 +13,8 @@ import pandas as pd
 
 from ptpp.errors import InputError
 from ptpp.laws.experiment import Experiment
-from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
-from ptpp.laws.levels import FORECASTS, forecasts_of
+from ptpp.laws.fitted import ENDS, LEVEL, FittedLaw
+from ptpp.laws.levels import forecasts_of, made_forecasts
 from ptpp.laws.scoring import score
 from ptpp.laws.uncertainty import resample_counts
 
@@ -29,7 +29,7 @@ def score_draws(fitted: FittedLaw, held_out: pd.DataFrame, forecast: str = "law"
     observed = held_out["loss"].to_numpy(float)
     seed, count = fitted.draws.seed + _HELD_OUT_STREAM, len(fitted.draws.params)
     if forecast == "kriged":
-        predicted = np.broadcast_to(fitted.forecast(held_out)[0], (count, len(observed)))
+        predicted = np.broadcast_to(fitted.loss(held_out, kriged=True), (count, len(observed)))
     else:
         predicted = fitted.loss_draws(held_out)
     counts = resample_counts(held_out, count, seed, keep_levels=False)
@@ -41,40 +41,29 @@ def score_draws(fitted: FittedLaw, held_out: pd.DataFrame, forecast: str = "law"
     )
 
 
-def made_forecasts(fitted: FittedLaw) -> tuple[str, ...]:
-    """Which of `levels.FORECASTS` a fit can make."""
-    return FORECASTS if fitted.misfit is not None else FORECASTS[:1]
-
-
-def score_intervals(
-    fitted: FittedLaw, held_out: pd.DataFrame, level: float = LEVEL, forecast: str = "law"
-) -> pd.DataFrame:
+def score_intervals(fitted: FittedLaw, held_out: pd.DataFrame, forecast: str) -> pd.DataFrame:
     """Every score with its bootstrap interval: columns score, value, low, high."""
     draws = score_draws(fitted, held_out, forecast)
-    ends = draws.quantile(ends_of(level)).set_axis(["low", "high"]).T
-    loss = fitted.forecast(held_out)[0] if forecast == "kriged" else fitted.loss(held_out)
+    ends = draws.quantile(ENDS).set_axis(["low", "high"]).T
+    loss = fitted.loss(held_out, forecast == "kriged")
     values = pd.Series(score(held_out["loss"], loss))
     table = ends.assign(value=values).rename_axis("score").reset_index()
     return table[["score", "value", "low", "high"]]
 
 
-def interval_table(
-    fits: Sequence[FittedLaw], experiment: Experiment, level: float = LEVEL
-) -> pd.DataFrame:
+def interval_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFrame:
     """`score_intervals` of every forecast, a row per law, protocol, domain, forecast and score."""
     parts = []
     for one in fits:
         held_out = experiment.split_of(one).held_out
         for name in made_forecasts(one):
-            table = score_intervals(one, held_out, level, name)
+            table = score_intervals(one, held_out, name)
             labels = {**one.label, "forecast": name}
             parts.append(table.assign(**labels)[[*labels, *table.columns]])
     return pd.concat(parts, ignore_index=True)
 
 
-def coverage_table(
-    fits: Sequence[FittedLaw], experiment: Experiment, level: float = LEVEL
-) -> pd.DataFrame:
+def coverage_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFrame:
     """How often held-out losses lie within their prediction intervals, one row per forecast.
 
     `coverage`: measured share, to be compared with `level`; `coverage_largest`: at the largest size
@@ -85,15 +74,15 @@ def coverage_table(
     for one in fits:
         held_out = experiment.split_of(one).held_out
         largest = held_out["n_params"] == held_out["n_params"].max()
-        for each in forecasts_of(one, held_out, level=level):
-            inside = held_out["loss"].between(each.table["low"], each.table["high"])
-            width = (each.table["high"] - each.table["low"]) / each.table["loss"]
+        for information, forecast, table in forecasts_of(one, held_out):
+            inside = held_out["loss"].between(table["low"], table["high"])
+            width = (table["high"] - table["low"]) / table["loss"]
             rows.append(
                 {
                     **one.label,
-                    "information": each.information,
-                    "forecast": each.forecast,
-                    "level": level,
+                    "information": information,
+                    "forecast": forecast,
+                    "level": LEVEL,
                     "n_held_out": len(held_out),
                     "coverage": float(inside.mean()),
                     "coverage_largest": float(inside[largest].mean()),
@@ -104,9 +93,7 @@ def coverage_table(
     return pd.DataFrame(rows)
 
 
-def comparison_table(
-    fits: Sequence[FittedLaw], experiment: Experiment, level: float = LEVEL
-) -> pd.DataFrame:
+def comparison_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFrame:
     """Every pair of laws with the same protocol, domain and forecast, that of lower MAErel first.
 
     `difference`: MAErel of `law` minus that of `other`, with its interval; `probability`: the share
@@ -119,7 +106,7 @@ def comparison_table(
     for one in fits:
         rows = experiment.split_of(one).held_out
         for name in made_forecasts(one):
-            loss = one.forecast(rows)[0] if name == "kriged" else one.loss(rows)
+            loss = one.loss(rows, name == "kriged")
             drawn = score_draws(one, rows, name)["mae_rel"].to_numpy()
             entry = score(rows["loss"], loss)["mae_rel"], one, rows, drawn
             labels = one.record.protocol, one.record.domain, name
@@ -137,6 +124,6 @@ def comparison_table(
                 )
             gaps = drawn - other_drawn
             share = float(np.mean(gaps < 0) + 0.5 * np.mean(gaps == 0))
-            names, ends = (one.record.law, two.record.law), np.quantile(gaps, ends_of(level))
+            names, ends = (one.record.law, two.record.law), np.quantile(gaps, ENDS)
             table.append((*labels, *names, mae, other_mae, mae - other_mae, *ends, share))
     return pd.DataFrame(table, columns=list(columns))

@@ -11,7 +11,7 @@ import pandas as pd
 from ptpp.errors import InputError
 from ptpp.laws.base_loss import BaseLosses
 from ptpp.laws.declared import find_law
-from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.forms import LAWS
 from ptpp.laws.law import ROWS, Law
@@ -97,9 +97,7 @@ def early_base_losses(experiment: Experiment, target: str) -> BaseLosses | None:
     return losses
 
 
-def predictions(
-    fits: Sequence[FittedLaw], experiment: Experiment, level: float = LEVEL
-) -> pd.DataFrame:
+def predictions(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFrame:
     """Observed and predicted loss of every cell by every forecast: `PREDICTION_COLUMNS`, low, high.
 
     `role` is "fit" for rows the law was fitted on (anchors included) and "held_out" for the rest.
@@ -112,11 +110,11 @@ def predictions(
         roles = ["fit"] * len(fitted) + ["held_out"] * len(cells.held_out)
         rows = pd.concat([fitted, cells.held_out], ignore_index=True)
         early = early_base_losses(experiment, one.record.domain)
-        for forecast in forecasts_of(one, rows, early, level):
-            labels = {"information": forecast.information, "forecast": forecast.forecast}
-            table = rows.assign(**one.label, **labels, role=roles, observed=rows["loss"])
-            table = table.assign(**forecast.table.rename(columns={"loss": "predicted"}))
-            ends = [name for name in ("low", "high") if name in forecast.table]
+        for information, forecast, made in forecasts_of(one, rows, early):
+            labels = {"information": information, "forecast": forecast, "role": roles}
+            table = rows.assign(**one.label, **labels, observed=rows["loss"])
+            table = table.assign(**made.rename(columns={"loss": "predicted"}))
+            ends = [name for name in ("low", "high") if name in made]
             ends += ["stage"] if "stage" in table else []
             parts.append(table[[*PREDICTION_COLUMNS, *ends]])
     return pd.concat(parts, ignore_index=True)
@@ -136,9 +134,9 @@ def score_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFra
         spoken = observations[ROWS[one.law.rows](observations["replay"])]
         labels["noise_floor"] = noise_floor(spoken, domain, held_out)
         early = early_base_losses(experiment, domain)
-        for each in forecasts_of(one, cells, early):
-            names = {"information": each.information, "forecast": each.forecast}
-            rows.append({**one.label, **names, **labels, **score(observed, each.table["loss"])})
+        for information, forecast, table in forecasts_of(one, cells, early):
+            names = {"information": information, "forecast": forecast}
+            rows.append({**one.label, **names, **labels, **score(observed, table["loss"])})
         doubled = domain in stages or one.law.rows == "without_replay"
         if one.record.protocol != "early_to_late" or doubled:
             continue

@@ -28,13 +28,9 @@ from ptpp.laws.record import DAMAGED, Draws, Fit, draws_path
 from ptpp.laws.scoring import score
 
 LEVEL = 0.9  # of intervals
+ENDS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]  # the quantiles between which they lie
 _MISFIT = "misfit "  # begins the names of its arrays in a file
 _RESIDUALS = 25  # quantiles that stand for the distribution of residuals
-
-
-def ends_of(level: float) -> list[float]:
-    """The quantiles between which a central interval of that level lies."""
-    return [(1 - level) / 2, (1 + level) / 2]
 
 
 @dataclass(frozen=True)
@@ -129,8 +125,12 @@ class FittedLaw:
         """
         return law_values(self.law, self.theta, frame, self.record.reference)
 
-    def loss(self, frame: Columns) -> NDArray:
-        """The predicted loss (n,), nats per token; for forgetting laws zero_shot_loss is added."""
+    def loss(self, frame: Columns, kriged: bool = False) -> NDArray:
+        """The predicted loss (n,), nats per token, by the law alone or `kriged`; for forgetting
+        laws zero_shot_loss is added.
+        """
+        if kriged:
+            return self.forecast(frame)[0]
         return self.value(frame) + offset_of(self.law, frame)
 
     def value_draws(self, frame: Columns, params: NDArray | None = None) -> NDArray:
@@ -144,21 +144,18 @@ class FittedLaw:
         """Predicted losses (m, n), nats per token, by every draw, or by `params` (m, p)."""
         return self.value_draws(frame, params) + offset_of(self.law, frame)
 
-    def interval(
-        self, frame: Columns, level: float = LEVEL, noise: bool = True
-    ) -> tuple[NDArray, NDArray]:
+    def interval(self, frame: Columns) -> tuple[NDArray, NDArray]:
         """Lower and upper ends (n,), nats per token, between which a measured loss should lie.
 
         Quantiles of each draw's prediction times a residual of the fit, every draw with every one
-        of 25 quantiles of the residuals. `noise` False: the interval of the law's value alone.
+        of 25 quantiles of the residuals.
         """
         predicted = self.loss_draws(frame)
-        if noise:
-            places = (np.arange(_RESIDUALS) + 0.5) / _RESIDUALS
-            factors = np.exp(-np.quantile(self.draws.residuals, places))
-            predicted = predicted[:, None] * factors[None, :, None]
-            predicted = predicted.reshape(-1, predicted.shape[-1])
-        return tuple(np.quantile(predicted, ends_of(level), axis=0))
+        places = (np.arange(_RESIDUALS) + 0.5) / _RESIDUALS
+        factors = np.exp(-np.quantile(self.draws.residuals, places))
+        predicted = predicted[:, None] * factors[None, :, None]
+        predicted = predicted.reshape(-1, predicted.shape[-1])
+        return tuple(np.quantile(predicted, ENDS, axis=0))
 
     def band(self, frame: Columns) -> tuple[NDArray, NDArray] | None:
         """Least and greatest loss (n,) over the unidentified parameter's band, if there is one."""
@@ -191,18 +188,19 @@ class FittedLaw:
         first, second = (Cells.of(self.law, frame, stage) for frame in (a, b))
         return self.misfit.joint(first, self.log_slopes(a), second, self.log_slopes(b))
 
-    def predict(self, frame: Columns, level: float = LEVEL) -> pd.DataFrame:
+    def predict(self, frame: Columns, kriged: bool | None = None) -> pd.DataFrame:
         """Predicted losses, a row per row of `frame` [nats]: loss and, where they are known, its
-        low and high end. With a misfit these are kriged, and `law_loss` is the law alone.
+        low and high end. `kriged`: these are, and `law_loss` is the law alone; None: with a misfit.
         """
-        if self.misfit is not None:
+        kriged = self.misfit is not None if kriged is None else kriged
+        if kriged:
             loss, spread = self.forecast(frame)
-            step = ndtri((1 + level) / 2) * spread
+            step = ndtri((1 + LEVEL) / 2) * spread
             ends = {"low": loss * np.exp(-step), "high": loss * np.exp(step)}
             return pd.DataFrame({"loss": loss, **ends, "law_loss": self.loss(frame)})
         table = pd.DataFrame({"loss": self.loss(frame)})
         if self.draws is not None:
-            table["low"], table["high"] = self.interval(frame, level)
+            table["low"], table["high"] = self.interval(frame)
         return table
 
     def score(self, frame: Columns) -> dict[str, float]:

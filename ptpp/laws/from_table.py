@@ -11,7 +11,7 @@ import pandas as pd
 from ptpp.errors import InputError
 from ptpp.laws.comparison import score_intervals
 from ptpp.laws.declared import find_law
-from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.laws.fitted import ENDS, FittedLaw
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.identifiability import describe_band
 from ptpp.laws.law import Law
@@ -134,7 +134,7 @@ class LawFit:
         scores = pd.DataFrame({"value": score(rows["loss"], predicted["loss"])})
         if fitted.draws is not None:
             name = FORECASTS[kriged]
-            scores = score_intervals(fitted, rows, forecast=name).set_index("score")
+            scores = score_intervals(fitted, rows, name).set_index("score")
         if kriged:
             scores["law"] = pd.Series(fitted.score(rows))
         if "low" in predicted:
@@ -157,7 +157,7 @@ class LawFit:
         notes |= {name: "held by a prior" for name in priors if name in record.fixed}
         table["note"] = [notes.get(name, "") for name in table.index]
         if draws is not None:
-            ends = np.quantile(draws.params, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+            ends = np.quantile(draws.params, ENDS, axis=0)
             table.insert(1, "low", ends[0])
             table.insert(2, "high", ends[1])
         return table

@@ -6,12 +6,11 @@ Forecasts: "law", the fitted law alone; "kriged", the law corrected by its misfi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pandas as pd
 
 from ptpp.laws.base_loss import SOURCES, BaseLosses, forecast_base_loss
-from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.law import Law
 from ptpp.table.kinds import (
     cell_means,
@@ -28,17 +27,6 @@ INFORMATION = ("early", "zero_shot", "anchors")
 FORECASTS = ("law", "kriged")
 LAST_STAGE = "last_stage"  # no law: the loss measured at the last early stage, unchanged
 CELL = ["size", "replay", "atpp"]
-
-
-@dataclass(frozen=True)
-class CellForecast:
-    """One forecast of cells: its labels, and `table` with loss and, where they are known, low and
-    high, nats per token, a row per cell.
-    """
-
-    information: str
-    forecast: str
-    table: pd.DataFrame
 
 
 def information_of(law: Law, protocol: str) -> str:
@@ -60,35 +48,27 @@ def information_at(fitted: FittedLaw, ptpp: float, source: str) -> str:
 
 
 def forecasts_of(
-    fitted: FittedLaw,
-    cells: pd.DataFrame,
-    early: BaseLosses | None = None,
-    level: float = LEVEL,
-) -> Iterator[CellForecast]:
-    """The forecasts of `cells` by a fit: by the law and, where it was made, by its misfit.
+    fitted: FittedLaw, cells: pd.DataFrame, early: BaseLosses | None = None
+) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """The forecasts of `cells` by a fit: information, forecast and a table by `FittedLaw.predict`.
 
     `early`: the base losses of the early stages. With them a law that reads the checkpoint's base
     loss also forecasts from the early stages alone, its base loss being forecast too; of such a
     forecast no interval is known.
     """
     information = information_of(fitted.law, fitted.record.protocol)
-    yield from _law_and_kriged(fitted, cells, information, level)
+    for name in made_forecasts(fitted):
+        yield information, name, fitted.predict(cells, name == "kriged")
     if early is not None and information == "zero_shot" and "base_loss" in fitted.law.inputs:
         guess = forecast_base_loss(early.forecast, cells["n_params"], cells["ptpp"])
-        for one in _law_and_kriged(fitted, cells.assign(base_loss=guess), "early", level):
-            yield CellForecast("early", one.forecast, one.table[["loss"]])
+        for name in made_forecasts(fitted):
+            loss = fitted.loss(cells.assign(base_loss=guess), name == "kriged")
+            yield "early", name, pd.DataFrame({"loss": loss})
 
 
-def _law_and_kriged(
-    fitted: FittedLaw, cells: pd.DataFrame, information: str, level: float
-) -> Iterator[CellForecast]:
-    table = pd.DataFrame({"loss": fitted.loss(cells)})
-    if fitted.draws is not None:
-        table["low"], table["high"] = fitted.interval(cells, level)
-    yield CellForecast(information, "law", table)
-    if fitted.misfit is not None:
-        table = fitted.predict(cells, level)[["loss", "low", "high"]]
-        yield CellForecast(information, "kriged", table)
+def made_forecasts(fitted: FittedLaw) -> tuple[str, ...]:
+    """Which of `FORECASTS` a fit can make."""
+    return FORECASTS if fitted.misfit is not None else FORECASTS[:1]
 
 
 def best_forecasts(table: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ptpp.errors import InputError
 from ptpp.jobs.files import read_json
-from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.laws.fitted import FittedLaw
 from ptpp.table.kinds import is_stage
 from ptpp.table.observations import read_observations, write_observations
 from ptpp.table.reading import read_text
@@ -131,7 +131,7 @@ def compare_losses(
         if fitted is not None and not (fitted.law.rows == "with_replay" and row["replay"] == 0):
             known = {c: [row[c]] for c in ("n_params", "ptpp", "replay", "atpp", "adapt_tokens")}
             known |= {"base_loss": [base_loss], "zero_shot_loss": [losses[domain]]}
-            predicted = fitted.predict(pd.DataFrame(known), LEVEL).iloc[0]
+            predicted = fitted.predict(pd.DataFrame(known)).iloc[0]
             keys = {"predicted": "loss", "lower": "low", "upper": "high"}
             point = {new: float(predicted.get(old, np.nan)) for new, old in keys.items()}
         limit = plan.target_limit

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptpp.errors import InputError
-from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
+from ptpp.laws.fitted import ENDS, FittedLaw
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.forms import get_law
 from ptpp.laws.rows import law_rows
@@ -167,7 +167,7 @@ def _compare(
     low, high, reached = np.nan, np.nan, float(np.isfinite(needed))
     if fitted.draws is not None:
         drawn = tokens(fitted.draws.params)
-        low, high = (float(quantile(drawn, share)[0]) for share in ends_of(LEVEL))
+        low, high = (float(quantile(drawn, share)[0]) for share in ENDS)
         reached = float(np.isfinite(drawn).mean())
     n_params, adapt_tokens = plan["n_params"], plan["adapt_tokens"]
     row = {name: plan[name] for name in ("n_params", "ptpp", "replay", "adapt_tokens")}

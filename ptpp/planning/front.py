@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
+from ptpp.laws.fitted import ENDS, FittedLaw
 from ptpp.planning.forecast import Forecast, robust_draws
 from ptpp.planning.request import PlanRequest
 from ptpp.planning.search import quantile
@@ -43,7 +43,7 @@ def pareto_front(
     if robust_draws(list(point.laws.values())) is not None:
         drawn = _values(Forecast.of_draws(request, target, forgetting), replay, log_atpp)
         for name, each in drawn.items():
-            for end, share in zip(("low", "high"), ends_of(LEVEL), strict=True):
+            for end, share in zip(("low", "high"), ENDS, strict=True):
                 table[f"{name}_{end}"] = quantile(each, share)[0]
     points = zip(replay[0], log_atpp[0], strict=True)
     table["extrapolated"] = [" ".join(point.extrapolated(r, a)) for r, a in points]

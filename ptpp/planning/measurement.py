@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ptpp.errors import InputError
 from ptpp.laws.base_loss import BaseLosses
-from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
+from ptpp.laws.fitted import ENDS, FittedLaw
 from ptpp.laws.law import ROWS
 from ptpp.laws.problem import Columns
 from ptpp.planning.forecast import broadcast_values
@@ -118,7 +118,7 @@ def variance_cut(promised: NDArray, measured: NDArray, noise: float) -> tuple[ND
 
 
 def _clip_to_interval(values: NDArray) -> NDArray:
-    return np.clip(values, *np.quantile(values, ends_of(LEVEL), axis=0))
+    return np.clip(values, *np.quantile(values, ENDS, axis=0))
 
 
 def _kriged_cut(one: FittedLaw, point: Columns, cells: Columns) -> tuple[NDArray, float]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ptpp.errors import InputError
 from ptpp.laws.base_loss import SOURCES
-from ptpp.laws.fitted import LEVEL, FittedLaw, ends_of
+from ptpp.laws.fitted import ENDS, FittedLaw
 from ptpp.laws.levels import information_at
 from ptpp.planning.forecast import Forecast
 from ptpp.planning.request import PlanRequest
@@ -401,5 +401,5 @@ def _ends(values: NDArray) -> tuple[float, float]:
     """The interval that holds a share `LEVEL` of the draws; NaN where there are none."""
     if not len(values):
         return np.nan, np.nan
-    low, high = (float(quantile(values, share)[0]) for share in ends_of(LEVEL))
+    low, high = (float(quantile(values, share)[0]) for share in ENDS)
     return low, high
