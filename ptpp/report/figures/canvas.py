@@ -1,9 +1,10 @@
 """The style of all figures: type, colours, panels, legends and axes."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import cycle, product
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -84,19 +85,6 @@ def each_panel(axes: np.ndarray, frame: pd.DataFrame, by: Mapping[str, Sequence]
         yield axis, frame[(frame[row] == i) & (frame[column] == j)]
 
 
-def draw_lines(
-    axis: Axes, rows: pd.DataFrame, x: str, y: str, by: str, colours: Mapping, markers: Mapping
-) -> None:
-    """A line per value of `by`: means over seeds, with a band of one standard deviation."""
-    if not rows.empty:
-        seaborn.lineplot(
-            rows, x=x, y=y, hue=by, style=by, palette=colours, markers=markers, dashes=False,
-            errorbar="sd", err_kws={"linewidth": 0, "alpha": 0.25}, markeredgewidth=0,
-            legend=False, ax=axis,
-        )  # fmt: skip
-    axis.set(xlabel="", ylabel="")
-
-
 def new_panels(
     rows: int, columns: int, height: float, width: float = WIDTH, **shared
 ) -> tuple[Figure, np.ndarray]:
@@ -134,11 +122,15 @@ def name_panels(axes: np.ndarray, columns: Iterable[str], rows: Iterable[str] = 
         )  # fmt: skip
 
 
-def legend_key(colour, marker: str, label: str, line: bool = True) -> Line2D:
-    return Line2D(
-        [], [], color=colour, marker=marker, label=label, markeredgewidth=0,
-        linestyle="-" if line else "none",
-    )  # fmt: skip
+def legend_keys(
+    colours: Mapping, markers: Mapping, name: Callable[[Any], str], line: bool = True
+) -> list[Line2D]:
+    """A key for each value of `colours`: its marker, on a line or without, and its name."""
+    look = {"markeredgewidth": 0, "linestyle": "-" if line else "none"}
+    return [
+        Line2D([], [], color=colour, marker=markers[value], label=name(value), **look)
+        for value, colour in colours.items()
+    ]
 
 
 def label_ends(axis: Axes, ends: Sequence[tuple[str, float, object]], height: float) -> None:
@@ -230,15 +222,6 @@ def finish(
     return figure
 
 
-def replay_looks(replays: pd.Series) -> tuple[dict, dict]:
-    """Colour and marker per replay ratio, ascending; the control (1) is grey, outside the ramp."""
-    values = sorted(replays.unique())
-    colours = colour_ramp([r for r in values if r < 1], "viridis", 0.0, 0.85)
-    if 1 in values:
-        colours[1.0] = CONTROL_COLOUR
-    return colours, assign_looks(values, MARKERS)
-
-
 def colour_ramp(values: Sequence, name: str, low: float, high: float) -> dict:
     """Colours of a perceptually uniform ramp, without its palest end, which print loses."""
     ramp = matplotlib.colormaps[name]
@@ -249,6 +232,11 @@ def colour_ramp(values: Sequence, name: str, low: float, high: float) -> dict:
 def assign_looks(values: Sequence, looks: Sequence) -> dict:
     """A colour, marker or dash per value; more values than looks repeat them in turn."""
     return dict(zip(values, cycle(looks), strict=False))
+
+
+def distinct_looks(values: Sequence) -> tuple[dict, dict]:
+    """A colour and a marker per value."""
+    return assign_looks(values, PALETTE), assign_looks(values, MARKERS)
 
 
 def percent(share: float) -> str:

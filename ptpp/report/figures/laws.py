@@ -44,12 +44,10 @@ def calibration(predictions: pd.DataFrame, noise_floor: float | None, domain: st
         lambda cells: score(*cells.to_numpy().T)["mae_rel"]
     )
     laws, protocols = canvas.sort_laws(errors), list(rows["protocol"].unique())
-    colours = canvas.assign_looks(protocols, canvas.PALETTE)
-    markers = canvas.assign_looks(protocols, canvas.MARKERS)
+    looks = canvas.distinct_looks(protocols)
     figure, panels = canvas.new_panels_of(laws, height=1.8, most=3, sharex=True, sharey=True)
     for law, axis in panels.items():
         panel = rows[rows["law"] == law]
-        looks = colours, markers
         _draw_residuals(axis, panel, "observed", noise_floor, 11, "protocol", looks)
         offs = [
             f"{protocol_name(p)} {100 * errors[law, p]:.1f} %"
@@ -58,9 +56,7 @@ def calibration(predictions: pd.DataFrame, noise_floor: float | None, domain: st
         ]
         axis.set_title(f"{law_name(law)}\n{', '.join(offs)}", fontsize=7)
     panels[laws[0]].xaxis.set_major_locator(MaxNLocator(4))
-    handles = [
-        canvas.legend_key(colours[p], markers[p], protocol_name(p), line=False) for p in protocols
-    ]
+    handles = canvas.legend_keys(*looks, protocol_name, line=False)
     return canvas.finish(
         figure, handles + _noise_key(noise_floor), "outside upper center", columns=3,
         x=f"observed {domain} loss (nats/token)", y=ERROR.format(domain),
@@ -155,11 +151,9 @@ def _draw_residuals(
 
 
 def _role_keys(rows: pd.DataFrame) -> list[Line2D]:
-    present = [role for role in ROLES if (rows["role"] == role).any()]
-    return [
-        canvas.legend_key(*(look[role] for look in (*_ROLE_LOOKS, ROLES)), line=False)
-        for role in present
-    ]
+    colours, markers = _ROLE_LOOKS
+    present = {role: colours[role] for role in ROLES if (rows["role"] == role).any()}
+    return canvas.legend_keys(present, markers, ROLES.get, line=False)
 
 
 def _noise_key(noise_floor: float | None) -> list[Patch]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -55,7 +56,11 @@ def adaptation(
     swept = rows[~before & ~controls] if (~before & ~controls).any() else rows[~before]
     sizes, stages = size_names(swept), list_stages(swept)
     aside = rows.drop(swept.index)
-    colours, markers = canvas.replay_looks(swept["replay"])
+    replays = sorted(swept["replay"].unique())
+    colours = canvas.colour_ramp([r for r in replays if r < 1], "viridis", 0.0, 0.85)
+    if 1 in replays:
+        colours[1.0] = canvas.CONTROL_COLOUR
+    markers = canvas.assign_looks(replays, canvas.MARKERS)
     curves = None
     if predictions is not None:
         curves = _curves_of(predictions, law, target)
@@ -86,11 +91,9 @@ def adaptation(
         _draw_aside(axes[:, -1], aside, sizes, stages)
         titles.append(f"without {target} text")
     canvas.name_panels(axes, titles, [canvas.size_label(swept, size) for size in sizes])
-    line = curves is None
-    handles = [
-        canvas.legend_key(colours[r], markers[r], f"replay {canvas.percent(r)}", line)
-        for r in colours
-    ]
+    handles = canvas.legend_keys(
+        colours, markers, lambda replay: f"replay {canvas.percent(replay)}", line=curves is None
+    )
     if curves is not None:
         look = {"color": "0.3", "linewidth": 1}
         handles.append(Line2D([], [], label=f"curves: {law_name(law)}", **look))
@@ -214,7 +217,13 @@ def forgetting(
     _forgetting_scale(axes[0, 0], rows["forgetting"])
     for axis, here in canvas.each_panel(axes, rows, {"base": base_domains, "stage": stages}):
         axis.axhline(0, color="0.2", linewidth=0.8, zorder=1)
-        canvas.draw_lines(axis, here, "replay", "forgetting", "atpp", colours, markers)
+        if not here.empty:
+            seaborn.lineplot(
+                here, x="replay", y="forgetting", hue="atpp", style="atpp", palette=colours,
+                markers=markers, dashes=False, errorbar="sd", markeredgewidth=0, legend=False,
+                err_kws={"linewidth": 0, "alpha": 0.25}, ax=axis,
+            )  # fmt: skip
+        axis.set(xlabel="", ylabel="")
     panels = canvas.each_panel(axes, rows, {"base": base_domains, "stage": stages})
     for number, (axis, here) in enumerate(panels):
         place, last = divmod(number, len(stages))

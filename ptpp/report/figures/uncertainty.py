@@ -75,8 +75,7 @@ def anchor_sweep(sweep: pd.DataFrame, noise_floor: float | None, domain: str) ->
         raise InputError(f"figure anchor_sweep: no scores of domain {domain!r}")
     laws, choices = list(rows["law"].unique()), list(rows["choice"].unique())
     counts = sorted(rows["count"].unique())
-    colours = canvas.assign_looks(choices, canvas.PALETTE)
-    markers = canvas.assign_looks(choices, canvas.MARKERS)
+    colours, markers = canvas.distinct_looks(choices)
     figure, panels = canvas.new_panels_of(laws, height=2.0, sharex=True, sharey=True)
     for law, axis in panels.items():
         if canvas.is_known(noise_floor):
@@ -93,9 +92,7 @@ def anchor_sweep(sweep: pd.DataFrame, noise_floor: float | None, domain: str) ->
     first.set_yscale("log")
     first.set_xticks(range(len(counts)), [f"{count:g}" for count in counts])
     canvas.fix_ticks(first.yaxis, canvas.round_steps(*first.get_ylim()))
-    handles = [
-        canvas.legend_key(colours[c], markers[c], f"chosen: {choice_name(c)}") for c in choices
-    ]
+    handles = canvas.legend_keys(colours, markers, lambda choice: f"chosen: {choice_name(choice)}")
     handles += _noise_key(noise_floor)
     return canvas.finish(
         figure, handles, "outside upper center", columns=4,
@@ -115,8 +112,7 @@ def law_comparison(intervals: pd.DataFrame, noise_floor: float | None, domain: s
     rows = best_forecasts(canvas.select_domain(intervals, domain))
     errors = rows[rows["score"] == "mae_rel"].set_index(["law", "protocol"])["value"]
     laws, protocols = canvas.sort_laws(errors), list(rows["protocol"].unique())
-    colours = canvas.assign_looks(protocols, canvas.PALETTE)
-    markers = canvas.assign_looks(protocols, canvas.MARKERS)
+    colours, markers = canvas.distinct_looks(protocols)
     places = np.linspace(-0.5, 0.5, len(protocols)) if len(protocols) > 1 else np.zeros(1)
     shifts = dict(zip(protocols, 0.28 * places, strict=True))
     height = 0.42 * len(laws) + 0.5
@@ -146,7 +142,7 @@ def law_comparison(intervals: pd.DataFrame, noise_floor: float | None, domain: s
     errors.set_yticks(range(len(laws)), [law_name(law) for law in laws])
     errors.set_ylim(len(laws) - 0.5, -0.5)
     canvas.name_panels(axes, COMPARED.values())
-    handles = [canvas.legend_key(colours[p], markers[p], protocol_name(p)) for p in protocols]
+    handles = canvas.legend_keys(colours, markers, protocol_name)
     handles += _noise_key(noise_floor)
     bar = {"marker": "_", "markersize": 10, "markeredgewidth": 1.2, "linestyle": "none"}
     handles.append(Line2D([], [], color="0.45", label="90 % interval", **bar))
