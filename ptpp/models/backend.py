@@ -200,7 +200,7 @@ class Backend(abc.ABC):
         return dict(tensors)
 
     def save(self, directory: str | Path, tokenizer: str | Path, text: Mapping) -> None:
-        """Write a checkpoint, as `save_checkpoint` does."""
+        """Write a checkpoint, as `save_checkpoint` does; a collective call."""
         tensors = self.whole({name: each.detach() for name, each in self.parameters.items()})
         if self.group.is_main:
             save_checkpoint(self.shape, tensors, directory, tokenizer, text)

@@ -21,6 +21,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from ptpp.errors import InputError
+from ptpp.jobs.files import atomic_directory
 from ptpp.models.backend import (
     ON_CPU,
     Backend,
@@ -31,7 +32,7 @@ from ptpp.models.backend import (
     group_of,
     group_settings,
 )
-from ptpp.models.checkpoint import PREFIX, check_digests, gpt2_config, read_shape
+from ptpp.models.checkpoint import PREFIX, check_digests, complete, gpt2_config, read_shape
 from ptpp.models.compiling import CompiledLayers, decoder_layers
 from ptpp.models.cpu import initial_tensors
 from ptpp.models.losses import SequenceLosses, has_plain_head, is_causal
@@ -210,6 +211,23 @@ class Module(Backend):
             if self.group.is_main:
                 gathered[name] = full.cpu()
         return gathered
+
+    def save(self, directory: str | Path, tokenizer: str | Path, text: Mapping) -> None:
+        """The same of a model from elsewhere, under the names that transformers gives its tensors,
+        all or nothing.
+        """
+        if self.shape is not None:
+            super().save(directory, tokenizer, text)
+            return
+        kept = self.module.state_dict().keys() & dict(self.module.named_buffers()).keys()
+        tensors = {name: each for name, each in self.module.named_buffers() if name in kept}
+        tensors |= {name: each.detach() for name, each in self.module.named_parameters()}
+        tensors = self.whole(tensors)
+        if self.group.is_main:
+            with atomic_directory(directory) as temporary:
+                self.module.save_pretrained(temporary, state_dict=tensors)
+                complete(temporary, tokenizer, text)
+        self.group.wait()
 
     def read(self, checkpoint: str | Path) -> dict[str, torch.Tensor]:
         named = _read_module(checkpoint).named_parameters()

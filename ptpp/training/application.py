@@ -9,7 +9,6 @@ from ptpp.errors import InputError
 from ptpp.jobs.files import remove_leftovers
 from ptpp.models.backend import open_model
 from ptpp.models.checkpoint import text_of, weights_digest
-from ptpp.models.saving import save_adapted
 from ptpp.models.sizes import training_flops
 from ptpp.training.data import Text, adaptation_shares, warn_of_repeats
 from ptpp.training.engine import Task, Trajectory, train
@@ -103,7 +102,7 @@ def apply(job: ApplyJob, process: Process = SINGLE) -> None:
         for _ in train(task, backend, trajectory, state, process):
             losses = held_out_losses(backend, blocks)
             check_finite(losses, what, f" at ATPP {job.atpp:g}")
-            save_adapted(backend, job.adapted, job.tokenizer, text.of_checkpoint())
+            backend.save(job.adapted, job.tokenizer, text.of_checkpoint())
             trajectory.records.append(losses)
         if not is_main:
             return

@@ -13,7 +13,6 @@ from training_driver import Jobs, build_stores, torch_of_a_job
 from ptpp.errors import InputError, Interrupted
 from ptpp.models.checkpoint import check_digests
 from ptpp.models.huggingface import open_module
-from ptpp.models.saving import save_adapted
 from ptpp.training.schedule import Settings
 
 
@@ -116,7 +115,7 @@ def test_a_model_from_elsewhere_is_saved_so_that_it_loads_again(tmp_path, llama_
     before = backend.loss(tokens)
     backend.gradients(tokens)
     backend.step(Settings(0.01, 1, batch=4, warmup=0, decay_fraction=1.0), 1.0)
-    save_adapted(backend, tmp_path / "adapted", llama_directory, {"valid": {}})
+    backend.save(tmp_path / "adapted", llama_directory, {"valid": {}})
     again = open_module(tmp_path / "adapted", None, 16)
     assert again.loss(tokens) == pytest.approx(backend.loss(tokens), abs=1e-6)
     assert abs(again.loss(tokens) - before) > 1e-3
