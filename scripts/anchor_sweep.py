@@ -18,7 +18,7 @@ with run_job(snakemake.log[0]):
     request, *_ = make_requests(params.plan, observations)
     plan = {name: getattr(request, name) for name in ("n_params", "ptpp", "max_atpp", "base_loss")}
     if plan["base_loss"] is None and any("base_loss" in law.inputs for law in laws):
-        base_losses = BaseLosses.of(observations, target)
+        base_losses = BaseLosses(observations, target)
         plan["base_loss"] = base_losses.find(plan["n_params"], plan["ptpp"])[0]
     table = anchor_sweep(
         experiment,

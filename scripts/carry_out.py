@@ -7,7 +7,7 @@ with run_job(snakemake.log[0]) as job, catch_stop() as stopping:
 
     from ptpp.jobs.files import write_text
     from ptpp.laws.fitted import FittedLaw
-    from ptpp.planning.applied import COMPARISON_COLUMNS, choose_plan, no_plan_sentence
+    from ptpp.planning.applied import COMPARISON_COLUMNS, choose_plan
     from ptpp.report.tables import write_table
     from ptpp.training.application import OUTPUTS, ApplyJob
     from ptpp.training.job import Runtime
@@ -19,7 +19,8 @@ with run_job(snakemake.log[0]) as job, catch_stop() as stopping:
     tables = {"robust": pd.read_csv(source.robust), "point": pd.read_csv(source.plan)}
     plan = choose_plan(tables, params.law, params.n_params, params.ptpp)
     if plan is None:
-        lines = [no_plan_sentence(params.law, params.n_params)]
+        asked = f"by {params.law} for {params.n_params:g} parameters"
+        lines = [f"no plan {asked} is feasible, so nothing was adapted"]
         leave_empty(written, lines[0])
         table = pd.DataFrame(columns=list(COMPARISON_COLUMNS))
     else:

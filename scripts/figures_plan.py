@@ -16,7 +16,7 @@ with run_job(snakemake.log[0]):
     target, *others = [FittedLaw.load(path) for path in source.fits]
     observations = read_observations(source.observations)
     request, *_ = make_requests(params.wishes, observations)
-    base_losses = BaseLosses.of(observations, target.record.domain)
+    base_losses = BaseLosses(observations, target.record.domain)
     request = complete_request(request, [target, *others], base_losses)
     chosen, robust = (
         table[table["n_params"] == request.n_params].set_index("law", drop=False).loc[params.law]

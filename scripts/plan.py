@@ -24,7 +24,7 @@ with run_job(snakemake.log[0]):
     experiment = Experiment.read(source.observations, params.held_out, source.anchors)
     observations = experiment.observations
     fits = experiment.load(source.fits)
-    base_losses = BaseLosses.of(observations, params.target)
+    base_losses = BaseLosses(observations, params.target)
     requests = [
         complete_request(request, fits, base_losses)
         for request in make_requests(params.wishes, observations)

@@ -16,7 +16,7 @@ with run_job(snakemake.log[0]):
     fits = [FittedLaw.load(path) for path in source.fits]
     observations = read_observations(source.observations)
     request, *_ = make_requests(params.wishes, observations)
-    base_losses = BaseLosses.of(observations, params.target)
+    base_losses = BaseLosses(observations, params.target)
     headline = params.law, fits[0].record.protocol
     scores = pd.read_csv(source.scores)
     page = planner_page(request, fits, headline, base_losses, scores)

@@ -44,10 +44,6 @@ class BaseLosses:
         rows = rows.rename(columns={"zero_shot_loss": "base_loss"})
         return cls(rows, key=f"plan.zero_shot_losses.{domain}")
 
-    @classmethod
-    def of(cls, observations: pd.DataFrame, target: str) -> "BaseLosses":
-        return cls(observations, target)
-
     @cached_property
     def measured(self) -> pd.DataFrame:
         """One row per checkpoint, at least: n_params, ptpp, base_loss [nats per token].

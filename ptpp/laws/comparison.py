@@ -32,7 +32,7 @@ def score_draws(fitted: FittedLaw, held_out: pd.DataFrame, forecast: str = "law"
         predicted = np.broadcast_to(fitted.loss(held_out, kriged=True), (count, len(observed)))
     else:
         predicted = fitted.loss_draws(held_out)
-    counts = resample_counts(held_out, count, seed, keep_levels=False)
+    counts = resample_counts(held_out, count, seed)
     return pd.DataFrame(
         [
             score(np.repeat(observed, times), np.repeat(values, times))

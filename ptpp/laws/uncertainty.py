@@ -181,24 +181,14 @@ def choose_resamples(frame: pd.DataFrame, draws: int, seed: int = 0) -> Resample
     return Resamples("residual", numbers, counts)
 
 
-def resample_counts(
-    frame: pd.DataFrame, draws: int, seed: int = 0, keep_levels: bool = True
-) -> NDArray:
+def resample_counts(frame: pd.DataFrame, draws: int, seed: int) -> NDArray:
     """How often each row counts (draws, n): runs drawn with replacement within each stage.
 
-    `keep_levels`: a draw that lost too much to be fitted is drawn again; it must keep half of the
-    runs, and of each of size, stage, replay and ATPP four levels, or all there are. Equal rows give
-    equal draws to every law. Raises InputError where draws keep failing.
+    Equal rows give equal draws to every law.
     """
     _check_draws(frame, draws)
     numbers = run_numbers(frame)
-    counts = _draw_units(frame, numbers, draws, seed, keep_levels)
-    if counts is None:
-        raise InputError(
-            f"bootstrap: {numbers.max() + 1} runs are too few to resample; more sizes, stages or "
-            "replay ratios are needed"
-        )
-    return counts[:, numbers]
+    return _draw_units(frame, numbers, draws, seed, keep_levels=False)[:, numbers]
 
 
 def _draw_units(
@@ -209,8 +199,11 @@ def _draw_units(
     keep_levels: bool = True,
     strata: bool = True,
 ) -> NDArray | None:
-    """How often each unit counts (draws, units), see `resample_counts`; None where draws keep
-    failing. `numbers` (n,): the unit of each row. `strata`: units are drawn within each stage.
+    """How often each unit counts (draws, units); None where draws keep failing.
+
+    `numbers` (n,): the unit of each row. `keep_levels`: a draw that lost too much to be fitted is
+    drawn again; it must keep half of the units, and of each of size, stage, replay and ATPP four
+    levels, or all there are. `strata`: units are drawn within each stage.
     """
     frame = with_stages(frame) if "ptpp" in frame else frame
     of_unit = np.unique(numbers, return_index=True)[1]  # a row of each unit

@@ -155,11 +155,6 @@ def compare_losses(
     return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
 
 
-def no_plan_sentence(law: str, n_params: float) -> str:
-    """Why nothing was carried out."""
-    return f"no plan by {law} for {n_params:g} parameters is feasible, so nothing was adapted"
-
-
 def outcome_sentence(table: pd.DataFrame) -> str:
     """A table by `compare_losses` in one sentence."""
     first = table.iloc[0]

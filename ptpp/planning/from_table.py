@@ -120,7 +120,7 @@ def _plan_one(
     measurements: int = 0,
 ) -> PlanOfLaw:
     target, fits = one.fitted, [one.fitted, *forgetting.values()]
-    base_losses = BaseLosses.of(one.table, target.record.domain)
+    base_losses = BaseLosses(one.table, target.record.domain)
     request = complete_request(request, fits, base_losses)
     if goal == "pareto":
         return PlanOfLaw(one, request, front=pareto_front(request, target, forgetting))

@@ -35,11 +35,6 @@ def protocol_name(protocol: str) -> str:
     return PROTOCOLS.get(protocol, plain_name(protocol))
 
 
-def choice_name(choice: str) -> str:
-    """How anchors were chosen."""
-    return CHOICES.get(choice, plain_name(choice))
-
-
 def parameter_name(parameter: str) -> str:
     """The name of a law's parameter, in Greek where the formula has it so."""
     return _GREEK.get(parameter, plain_name(parameter))

@@ -52,8 +52,14 @@ def informed():
     return bootstrap(INFORMED, 60)
 
 
+def row_counts(frame, draws, seed=0):
+    """How often each row counts in resamples for fits (draws, n)."""
+    resamples = choose_resamples(frame, draws, seed)
+    return resamples.counts[:, resamples.numbers]
+
+
 def test_all_rows_of_a_run_are_drawn_together_and_each_stage_keeps_its_weight():
-    counts = resample_counts(ANCHORED.fit, 50)
+    counts = row_counts(ANCHORED.fit, 50)
     runs = run_numbers(ANCHORED.fit)
     for run in np.unique(runs):
         assert (counts[:, runs == run] == counts[:, runs == run][:, :1]).all()
@@ -65,8 +71,9 @@ def test_all_rows_of_a_run_are_drawn_together_and_each_stage_keeps_its_weight():
 
 def test_equal_rows_give_equal_draws_whatever_their_losses():
     other = EARLY.fit.assign(loss=1.0)
-    assert (resample_counts(EARLY.fit, 5, 3) == resample_counts(other, 5, 3)).all()
-    assert (resample_counts(EARLY.fit, 5, 3) != resample_counts(EARLY.fit, 5, 4)).any()
+    for count in (row_counts, resample_counts):
+        assert (count(EARLY.fit, 5, 3) == count(other, 5, 3)).all()
+        assert (count(EARLY.fit, 5, 3) != count(EARLY.fit, 5, 4)).any()
 
 
 @settings(max_examples=25, deadline=None)
@@ -85,7 +92,7 @@ def test_every_draw_can_be_fitted(sizes, stages, replays, seed):
         for a in range(3)
     ]
     frame = pd.DataFrame(cells, columns=["n_params", "ptpp", "replay", "atpp"])
-    counts = resample_counts(frame, 20, seed)
+    counts = row_counts(frame, 20, seed)
     for drawn in counts:
         kept = frame[drawn > 0]
         for column, levels in (("n_params", sizes), ("ptpp", stages), ("replay", replays)):
@@ -179,7 +186,7 @@ def test_other_rows_than_the_fit_s_are_refused():
     with pytest.raises(InputError, match="60 rows, but its fit was made on 120"):
         bootstrap(replace(FLOOR, rows=EARLY.held_out))
     with pytest.raises(InputError, match="0 draws; accepted is 1 or more"):
-        resample_counts(EARLY.fit, 0)
+        resample_counts(EARLY.fit, 0, seed=0)
 
 
 def refit(fitted, weights):

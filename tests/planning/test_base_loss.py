@@ -17,7 +17,7 @@ from ptpp.planning import LawPlanner, complete_request, plan_table
 
 TABLE = observations()
 ZERO_SHOT = TABLE["atpp"] == 0
-MEASURED = BaseLosses.of(TABLE, "fr")
+MEASURED = BaseLosses(TABLE, "fr")
 INFORMED = fit("checkpoint_informed", law_rows(TABLE, "checkpoint_informed", "fr"))
 
 
@@ -39,7 +39,7 @@ def test_a_checkpoint_of_the_table_is_measured_and_need_not_be_named_to_the_digi
 
 
 def test_any_other_checkpoint_is_forecast_by_the_law_of_one_exponent():
-    measured = BaseLosses.of(observations(base_losses=TIED), "fr")
+    measured = BaseLosses(observations(base_losses=TIED), "fr")
     found = complete_request(request(n_params=3e5, ptpp=500), [INFORMED], measured)
     assert found.base_loss_source == "forecast"
     assert found.base_loss == pytest.approx(true_base_loss(3e5, 500, TIED), rel=1e-3)
@@ -48,8 +48,8 @@ def test_any_other_checkpoint_is_forecast_by_the_law_of_one_exponent():
 def test_laws_that_read_no_base_loss_need_none():
     bare = TABLE[TABLE["domain"] == "fr"]
     with pytest.raises(InputError, match="no zero-shot rows"):
-        BaseLosses.of(bare, "fr").find(1e5, 279)
-    none = BaseLosses.of(bare, "fr")
+        BaseLosses(bare, "fr").find(1e5, 279)
+    none = BaseLosses(bare, "fr")
     bare_request = request(zero_shot_losses={})
     assert complete_request(bare_request, [SIMPLE], none).base_loss is None
     with pytest.raises(InputError, match="no zero-shot rows"):
@@ -60,11 +60,11 @@ def test_each_base_domain_has_a_loss_of_its_own():
     fits = [with_record(FORGETTING, domain=domain) for domain in ("en", "ar")]
     wanted = request(zero_shot_losses={"ar": 2.9}, forgetting_limits={"en": 0.1, "ar": 0.1})
     shifted = TABLE.assign(loss=TABLE["loss"] + (TABLE["domain"] == "en"))
-    found = complete_request(wanted, fits, BaseLosses.of(shifted, "fr"))
+    found = complete_request(wanted, fits, BaseLosses(shifted, "fr"))
     measured = true_base_loss(N, HELD_OUT) + 1
     assert found.zero_shot_losses == {"ar": 2.9, "en": pytest.approx(measured)}
     assert found.zero_shot_sources == {"ar": "given", "en": "measured"}
-    far = complete_request(replace(wanted, n_params=3e5), fits, BaseLosses.of(shifted, "fr"))
+    far = complete_request(replace(wanted, n_params=3e5), fits, BaseLosses(shifted, "fr"))
     assert far.zero_shot_sources == {"ar": "given", "en": "forecast"}
     assert far.zero_shot_losses["en"] < measured
     plan = LawPlanner(found, SIMPLE, dict(zip(("en", "ar"), fits, strict=True))).plan()
@@ -88,14 +88,14 @@ def test_replay_0_is_left_out_with_the_reason():
     )
     wild = (TABLE["domain"] == "ar") & (TABLE["replay"] == 0) & (TABLE["atpp"] > 0)
     noisy = TABLE.assign(loss=TABLE["loss"] * (1 + 0.2 * wild * (TABLE["seed"] - 1)))
-    found = complete_request(wanted, fits, BaseLosses.of(noisy, "fr"))
+    found = complete_request(wanted, fits, BaseLosses(noisy, "fr"))
     assert re.fullmatch(
         r"replay from 0\.05: without replay runs of ar differ by 1\d % \(seed noise\), and nothing "
         r"is measured between 0 and 0\.05",
         found.replay_reason,
     )
     only_english = complete_request(
-        replace(wanted, forgetting_limits={"en": 0.1}), fits, BaseLosses.of(noisy, "fr")
+        replace(wanted, forgetting_limits={"en": 0.1}), fits, BaseLosses(noisy, "fr")
     )
     assert "runs of ar" not in only_english.replay_reason
     assert complete_request(request(forgetting_limits={}), fits, MEASURED).least_replay == 0
@@ -108,12 +108,12 @@ def test_a_plan_needs_the_losses_that_its_forgetting_laws_read():
 
 def test_a_column_of_the_table_counts_as_measured():
     table = TABLE[TABLE["domain"] == "fr"].assign(base_loss=3.0)
-    losses = BaseLosses.of(table, "fr")
+    losses = BaseLosses(table, "fr")
     assert losses.find(SIZES["xs"], 31) == (3.0, "measured")
 
 
 def test_a_checkpoint_of_the_stage_counts_as_measured_and_of_another_size_does_not():
-    losses = BaseLosses.of(TABLE, "fr")
+    losses = BaseLosses(TABLE, "fr")
     exact = losses.find(SIZES["xs"], 31)
     assert exact[1] == "measured"
     assert losses.find(1.005 * SIZES["xs"], 1.05 * 31) == exact
@@ -123,7 +123,7 @@ def test_a_checkpoint_of_the_stage_counts_as_measured_and_of_another_size_does_n
 
 def test_what_cannot_be_forecast_names_a_key_that_exists():
     one_size = TABLE[ZERO_SHOT & (TABLE["size"] == "xs")]
-    losses = BaseLosses.of(one_size, "fr")
+    losses = BaseLosses(one_size, "fr")
     with pytest.raises(
         InputError, match=r"^plan\.base_loss: not stated, .* 1 size cannot determine"
     ):
@@ -172,4 +172,4 @@ def with_range(fitted):
 def test_measured_rows_need_every_base_domain():
     gone = ZERO_SHOT & (TABLE["domain"] == "ar") & (TABLE["size"] == "s")
     with pytest.raises(InputError, match="only 1 of the base domains ar, en"):
-        BaseLosses.of(pd.DataFrame(TABLE[~gone]), "fr").find(1e5, 279)
+        BaseLosses(pd.DataFrame(TABLE[~gone]), "fr").find(1e5, 279)

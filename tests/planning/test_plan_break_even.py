@@ -188,7 +188,7 @@ def test_every_table_of_a_plan_is_made(seen):
     wanted = request(forgetting_limits={"en": 0.5})
     fits = [seen, forgetting]
     tables = plan_tables([wanted], fits)
-    base_losses = BaseLosses.of(EXPERIMENT.observations, "fr")
+    base_losses = BaseLosses(EXPERIMENT.observations, "fr")
     about = [15, 31, HELD_OUT], FitSettings(starts=2), base_losses
     tables |= supplements(wanted, tables["plan"], fits, *about)
     assert set(tables) == {
@@ -207,7 +207,7 @@ def test_every_table_is_made_for_a_law_that_reads_the_base_loss():
     fits = [EXPERIMENT.fit("checkpoint_informed", "early_to_late", "fr", few)]
     fits.append(EXPERIMENT.fit("forgetting", "early_to_late", "en", few))
     fits = [bootstrap(one, 12) for one in fits]
-    base_losses = BaseLosses.of(EXPERIMENT.observations, "fr")
+    base_losses = BaseLosses(EXPERIMENT.observations, "fr")
     wanted = complete_request(request(forgetting_limits={"en": 0.5}), fits, base_losses)
     assert wanted.base_loss_source == "measured"
     tables = plan_tables([wanted], fits)

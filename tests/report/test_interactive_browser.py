@@ -264,7 +264,7 @@ def test_a_checkpoint_whose_base_loss_nothing_tells_gets_no_robust_plan(driver, 
 def test_the_spread_of_a_forecast_base_loss_widens_a_forecast_as_in_python(driver, tmp_path):
     table = observations(noise=0.01)
     table["n_params"] = table["n_params"] * 1e4  # no longer tiny
-    losses = BaseLosses.of(table.assign(adapt_tokens=table["atpp"] * table["n_params"]), "fr")
+    losses = BaseLosses(table.assign(adapt_tokens=table["atpp"] * table["n_params"]), "fr")
     request = replace(REQUEST, base_loss=None, n_params=3e9, ptpp=500)
     request = complete_request(request, [KRIGED[1]], losses)
     assert 0 < request.base_loss_spread < np.inf

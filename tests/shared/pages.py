@@ -24,7 +24,7 @@ REQUEST = PlanRequest(
     zero_shot_losses={"en": 3.2, "ar": 3.0},
     replay_floor=0.05,
 )
-BASE_LOSSES = BaseLosses.of(observations(), "fr")
+BASE_LOSSES = BaseLosses(observations(), "fr")
 NO_SCORES = pd.DataFrame(columns=["law", "domain", "protocol", "forecast", "mae_rel"])
 RANGES = {
     "n_params": (16832.0, 87360.0),

@@ -107,7 +107,7 @@ def test_jitter_within_stages_changes_no_split_cell_or_fold(width):
             assert keys(one.held_out) == keys(other.held_out)
     assert measured_cells(table, HELD_OUT) == measured_cells(TABLE, HELD_OUT)
     assert (run_numbers(rows) == run_numbers(plain)).all()
-    assert (resample_counts(rows, 3) == resample_counts(plain, 3)).all()
+    assert (resample_counts(rows, 3, 0) == resample_counts(plain, 3, 0)).all()
     assert noise_floor(table, "fr", HELD_OUT) == pytest.approx(noise_floor(TABLE, "fr", HELD_OUT))
     assert len(seed_noise_by_cell(table)) == len(seed_noise_by_cell(TABLE))
     assert has_base_losses(table, "fr")

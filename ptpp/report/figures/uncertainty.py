@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from ptpp.errors import InputError
 from ptpp.laws.levels import best_forecasts
 from ptpp.report.figures import canvas
-from ptpp.report.names import choice_name, law_name, parameter_name, protocol_name
+from ptpp.report.names import CHOICES, law_name, parameter_name, protocol_name
 
 COMPARED = {"mae_rel": "error: MAErel (%)", "calibration_slope": "calibration slope (1 is right)"}
 _TOP = 3.0  # of a profile's axis, in thresholds
@@ -92,7 +92,7 @@ def anchor_sweep(sweep: pd.DataFrame, noise_floor: float | None, domain: str) ->
     first.set_yscale("log")
     first.set_xticks(range(len(counts)), [f"{count:g}" for count in counts])
     canvas.fix_ticks(first.yaxis, canvas.round_steps(*first.get_ylim()))
-    handles = canvas.legend_keys(colours, markers, lambda choice: f"chosen: {choice_name(choice)}")
+    handles = canvas.legend_keys(colours, markers, lambda choice: f"chosen: {CHOICES[choice]}")
     handles += _noise_key(noise_floor)
     return canvas.finish(
         figure, handles, "outside upper center", columns=4,
