@@ -53,12 +53,12 @@ class FittedLaw:
             object.__setattr__(self, "law", law_of(self.record))
 
     @classmethod
-    def load(cls, path: str | os.PathLike, rows: pd.DataFrame | None = None) -> "FittedLaw":
+    def load(cls, path: str | os.PathLike) -> "FittedLaw":
         """Read a fit (.json) and, where they are, draws and misfit beside it (.npz); raises
         InputError for a damaged file or draws of another law.
         """
         beside = draws_path(path)
-        one = cls(Fit.from_json(path), rows)
+        one = cls(Fit.from_json(path))
         one.record.check(one.law, path)
         if not beside.exists():
             return one

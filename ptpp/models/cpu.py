@@ -19,6 +19,7 @@ from ptpp.training.schedule import Settings
 
 aten = torch.ops.aten
 EPSILON = 1e-5  # of layer norms, GPT-2's
+EMBEDDING_STD = 0.02  # when it is drawn, GPT-2's
 
 
 def use_fast_float32() -> None:
@@ -78,9 +79,7 @@ class Weights:
         return {name: flat[place].view(self.sizes[name]) for name, place in self.places.items()}
 
 
-def initial_tensors(
-    shape: Shape, seed: int, embedding_std: float = 0.02
-) -> Iterator[tuple[str, torch.Tensor]]:
+def initial_tensors(shape: Shape, seed: int) -> Iterator[tuple[str, torch.Tensor]]:
     """Seeded GPT-2 initialisation with hidden matrices at 1/sqrt(fan-in), as muP asks.
 
     Residual projections are further divided by sqrt(2 depth) [Radford et al. 2019, GPT-2]. Every
@@ -88,7 +87,7 @@ def initial_tensors(
     """
     generator = torch.Generator().manual_seed(seed)
     for name, size in parameter_shapes(shape).items():
-        group, std = group_of(name, size), embedding_std
+        group, std = group_of(name, size), EMBEDDING_STD
         if group == "vectors":  # norms start at one and biases at zero
             yield name, torch.ones(size) if name.endswith("weight") else torch.zeros(size)
             continue

@@ -12,14 +12,11 @@ from ptpp.planning.request import PlanRequest
 from ptpp.planning.search import quantile
 
 OBJECTIVES = ("flops", "target_loss", "worst_forgetting")
+_ATPPS, _REPLAYS = 5, 20  # points of the grid
 
 
 def pareto_front(
-    request: PlanRequest,
-    target: FittedLaw,
-    forgetting: Mapping[str, FittedLaw],
-    atpps: int = 5,
-    replays: int = 20,
+    request: PlanRequest, target: FittedLaw, forgetting: Mapping[str, FittedLaw]
 ) -> pd.DataFrame:
     """The points of a grid that no other point of it beats in all of `OBJECTIVES`.
 
@@ -30,8 +27,8 @@ def pareto_front(
     are the ends of 90 % intervals; `extrapolated` names inputs outside the fitted rows' range.
     """
     grid = np.meshgrid(
-        np.linspace(np.log(request.least_atpp), np.log(request.atpp_limit), atpps),
-        np.linspace(request.least_replay, request.max_replay, replays),
+        np.linspace(np.log(request.least_atpp), np.log(request.atpp_limit), _ATPPS),
+        np.linspace(request.least_replay, request.max_replay, _REPLAYS),
         indexing="ij",
     )
     log_atpp, replay = (axis.reshape(1, -1) for axis in grid)

@@ -39,6 +39,7 @@ UNKNOWN_BASE_LOSS = (
     "no interval: the checkpoint's base loss is forecast from tiny models, which cannot foresee "
     "it; measure it first"
 )
+_PER_AXIS = 60  # points of a surface
 _RELAXED_ATPP = 1e3  # how far beyond its limit ATPP is searched for what would make a plan feasible
 
 
@@ -271,17 +272,14 @@ class LawPlans:
 
 
 def surface(
-    request: PlanRequest,
-    target: FittedLaw,
-    forgetting: Mapping[str, FittedLaw],
-    resolution: int = 60,
+    request: PlanRequest, target: FittedLaw, forgetting: Mapping[str, FittedLaw]
 ) -> pd.DataFrame:
     """Predictions over the searched range, even in log ATPP: replay, atpp, target_loss and
     forgetting_<domain> (nats) of every forgetting fit, limited or not.
     """
     every = replace(request, forgetting_limits=dict.fromkeys(forgetting, 0.0))
-    replays = np.linspace(every.least_replay, request.max_replay, resolution)
-    atpps = np.geomspace(request.least_atpp, request.atpp_limit, resolution)
+    replays = np.linspace(every.least_replay, request.max_replay, _PER_AXIS)
+    atpps = np.geomspace(request.least_atpp, request.atpp_limit, _PER_AXIS)
     replay, atpp = (grid.ravel() for grid in np.meshgrid(replays, atpps))
     values = Forecast.of(every, target, forgetting).values(replay[None], np.log(atpp)[None])
     return pd.DataFrame({"replay": replay, "atpp": atpp, **{n: v[0] for n, v in values.items()}})

@@ -15,7 +15,6 @@ from ptpp.jobs.job import set_environment
 from ptpp.models.external import TOKENIZER_FILES, fetch_model, tokenizer_files
 
 SEPARATOR = "<|endoftext|>"
-SEPARATOR_ID = 0
 _SAMPLES = (
     *("The year 1984, and 12345.67 km.", "Un été déjà vu, l'œuvre d'Ève.", "كتاب جديد", "新しい本"),
     *("  two spaces\tand a tab\n\nnew lines  ", "it's; can't\u00a0stop", "def f(x):\n    return x"),

@@ -152,8 +152,8 @@ def test_every_target_fit_goes_with_the_forgetting_of_its_own_protocol():
 
 def test_the_surface_shows_what_the_laws_predict_over_the_searched_range():
     wanted = request(min_atpp=1.0)
-    grid = surface(wanted, TARGET, {"en": FORGETTING}, resolution=5)
-    assert len(grid) == 25
+    grid = surface(wanted, TARGET, {"en": FORGETTING})
+    assert len(grid) == 60 * 60
     assert (grid.atpp.min(), grid.atpp.max()) == pytest.approx((1.0, 16.0))
     point = {"n_params": N, "ptpp": 279.0, "adapt_tokens": N, "zero_shot_loss": L0}
     point = pd.DataFrame([{**point, **grid.iloc[0]}])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from training_driver import ALPHABETS, BASE, text_files, texts_of
 
 from ptpp.text.store import open_store, write_store
-from ptpp.text.tokenizer import SEPARATOR_ID, load_tokenizer
+from ptpp.text.tokenizer import load_tokenizer
 from ptpp.training.data import Text, adaptation_shares
 
 CONTEXT = 32
@@ -90,9 +90,9 @@ def test_quotas_are_met_over_windows_of_any_length(text, language_of, replay, st
 
 
 def documents_of(store):
-    """Token ids of each document, the last perhaps cut short."""
-    cuts = np.flatnonzero(store.tokens == SEPARATOR_ID)
-    return [tuple(part[part != SEPARATOR_ID].tolist()) for part in np.split(store.tokens, cuts)]
+    """Token ids of each document, the last perhaps cut short; 0 is the separator."""
+    cuts = np.flatnonzero(store.tokens == 0)
+    return [tuple(part[part != 0].tolist()) for part in np.split(store.tokens, cuts)]
 
 
 def places_of(blocks, tokens):
