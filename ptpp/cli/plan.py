@@ -102,7 +102,7 @@ def _values(plans: "Plans") -> dict[str, Any]:
     relaxations, break_even, cells = [], [], []
     for one in plans.laws:
         law = {"law": one.fit.fitted.record.law}
-        limits = one.plans.relaxations() if one.plans else {}
+        limits = one.plans.relaxations if one.plans else {}
         relaxations += [{**law, "kind": k, **vars(r)} for k, each in limits.items() for r in each]
         for result in one.break_even:
             break_even.append(

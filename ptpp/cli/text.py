@@ -103,7 +103,7 @@ def _describe_law(one: PlanOfLaw) -> list[str]:
         names = ["flops", "atpp", "replay", "target_loss", "worst_forgetting"]
         lines += _columns(one.front[[name for name in names if name in one.front]])
     else:
-        relaxed, within = one.plans.relaxations(), request.target_loss is None
+        relaxed, within = one.plans.relaxations, request.target_loss is None
         titles = {
             "point": "point plan",
             "robust": f"robust plan, {request.confidence:.0%} of draws",

@@ -259,6 +259,7 @@ class LawPlans:
     point: Plan
     robust: Plan
 
+    @cached_property
     def relaxations(self) -> dict[str, list[Relaxation]]:
         """What would make the infeasible ones of the two feasible: by "point" or "robust"."""
         if not self.planner.request.is_sure(self.planner.target):

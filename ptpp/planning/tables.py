@@ -39,7 +39,7 @@ def plan_tables(
         plans = planner.plan_both()
         cheapest.append(plans)
         best.append(planner.plan_both("least_loss"))
-        for kind, changes in plans.relaxations().items():
+        for kind, changes in plans.relaxations.items():
             labels = {"law": plans.point.law, "n_params": request.n_params, "kind": kind}
             relaxed += [{**labels, **vars(one)} for one in changes]
     least = plan_table([plan for each in best for plan in (each.point, each.robust)])
