@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 
 from ptpp.models.checkpoint import save_checkpoint
+from ptpp.models.compiling import CompiledLayers
+from ptpp.models.recording import RecordedStep
 from ptpp.models.sizes import Shape
 from ptpp.training.schedule import Settings
 
@@ -126,9 +128,17 @@ class Backend(abc.ABC):
 
     Tokens are blocks of ids, shape (batch, context + 1), on `device`. Every process of a group gets
     the whole batch and takes its part. Parameters have the names that transformers gives them.
+
+    members: runs that are trained at once, see `stack.py`. autocasts: whether products of training
+    are in bfloat16 by autocast. compiled: layers that go through torch.compile. recorded: a step
+    that is played back.
     """
 
     group: Group = ALONE
+    members: int = 1
+    autocasts: bool = False
+    compiled: CompiledLayers | None = None
+    recorded: RecordedStep | None = None
     device: torch.device
     context: int
     vocab_size: int
@@ -144,7 +154,7 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def gradients(self, tokens: torch.Tensor) -> torch.Tensor:
-        """The same loss; its gradients are kept for `step`."""
+        """The same loss, a scalar, or of each member; its gradients are kept for `step`."""
 
     @abc.abstractmethod
     def step(self, settings: Settings, multiplier: float) -> None:

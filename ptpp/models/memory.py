@@ -9,7 +9,7 @@ LOGITS_BYTES = 16  # a token and entry of the vocabulary, where all logits are h
 # bfloat16, sums and norms in float32, attention scores not kept.
 ACTIVATION_BYTES = 50
 CAPACITY = {"a100": 80e9, "h100": 80e9, "h100_pcie": 80e9, "h200": 141e9}  # bytes of a device
-_RESERVE = 0.9  # of what is free: allocators cannot use all of it
+RESERVE = 0.9  # of what is free: allocators cannot use all of it
 
 
 def state_bytes(n_params: float, devices: int = 1, nodes: int = 1) -> float:
@@ -43,5 +43,5 @@ def sequences_that_fit(free: float, n_params: float, sequence_bytes: float) -> i
 
     free: bytes, with weights and moments in place, gradients and the copy of a decay to come.
     """
-    left = _RESERVE * free - (4 + TRUNK_BYTES) * n_params - LOSS_BYTES
+    left = RESERVE * free - (4 + TRUNK_BYTES) * n_params - LOSS_BYTES
     return max(1, int(left / sequence_bytes))

@@ -4,16 +4,22 @@ import contextlib
 import csv
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ptpp.errors import InputError
+import torch
+
+from ptpp.errors import Diverged, InputError
 from ptpp.jobs.files import read_json, write_json
+from ptpp.jobs.progress import Watch
 from ptpp.models.backend import Backend, open_model
 from ptpp.models.checkpoint import check_other_stages, text_of, weights_digest
 from ptpp.models.sizes import training_flops
+from ptpp.models.stack import Stack, stack_size
 from ptpp.training.data import Text, adaptation_shares, warn_of_repeats
 from ptpp.training.engine import Task, Trajectory, train
+from ptpp.training.feeding import Mixtures
 from ptpp.training.job import SINGLE, AdaptJob, Process, fingerprint
 from ptpp.training.measurement import (
     check_finite,
@@ -50,74 +56,124 @@ def adapt(job: AdaptJob, process: Process = SINGLE) -> None:
     zero_shot = _zero_shot_loss(job.zero_shot, text.target)
     read = [text.identity(job.model.context), weights_digest(job.checkpoint)]
     identity = [*job.identity(), sorted(job.atpp), *read]
-    trajectories, is_trained = [], False
-    for part, replay in enumerate(job.replays):
-        run = f"{job.name}.replay{replay:g}"
-        watch = process.watch.for_run(run, training_flops(job.n_params, 1), part, len(job.replays))
-        digest = fingerprint([*identity, replay])
-        kept = Path(job.finished) / f"{fingerprint([digest, job.code])}.json"
-        trajectory = _read_trajectory(kept) if is_main else None
+    digests = {replay: fingerprint([*identity, replay]) for replay in job.replays}
+    kept = {
+        replay: Path(job.finished) / f"{fingerprint([digest, job.code])}.json"
+        for replay, digest in digests.items()
+    }
+    done: dict[float, dict] = {}
+
+    def watch(replays: Sequence[float]) -> Watch:
+        """Of a run, or of several at once, which then count as one that is as long as all."""
+        flops, count = training_flops(job.n_params, 1), len(replays)
+        parts = len(done) / count, len(job.replays) / count
+        return process.watch.for_run(_run(job, replays[0]), flops, *parts)
+
+    for replay in job.replays:
+        trajectory = _read_trajectory(kept[replay]) if is_main else None
         (is_done,) = process.group.any(trajectory is not None)
         if is_done:
             log.info("%s at replay %g: measured before", job.model.name, replay)
-        else:
-            if is_trained:
-                backend.reload(job.checkpoint)
-            is_trained = True
-            state = StateFolder(Path(job.state) / f"replay{replay:g}", digest, process.group)
-            with state.lock():
-                watched = replace(process, watch=watch)
-                trajectory = _train_at(replay, job, text, zero_shot, backend, state, watched)
-                if is_main:
-                    kept_as = {"digest": fingerprint(trajectory), "trajectory": trajectory}
-                    write_json(kept, kept_as)
+            watch([replay])
+            done[replay] = trajectory
+    left, is_trained = [replay for replay in job.replays if replay not in done], False
+    at_once = 1
+    if process.watch.events is None and left:  # whose curves are of one run each
+        at_once = stack_size(backend, job.settings.batch, len(left))
+    queue = [left[start : start + at_once] for start in range(0, len(left), at_once)]
+    while queue:
+        replays = queue.pop(0)
+        if is_trained:
+            backend.reload(job.checkpoint)
+        is_trained = True
+        digest = digests[replays[0]]
+        if len(replays) > 1:
+            digest = fingerprint([digests[replay] for replay in replays])
+        name = "replay" + "+".join(f"{replay:g}" for replay in replays)
+        state = StateFolder(Path(job.state) / name, digest, process.group)
+        with state.lock():
+            watched = replace(process, watch=watch(replays))
+            try:
+                found = _train_at(replays, job, text, zero_shot, backend, state, watched)
+            except (Diverged, torch.OutOfMemoryError) as error:
+                if len(replays) == 1:
+                    raise
+                log.warning("%s; goes on with one run after another", error)
+                queue[:0] = [[replay] for replay in replays]
                 state.remove()
-        trajectories.append(trajectory)
+                continue
+            for replay, trajectory in zip(replays, found, strict=True):
+                if is_main:
+                    written = {"digest": fingerprint(trajectory), "trajectory": trajectory}
+                    write_json(kept[replay], written)
+                done[replay] = trajectory
+            state.remove()
     if is_main:
         with contextlib.suppress(OSError):
             Path(job.state).rmdir()  # not while another job still has its trajectories there
-        write_rows([row for each in trajectories for row in each["rows"]], job.observations)
-        write_rows([each["cost"] for each in trajectories], job.costs)
+        every = [done[replay] for replay in job.replays]
+        write_rows([row for each in every for row in each["rows"]], job.observations)
+        write_rows([each["cost"] for each in every], job.costs)
 
 
 def _train_at(
-    replay: float,
+    replays: Sequence[float],
     job: AdaptJob,
     text: Text,
     zero_shot: float,
     backend: Backend,
     state: StateFolder,
     process: Process,
-) -> dict:
-    """Train at one replay ratio through every ATPP; returns its rows and its cost.
+) -> list[dict]:
+    """Train at a replay ratio, or at several at once, through every ATPP; the rows and the cost of
+    each.
 
     zero_shot: the checkpoint's own loss on the target, nats.
     """
     target, context, settings = text.target, job.model.context, job.settings
     milestones = [Milestone.at(each, job.n_params, context, settings) for each in sorted(job.atpp)]
-    shares = adaptation_shares(target, text.base, replay)
-    mixture = text.mixture(shares, job.model.seed, "adaptation", context)
-    what = f"{job.model.name} CPT from PTPP {job.ptpp:g} at replay {replay:g}"
-    warn_of_repeats(what, mixture, milestones[-1].end)
+    mixtures, names = [], []
+    for replay in replays:
+        shares = adaptation_shares(target, text.base, replay)
+        mixtures.append(text.mixture(shares, job.model.seed, "adaptation", context))
+        names.append(f"{job.model.name} CPT from PTPP {job.ptpp:g} at replay {replay:g}")
+        warn_of_repeats(names[-1], mixtures[-1], milestones[-1].end)
+    what, mixture, stack = names[0], mixtures[0], None
+    if len(replays) > 1:
+        what += "".join(f", {replay:g}" for replay in replays[1:])
+        mixture, stack = Mixtures(mixtures), Stack(backend, len(replays))
     blocks = text.evaluation(context)
     task = Task(what, mixture, settings, milestones, save_every_s=job.runtime.save_every_s)
     trajectory = Trajectory()
-    for milestone in train(task, backend, trajectory, state, process):
-        losses = held_out_losses(backend, blocks)
-        check_finite(losses, what, f" at ATPP {milestone.budget:g}")
-        if replay < 1 and losses[target] > zero_shot:
-            log.warning(
-                "%s: %s loss of %.3f nats at ATPP %g is above the checkpoint's own %.3f: "
-                "adaptation.rewarm may be too high",
-                *(what, target, losses[target], milestone.budget, zero_shot),
-            )
-        trajectory.records.append(losses)
-    run, rows = f"{job.name}.replay{replay:g}", []
-    for one, losses in zip(milestones, trajectory.records, strict=True):
-        place = (run, replay, one.budget, one.end * context)
-        rows += observation_rows(job, losses, text, *place)
-    tokens, devices = task.total * context, process.group.size
-    return {"rows": rows, "cost": cost_row(job, run, tokens, trajectory.total_seconds, devices)}
+    for milestone in train(task, stack or backend, trajectory, state, process):
+        measured = []
+        for place, (replay, name) in enumerate(zip(replays, names, strict=True)):
+            if stack is not None:
+                stack.show(place)
+            losses = held_out_losses(backend, blocks)
+            check_finite(losses, name, f" at ATPP {milestone.budget:g}")
+            if replay < 1 and losses[target] > zero_shot:
+                log.warning(
+                    "%s: %s loss of %.3f nats at ATPP %g is above the checkpoint's own %.3f: "
+                    "adaptation.rewarm may be too high",
+                    *(name, target, losses[target], milestone.budget, zero_shot),
+                )
+            measured.append(losses)
+        trajectory.records.append(measured if stack else measured[0])
+    found = []
+    seconds, tokens = trajectory.total_seconds / len(replays), task.total * context
+    for place, replay in enumerate(replays):
+        run, rows = _run(job, replay), []
+        for one, record in zip(milestones, trajectory.records, strict=True):
+            losses = record[place] if stack else record
+            rows += observation_rows(job, losses, text, run, replay, one.budget, one.end * context)
+        cost = cost_row(job, run, tokens, seconds, process.group.size)
+        found.append({"rows": rows, "cost": cost})
+    return found
+
+
+def _run(job: AdaptJob, replay: float) -> str:
+    return f"{job.name}.replay{replay:g}"
 
 
 def _zero_shot_loss(zero_shot: str | Path, target: str) -> float:

@@ -17,7 +17,7 @@ from ptpp.errors import Diverged, Interrupted
 from ptpp.jobs.progress import Progress
 from ptpp.models.backend import Backend
 from ptpp.training.data import Mixture
-from ptpp.training.feeding import Feed
+from ptpp.training.feeding import Feed, Mixtures
 from ptpp.training.job import SINGLE, Process
 from ptpp.training.schedule import Milestone, Settings, sequences_trained
 from ptpp.training.state import StateFolder
@@ -34,7 +34,7 @@ class Task:
     """
 
     what: str
-    mixture: Mixture
+    mixture: Mixture | Mixtures
     settings: Settings
     milestones: Sequence[Milestone]
     start: int = 0
@@ -118,7 +118,8 @@ def train(
     trajectory.position = task.start
     restored = _restore(task, backend, trajectory, state)
     trunk = restored or {}
-    total, done = (sequences * context for sequences in (task.total, trajectory.trained))
+    each = context * backend.members  # tokens of a sequence of every run
+    total, done = (sequences * each for sequences in (task.total, trajectory.trained))
     progress = Progress(task.what, total, done, watch=process.watch)
     events = None
     if process.watch.events is not None:
@@ -132,7 +133,9 @@ def train(
 
     def look() -> None:
         tensors = [tensor for _, _, tensor, _ in waiting]
-        losses = torch.stack(tensors).tolist() if tensors else []  # one wait for all of them
+        losses = []
+        if tensors:  # one wait for all of them; of several runs the mean stands for each
+            losses = torch.stack(tensors).view(len(tensors), -1).mean(1).tolist()
         for (before, after, _, rate), loss in zip(waiting, losses, strict=True):
             if not math.isfinite(loss):
                 raise Diverged(
@@ -142,7 +145,7 @@ def train(
             # Without a trunk the decay is the curve.
             if not trajectory.branching or milestone.branch == 0:
                 trajectory.add_loss(after, after - before, loss)
-            progress.advance((after - before) * context, loss)
+            progress.advance((after - before) * each, loss)
             if events:
                 decay = milestone if trajectory.branching else None
                 events.step(decay, before, after, loss, rate)

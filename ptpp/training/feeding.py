@@ -1,9 +1,22 @@
 """Batches on their way to the device."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
 from ptpp.training.data import Mixture
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """Several mixtures read side by side: a batch holds one of each, one after another."""
+
+    members: Sequence[Mixture]
+
+    def batch(self, start: int, stop: int) -> np.ndarray:
+        return np.concatenate([each.batch(start, stop) for each in self.members])
 
 
 class Feed:
@@ -12,7 +25,9 @@ class Feed:
     ahead: whether `ask` prepares one before it is taken; None: on a GPU, which computes meanwhile.
     """
 
-    def __init__(self, mixture: Mixture, device: torch.device, ahead: bool | None = None):
+    def __init__(
+        self, mixture: Mixture | Mixtures, device: torch.device, ahead: bool | None = None
+    ):
         self.mixture, self.device = mixture, device
         self.ahead = device.type != "cpu" if ahead is None else ahead
         self._asked: dict[tuple[int, int], torch.Tensor] = {}

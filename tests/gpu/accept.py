@@ -32,6 +32,7 @@ SECTIONS: dict[str, Section] = {
     "sync": model_checks.sync,
     "memory": model_checks.memory,
     "speed": model_checks.speed,
+    "stacks": model_checks.stacks,
     "jobs": job_checks.jobs,
     "own": model_checks.own,
     "fsdp": group_checks.fsdp,

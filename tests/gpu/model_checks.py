@@ -18,6 +18,7 @@ from ptpp.models.backend import Backend, Placement, start_model
 from ptpp.models.huggingface import Module, start_module
 from ptpp.models.memory import activation_bytes, training_bytes
 from ptpp.models.sizes import ExternalSize, Shape
+from ptpp.models.stack import Stack
 from ptpp.training.data import BlockOrder, Mixture
 from ptpp.training.engine import Task, Trajectory, train
 from ptpp.training.feeding import send
@@ -261,6 +262,30 @@ def training_step(backend: Backend, blocks: torch.Tensor) -> Callable[[], None]:
         backend.step(SETTINGS, 1.0)
 
     return step
+
+
+def stacks(setup: Setup) -> Iterator[dict]:
+    """Runs of a small model trained at once: the numbers of one by one, and tokens a second."""
+    shape = TINY if setup.small else Shape(64, 4, 2, 256, 2_048)
+    batches = [
+        predictable_blocks(shape, SETTINGS.batch, seed).to(setup.device) for seed in range(8)
+    ]
+    alone = train_steps(start_module(shape, 0, device_of(setup)), batches, 8)
+    stack = Stack(start_module(shape, 0, device_of(setup)), 3)
+    found = train_steps(stack, [batch.repeat(3, 1) for batch in batches], 8)
+    pairs = zip(found, alone, strict=True)
+    apart = max(abs(each - one) for members, one in pairs for each in members)
+    yield check("a stack trains as one by one", apart < 2e-2, apart=apart)
+    fails = stack.recorded is not None and stack.recorded.fails
+    yield check("a step of a stack is recorded", not fails, is_recorded=not fails)
+    tokens = TINY_SIZES["tiny"][1] if setup.small else SIZES["gpu.yaml w64"][1]
+    for members in (2,) if setup.small else (2, 6, 18):
+        stack = Stack(start_module(shape, 0, device_of(setup)), members)
+        step = training_step(stack, _random_blocks(shape, members * tokens))
+        facts = measure_speed(setup, step, members * tokens).facts(shape)
+        yield check(f"speed of {members} at once", facts["tokens_per_s"] > 0, **facts)
+        del stack, step
+        gc.collect()
 
 
 def own(setup: Setup) -> Iterator[dict]:

@@ -4,6 +4,7 @@ Skipped, and said so, where there is no Chromium.
 """
 
 import base64
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -38,6 +39,21 @@ def driver(tmp_path_factory):
         look(driver, 1280, 1000)
         open_page(driver, path)
         yield driver
+
+
+@contextmanager
+def tab(driver, place, width=1280, height=1000):
+    """Another page, by its file or link, in a tab of its own."""
+    first = driver.current_window_handle
+    driver.switch_to.new_window("tab")
+    try:
+        look(driver, width, height)
+        driver.get(place if isinstance(place, str) else place.resolve().as_uri())
+        settle(driver)
+        yield
+    finally:
+        driver.close()
+        driver.switch_to.window(first)
 
 
 @pytest.fixture
@@ -113,22 +129,25 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("change", REQUESTS.values(), ids=REQUESTS)
-def test_page_and_python_make_the_same_plan_and_name_the_same_limits(page, change):
+def test_page_and_python_make_the_same_plan_and_name_the_same_limits(driver, change):
     request = replace(REQUEST, **change)
-    asked = {"mode": "within" if request.target_loss is None else "target"}
+    asked = {
+        "law": "gated_floor.with_anchors",
+        "mode": "within" if request.target_loss is None else "target",
+    }
     asked |= {"within": request.target_within, "target": request.target_loss or 2}
     asked |= {"forgetting": {d: request.forgetting_limits.get(d) for d in ("en", "ar")}}
     asked |= {"max_flops": request.max_flops}
-    page.execute_script("planner.set(arguments[0])", asked)
+    driver.execute_script("planner.set(arguments[0])", asked)
     plan = LawPlanner(request, TARGETS["gated_floor"], FORGETTING).plan()
-    shown = found(page, "point")
+    shown = found(driver, "point")
     assert shown["feasible"] is plan.feasible
     assert tuple(shown["binding"]) == plan.binding
     assert shown["replay"] == pytest.approx(plan.replay, abs=2e-4)
     assert shown["atpp"] == pytest.approx(plan.atpp, rel=2e-4)
     assert shown["shortfall"] == pytest.approx(plan.shortfall, abs=1e-6)
     if not plan.feasible:
-        assert "No point keeps" in text(page, "verdict")
+        assert "No point keeps" in text(driver, "verdict")
 
 
 @pytest.mark.parametrize("law", ["exponent_gate", "transfer_offset", "checkpoint_informed", "mine"])
@@ -155,9 +174,7 @@ def test_a_base_loss_is_found_as_by_python_and_its_source_is_named(
     assert request.zero_shot_sources == {"ar": "given", "en": source}
     path = tmp_path / "planner.html"
     path.write_text(make_page(unstated, laws, "checkpoint_informed"), "utf-8")
-    before = driver.current_url
-    try:
-        open_page(driver, path)
+    with tab(driver, path):
         driver.execute_script("planner.set({n_params: arguments[0]})", n_params)
         shown, plan = found(driver, "point"), LawPlanner(request, laws[0], FORGETTING).plan()
         assert shown["atpp"] == pytest.approx(plan.atpp, rel=1e-4)
@@ -171,9 +188,6 @@ def test_a_base_loss_is_found_as_by_python_and_its_source_is_named(
             f"Searched: {request.replay_reason}.",
         ):
             assert words in text(driver, "law-note")
-    finally:
-        driver.get(before)
-        settle(driver)
 
 
 @pytest.fixture(scope="module")
@@ -247,18 +261,13 @@ def test_a_checkpoint_whose_base_loss_nothing_tells_gets_no_robust_plan(driver, 
     fits = [KRIGED[1], *KRIGED[-2:]]
     unstated = replace(REQUEST, base_loss=None, n_params=SIZES["m"])
     path.write_text(make_page(unstated, fits, "state"), "utf-8")
-    before = driver.current_url
-    try:
-        open_page(driver, path)
+    with tab(driver, path):
         assert "Robust plan: give" in text(driver, "verdict")
         driver.execute_script("planner.set({n_params: 60000})")
         settle(driver)
         assert text(driver, "verdict").startswith("Measure the checkpoint's base loss first.")
         driver.execute_script("planner.set({base_loss: 3.4})")
         assert found(driver, "robust") is not None
-    finally:
-        driver.get(before)
-        settle(driver)
 
 
 def test_the_spread_of_a_forecast_base_loss_widens_a_forecast_as_in_python(driver, tmp_path):
@@ -274,16 +283,11 @@ def test_the_spread_of_a_forecast_base_loss_widens_a_forecast_as_in_python(drive
     path.write_text(make_page(unstated, fits, "state", losses), "utf-8")
     forecast = Forecast.of(replace(request, forgetting_limits={}), KRIGED[1], {})
     log_loss, spread = forecast._krige("target_loss", np.array([0.2]), np.log([4.0]))
-    before = driver.current_url
-    try:
-        open_page(driver, path)
+    with tab(driver, path):
         ask = "return planner.forecast(0, modelOf(planner.state, data.fits[0]), 0.2, 4)"
         driver.execute_script("planner.set({n_params: 3e9, ptpp: 500})")
         shown = driver.execute_script(ask)
         np.testing.assert_allclose(shown, [log_loss[0], spread[0]], rtol=1e-9)
-    finally:
-        driver.get(before)
-        settle(driver)
 
 
 def test_what_would_make_a_robust_plan_feasible_is_that_of_python(kriged_page):
@@ -500,15 +504,8 @@ def test_the_map_is_walked_by_keyboard_and_left_by_escape(page):
 def test_a_link_opens_the_same_state(page):
     page.execute_script("planner.set({within: 0.3, forgetting: {en: 0.4, ar: null}})")
     plan, link = found(page, "robust.atpp"), page.execute_script("return asText('link')")
-    before = page.current_url
-    page.get("about:blank")
-    try:
-        page.get(link)
+    with tab(page, link):
         assert found(page, "robust.atpp") == plan
-    finally:
-        page.get("about:blank")
-        page.get(before)
-        settle(page)
 
 
 def test_what_is_asked_for_is_taken_along(page):
@@ -545,10 +542,7 @@ def test_the_map_shows_what_was_measured_and_stays_in_sight_on_a_phone(driver, t
     fits = [KRIGED[1], *KRIGED[-2:]]
     asked = replace(REQUEST, n_params=SIZES["m"])
     path.write_text(make_page(asked, fits, "state"), "utf-8")
-    before = driver.current_url
-    try:
-        look(driver, 390, 844)
-        open_page(driver, path)
+    with tab(driver, path, 390, 844):
         cells = driver.find_elements("css selector", "#map .cell")
         assert len(cells) == 4 * 5 and all(one.get_attribute("fill") != "none" for one in cells)
         top = "byId(id).getBoundingClientRect().top"
@@ -557,6 +551,3 @@ def test_the_map_shows_what_was_measured_and_stays_in_sight_on_a_phone(driver, t
         driver.execute_script("byId('budget').scrollIntoView()")
         assert driver.execute_script("return byId('map').getBoundingClientRect().bottom") > 200
         assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
-    finally:
-        driver.get(before)
-        settle(driver)

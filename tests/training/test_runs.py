@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 from training_driver import Jobs, torch_of_a_job
 
-from ptpp.errors import Diverged, InputError
+from ptpp.errors import Diverged, InputError, Interrupted
+from ptpp.jobs.heartbeat import Job
 from ptpp.training.adaptation import adapt
 from ptpp.training.job import pick_device
 from ptpp.training.measurement import held_out_losses
+from ptpp.training.run import launch_job
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -191,3 +193,79 @@ def test_the_device_is_the_cpu_where_there_is_no_gpu(monkeypatch):
     assert pick_device("auto") == "cpu"
     with pytest.raises(InputError, match="torch sees no GPU; accepted: auto, cpu"):
         pick_device("cuda")
+
+
+# --- several ratios at once, as on a GPU
+
+
+@pytest.fixture
+def stacked(monkeypatch):
+    """Jobs that train two ratios at a time, though this is a CPU."""
+    sizes = []
+
+    def size(model, batch, count):
+        sizes.append(min(2, count))
+        return sizes[-1]
+
+    monkeypatch.setattr("ptpp.training.adaptation.stack_size", size)
+    return sizes
+
+
+RATIOS = (0.0, 0.25, 0.5)
+
+
+def test_ratios_trained_at_once_measure_what_they_do_one_by_one(adapting, stacked, monkeypatch):
+    shutil.rmtree(adapting.finished)
+    together, costs = adapt_to(adapting, *RATIOS), rows(adapting.folder / "costs.csv")
+    assert stacked == [2]
+    assert not adapting.adapt_state.exists()
+    again = adapt_to(adapting, *RATIOS, 1.0)
+    assert again[: len(together)] == together, "each is kept by itself"
+    shutil.rmtree(adapting.finished)
+    monkeypatch.setattr("ptpp.training.adaptation.stack_size", lambda *_: 1)
+    alone, expected = adapt_to(adapting, *RATIOS), rows(adapting.folder / "costs.csv")
+    for one, other in zip(together, alone, strict=True):
+        assert float(one.pop("loss")) == pytest.approx(float(other.pop("loss")), abs=2e-5)
+        one.pop("bits_per_byte"), other.pop("bits_per_byte")
+        assert one == other
+    assert [cost["tokens"] for cost in costs] == [cost["tokens"] for cost in expected]
+    assert float(costs[0]["seconds"]) == float(costs[1]["seconds"]) > 0
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_ratios_trained_at_once_count_every_token(adapting, monkeypatch, tmp_path, at_once):
+    monkeypatch.setattr("ptpp.training.adaptation.stack_size", lambda *_: at_once)
+    shutil.rmtree(adapting.finished)
+    watched = Job(tmp_path, "job")
+    launch_job(replace(adapting.adaptation(), replays=RATIOS), watched_by=watched)
+    tokens = sum(int(cost["tokens"]) for cost in rows(adapting.folder / "costs.csv"))
+    assert watched.tokens == tokens
+    assert watched.flops == pytest.approx(6 * adapting.adaptation().n_params * tokens)
+    assert 0.6 < watched.share <= 1
+
+
+def test_ratios_stopped_at_once_go_on_to_the_same_bits(adapting, stacked):
+    shutil.rmtree(adapting.finished)
+    expected = adapt_to(adapting, *RATIOS)
+    shutil.rmtree(adapting.finished)
+    steps, stops = iter(range(10_000)), 0
+    while True:
+        try:
+            job = replace(adapting.adaptation(), replays=RATIOS)
+            launch_job(job, stopping=lambda: next(steps) % 15 == 14)
+            break
+        except Interrupted:
+            stops += 1
+    assert stops > 2
+    assert rows(adapting.observations) == expected
+
+
+def test_where_one_of_several_diverges_each_is_trained_by_itself(adapting, stacked, caplog):
+    shutil.rmtree(adapting.finished)
+    wild = replace(adapting, optimiser=(("learning_rate", 1e30),))
+    with caplog.at_level(logging.WARNING, logger="ptpp"), pytest.raises(Diverged) as error:
+        adapt_to(wild, *RATIOS)
+    assert str(error.value).startswith("w8 CPT from PTPP 2 at replay 0: loss is")
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("w8 CPT from PTPP 2 at replay 0, 0.25: loss is")
+    assert warning.endswith("goes on with one run after another")
