@@ -4,8 +4,9 @@ import contextlib
 import csv
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -39,76 +40,56 @@ def adapt(job: AdaptJob, process: Process = SINGLE) -> None:
 
     Writes one observation per replay ratio, ATPP and domain, and the cost of each trajectory.
     Trajectories are kept in the folder `job.finished` under the digest of everything that decides
-    their numbers, so that neither a kill nor a longer list of ratios trains one of them again. All
-    processes of a group call this alike. Raises Diverged when a loss is not finite, Interrupted
-    when the process is asked to stop.
+    their numbers, so that neither a kill nor a longer list of ratios trains one of them again. A
+    small model on a GPU is trained at several ratios at once (`stack_size`). All processes of a
+    group call this alike. Raises Diverged when a loss is not finite, Interrupted when the process
+    is asked to stop.
     """
-    is_main, place = process.group.is_main, job.placement(process.group)
+    group = process.group
     if job.gpt2 is None:  # again: two stages may have been adopted at the same time
         check_other_stages(job.checkpoint)
-    backend = open_model(job.checkpoint, job.gpt2, job.model.context, place)
+    backend = open_model(job.checkpoint, job.gpt2, job.model.context, job.placement(group))
     text = Text.open(**job.text)
     if not text.agrees(text_of(job.checkpoint)):
         raise InputError(
             f"{job.checkpoint}: trained or measured on other text than the token stores hold now; "
             "delete it and run again, so that it is made anew"
         )
-    zero_shot = _zero_shot_loss(job.zero_shot, text.target)
-    read = [text.identity(job.model.context), weights_digest(job.checkpoint)]
-    identity = [*job.identity(), sorted(job.atpp), *read]
-    digests = {replay: fingerprint([*identity, replay]) for replay in job.replays}
-    kept = {
-        replay: Path(job.finished) / f"{fingerprint([digest, job.code])}.json"
-        for replay, digest in digests.items()
-    }
+    sweep = _Sweep(job, process, backend, text, _zero_shot_loss(job.zero_shot, text.target))
     done: dict[float, dict] = {}
-
-    def watch(replays: Sequence[float]) -> Watch:
-        """Of a run, or of several at once, which then count as one that is as long as all."""
-        flops, count = training_flops(job.n_params, 1), len(replays)
-        parts = len(done) / count, len(job.replays) / count
-        return process.watch.for_run(_run(job, replays[0]), flops, *parts)
-
     for replay in job.replays:
-        trajectory = _read_trajectory(kept[replay]) if is_main else None
-        (is_done,) = process.group.any(trajectory is not None)
-        if is_done:
+        trajectory = sweep.read(replay) if group.is_main else None
+        (is_kept,) = group.any(trajectory is not None)
+        if is_kept:
             log.info("%s at replay %g: measured before", job.model.name, replay)
-            watch([replay])
+            sweep.watch([replay], len(done))
             done[replay] = trajectory
-    left, is_trained = [replay for replay in job.replays if replay not in done], False
-    at_once = 1
-    if process.watch.events is None and left:  # whose curves are of one run each
+    left, at_once = [replay for replay in job.replays if replay not in done], 1
+    if left and process.watch.events is None:  # whose curves are of one run each
         at_once = stack_size(backend, job.settings.batch, len(left))
     queue = [left[start : start + at_once] for start in range(0, len(left), at_once)]
+    is_trained = False
     while queue:
         replays = queue.pop(0)
         if is_trained:
             backend.reload(job.checkpoint)
         is_trained = True
-        digest = digests[replays[0]]
-        if len(replays) > 1:
-            digest = fingerprint([digests[replay] for replay in replays])
-        name = "replay" + "+".join(f"{replay:g}" for replay in replays)
-        state = StateFolder(Path(job.state) / name, digest, process.group)
+        state = sweep.state(replays)
         with state.lock():
-            watched = replace(process, watch=watch(replays))
             try:
-                found = _train_at(replays, job, text, zero_shot, backend, state, watched)
+                trajectories = sweep.train(replays, state, sweep.watch(replays, len(done)))
             except (Diverged, torch.OutOfMemoryError) as error:
                 if len(replays) == 1:
                     raise
-                log.warning("%s; goes on with one run after another", error)
+                log.warning("%s; goes on with one ratio after another", error)
                 queue[:0] = [[replay] for replay in replays]
-                state.remove()
-                continue
-            for replay, trajectory in zip(replays, found, strict=True):
-                if is_main:
-                    written = {"digest": fingerprint(trajectory), "trajectory": trajectory}
-                    write_json(kept[replay], written)
-                done[replay] = trajectory
+            else:
+                if group.is_main:
+                    for replay, trajectory in zip(replays, trajectories, strict=True):
+                        sweep.keep(replay, trajectory)
+                done |= dict(zip(replays, trajectories, strict=True))
             state.remove()
-    if is_main:
+    if group.is_main:
         with contextlib.suppress(OSError):
             Path(job.state).rmdir()  # not while another job still has its trajectories there
         every = [done[replay] for replay in job.replays]
@@ -116,64 +97,109 @@ def adapt(job: AdaptJob, process: Process = SINGLE) -> None:
         write_rows([each["cost"] for each in every], job.costs)
 
 
-def _train_at(
-    replays: Sequence[float],
-    job: AdaptJob,
-    text: Text,
-    zero_shot: float,
-    backend: Backend,
-    state: StateFolder,
-    process: Process,
-) -> list[dict]:
-    """Train at a replay ratio, or at several at once, through every ATPP; the rows and the cost of
-    each.
+@dataclass(frozen=True)
+class _Sweep:
+    """What the trajectories of a job share; several `replays` are those trained at once.
 
     zero_shot: the checkpoint's own loss on the target, nats.
     """
-    target, context, settings = text.target, job.model.context, job.settings
-    milestones = [Milestone.at(each, job.n_params, context, settings) for each in sorted(job.atpp)]
-    mixtures, names = [], []
-    for replay in replays:
-        shares = adaptation_shares(target, text.base, replay)
-        mixtures.append(text.mixture(shares, job.model.seed, "adaptation", context))
-        names.append(f"{job.model.name} CPT from PTPP {job.ptpp:g} at replay {replay:g}")
-        warn_of_repeats(names[-1], mixtures[-1], milestones[-1].end)
-    what, mixture, stack = names[0], mixtures[0], None
-    if len(replays) > 1:
-        what += "".join(f", {replay:g}" for replay in replays[1:])
-        mixture, stack = Mixtures(mixtures), Stack(backend, len(replays))
-    blocks = text.evaluation(context)
-    task = Task(what, mixture, settings, milestones, save_every_s=job.runtime.save_every_s)
-    trajectory = Trajectory()
-    for milestone in train(task, stack or backend, trajectory, state, process):
-        measured = []
-        for place, (replay, name) in enumerate(zip(replays, names, strict=True)):
-            if stack is not None:
-                stack.show(place)
-            losses = held_out_losses(backend, blocks)
-            check_finite(losses, name, f" at ATPP {milestone.budget:g}")
-            if replay < 1 and losses[target] > zero_shot:
-                log.warning(
-                    "%s: %s loss of %.3f nats at ATPP %g is above the checkpoint's own %.3f: "
-                    "adaptation.rewarm may be too high",
-                    *(name, target, losses[target], milestone.budget, zero_shot),
-                )
-            measured.append(losses)
-        trajectory.records.append(measured if stack else measured[0])
-    found = []
-    seconds, tokens = trajectory.total_seconds / len(replays), task.total * context
-    for place, replay in enumerate(replays):
-        run, rows = _run(job, replay), []
-        for one, record in zip(milestones, trajectory.records, strict=True):
-            losses = record[place] if stack else record
-            rows += observation_rows(job, losses, text, run, replay, one.budget, one.end * context)
-        cost = cost_row(job, run, tokens, seconds, process.group.size)
-        found.append({"rows": rows, "cost": cost})
-    return found
 
+    job: AdaptJob
+    process: Process
+    backend: Backend
+    text: Text
+    zero_shot: float
 
-def _run(job: AdaptJob, replay: float) -> str:
-    return f"{job.name}.replay{replay:g}"
+    @cached_property
+    def _identity(self) -> list:
+        read = [self.text.identity(self.job.model.context), weights_digest(self.job.checkpoint)]
+        return [*self.job.identity(), sorted(self.job.atpp), *read]
+
+    def _digest(self, replay: float) -> str:
+        return fingerprint([*self._identity, replay])
+
+    def _kept(self, replay: float) -> Path:
+        name = fingerprint([self._digest(replay), self.job.code])
+        return Path(self.job.finished) / f"{name}.json"
+
+    def keep(self, replay: float, trajectory: Mapping) -> None:
+        """Write a finished trajectory."""
+        record = {"digest": fingerprint(trajectory), "trajectory": trajectory}
+        write_json(self._kept(replay), record)
+
+    def read(self, replay: float) -> dict | None:
+        """A finished trajectory; None when there is none, or its file is not what was written."""
+        path = self._kept(replay)
+        if not path.exists():
+            return None
+        try:
+            kept = read_json(path)
+            if kept["digest"] == fingerprint(kept["trajectory"]):
+                return kept["trajectory"]
+        except (InputError, KeyError, TypeError):
+            pass
+        log.warning("%s: damaged; this trajectory is trained and measured again", path)
+        return None
+
+    def state(self, replays: Sequence[float]) -> StateFolder:
+        """Of unfinished training."""
+        digests = [self._digest(replay) for replay in replays]
+        digest = digests[0] if len(digests) == 1 else fingerprint(digests)
+        name = "replay" + "+".join(f"{replay:g}" for replay in replays)
+        return StateFolder(Path(self.job.state) / name, digest, self.process.group)
+
+    def watch(self, replays: Sequence[float], done: int) -> Watch:
+        """Of a run after `done` others; several at once count as one that is as long as all."""
+        flops, count = training_flops(self.job.n_params, 1), len(replays)
+        parts = done / count, len(self.job.replays) / count
+        return self.process.watch.for_run(self._run(replays[0]), flops, *parts)
+
+    def _run(self, replay: float) -> str:
+        return f"{self.job.name}.replay{replay:g}"
+
+    def train(self, replays: Sequence[float], state: StateFolder, watch: Watch) -> list[dict]:
+        """Train through every ATPP and measure each; the rows and the cost of every trajectory."""
+        job, text, settings, context = self.job, self.text, self.job.settings, self.backend.context
+        budgets = sorted(job.atpp)
+        milestones = [Milestone.at(each, job.n_params, context, settings) for each in budgets]
+        mixtures, names = [], []
+        for replay in replays:
+            shares = adaptation_shares(text.target, text.base, replay)
+            mixtures.append(text.mixture(shares, job.model.seed, "adaptation", context))
+            names.append(f"{job.model.name} CPT from PTPP {job.ptpp:g} at replay {replay:g}")
+            warn_of_repeats(names[-1], mixtures[-1], milestones[-1].end)
+        what, mixture, stack = names[0], mixtures[0], None
+        if len(replays) > 1:
+            what += "".join(f", {replay:g}" for replay in replays[1:])
+            mixture, stack = Mixtures(mixtures), Stack(self.backend, len(replays))
+        blocks = text.evaluation(context)
+        task = Task(what, mixture, settings, milestones, save_every_s=job.runtime.save_every_s)
+        trajectory, process = Trajectory(), replace(self.process, watch=watch)
+        for milestone in train(task, stack or self.backend, trajectory, state, process):
+            measured = []
+            for place, (replay, name) in enumerate(zip(replays, names, strict=True)):
+                if stack is not None:
+                    stack.show(place)
+                losses = held_out_losses(self.backend, blocks)
+                check_finite(losses, name, f" at ATPP {milestone.budget:g}")
+                if replay < 1 and losses[text.target] > self.zero_shot:
+                    log.warning(
+                        "%s: %s loss of %.3f nats at ATPP %g is above the checkpoint's own %.3f: "
+                        "adaptation.rewarm may be too high",
+                        *(name, text.target, losses[text.target], milestone.budget, self.zero_shot),
+                    )
+                measured.append(losses)
+            trajectory.records.append(measured if stack else measured[0])
+        trajectories = []
+        seconds, tokens = trajectory.total_seconds / len(replays), task.total * context
+        for place, replay in enumerate(replays):
+            run, rows = self._run(replay), []
+            for one, record in zip(milestones, trajectory.records, strict=True):
+                at = run, replay, one.budget, one.end * context
+                rows += observation_rows(job, record[place] if stack else record, text, *at)
+            cost = cost_row(job, run, tokens, seconds, process.group.size)
+            trajectories.append({"rows": rows, "cost": cost})
+        return trajectories
 
 
 def _zero_shot_loss(zero_shot: str | Path, target: str) -> float:
@@ -186,17 +212,3 @@ def _zero_shot_loss(zero_shot: str | Path, target: str) -> float:
     if not math.isfinite(loss):
         raise InputError(f"{zero_shot}: loss of {target} is {loss}, expected a finite number")
     return loss
-
-
-def _read_trajectory(path: Path) -> dict | None:
-    """A finished trajectory; None when there is none, or when its file is not what was written."""
-    if not path.exists():
-        return None
-    try:
-        kept = read_json(path)
-        if kept["digest"] == fingerprint(kept["trajectory"]):
-            return kept["trajectory"]
-    except (InputError, KeyError, TypeError):
-        pass
-    log.warning("%s: damaged; this trajectory is trained and measured again", path)
-    return None

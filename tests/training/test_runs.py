@@ -268,4 +268,4 @@ def test_where_one_of_several_diverges_each_is_trained_by_itself(adapting, stack
     assert str(error.value).startswith("w8 CPT from PTPP 2 at replay 0: loss is")
     (warning,) = [record.getMessage() for record in caplog.records]
     assert warning.startswith("w8 CPT from PTPP 2 at replay 0, 0.25: loss is")
-    assert warning.endswith("goes on with one run after another")
+    assert warning.endswith("goes on with one ratio after another")
