@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import gc
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -89,6 +90,8 @@ def adapt(job: AdaptJob, process: Process = SINGLE) -> None:
                         sweep.keep(replay, trajectory)
                 done |= dict(zip(replays, trajectories, strict=True))
             state.remove()
+        if len(replays) > 1:
+            gc.collect()  # a stack and its recorded steps hold each other, and memory of the GPU
     if group.is_main:
         with contextlib.suppress(OSError):
             Path(job.state).rmdir()  # not while another job still has its trajectories there
