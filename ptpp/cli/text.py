@@ -55,7 +55,9 @@ def describe_prediction(one: LawFit, answer: Mapping) -> list[str]:
         ends = f"{answer['low']:.6g} to {answer['high']:.6g} nats/token"
         lines.append(f"{LEVEL:.0%} interval of a measured loss: {ends}")
     far = [
-        f"{name} ({times:.3g} times the {'largest' if times > 1 else 'least'} fitted)"
+        name
+        if np.isnan(times)
+        else f"{name} ({times:.3g} times the {'largest' if times > 1 else 'least'} fitted)"
         for name, times in answer["how_far"].items()
     ]
     return lines + _extrapolated(far) + _warnings(one)

@@ -213,7 +213,8 @@ class FittedLaw:
 
     def how_far(self, frame: Columns) -> dict[str, float]:
         """By column that leaves the range of the fitted rows anywhere in `frame`: its value over
-        the bound that it passes, where it is farthest out; above 1 beyond the greatest value.
+        the bound that it passes, where it is farthest out: above 1 beyond the greatest value, NaN
+        where the bound is not above 0.
         """
         inputs = law_inputs(self.law, frame)
         outside = {}
@@ -223,9 +224,9 @@ class FittedLaw:
             if name == "share":
                 name, values, low, high = "replay", 1 - values, 1 - high, 1 - low
             if np.max(values) > high + slack:
-                outside[name] = float(np.max(values)) / high if high else np.inf
+                outside[name] = float(np.max(values)) / high if high > 0 else np.nan
             elif np.min(values) < low - slack:
-                outside[name] = float(np.min(values)) / low
+                outside[name] = float(np.min(values)) / low if low > 0 else np.nan
         return outside
 
     def _need_misfit(self) -> Misfit:

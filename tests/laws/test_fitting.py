@@ -495,6 +495,10 @@ def test_without_replay_variation_the_share_terms_are_left_out(law):
     other = fitted.value(rows.assign(replay=0.5))
     np.testing.assert_allclose(other, fitted.value(rows), rtol=1e-5)
     assert fitted.extrapolated(rows.assign(replay=0.5)) == ("replay",)
+    assert fitted.how_far(rows.assign(replay=0.5)) == {"replay": pytest.approx(10)}
+    ranges = {**fitted.record.ranges, "share": (1.0, 1.0)}
+    never = replace(fitted, record=replace(fitted.record, ranges=ranges))
+    assert np.isnan(never.how_far(rows)["replay"]), "nothing is a multiple of 0"
     low, high = bootstrap(fitted, 3).interval(rows)
     assert (low < high).all()
 
