@@ -69,7 +69,8 @@ def minimise(
     extras = weights, shifts
     x = np.clip(np.asarray(start, dtype=float), low, high)
     low, high = (np.broadcast_to(end, x.shape) for end in (low, high))
-    f, g, newton, reweighted, zero = _evaluate(residuals, x, delta, extras, np.arange(len(x)))
+    *state, zero, n = _evaluate(residuals, x, delta, extras, np.arange(len(x)))
+    f, g, newton, reweighted = state
     t = np.ones(len(x))
     done = ~np.isfinite(f)
     converged = np.zeros(len(x), dtype=bool)
@@ -85,7 +86,7 @@ def minimise(
                 *(low[active], high[active]),
             )
         trial = np.clip(x[active] + step, low[active], high[active])
-        new = _evaluate(residuals, trial, delta, extras, active)
+        new = _evaluate(residuals, trial, delta, extras, active, n)
         gained = f[active] - new[0]
         rounding = zero[active] + 1e-14 * f[active]
         ratio = np.where(foreseen > 0, gained / np.maximum(foreseen, 1e-300), -1.0)
@@ -96,8 +97,8 @@ def minimise(
         settled = small & (t[active] <= 1) & taken
         rows = active[taken]
         x[rows] = trial[taken]
-        for state, values in zip((f, g, newton, reweighted), new, strict=False):
-            state[rows] = values[taken]
+        for values, tried in zip(state, new, strict=False):
+            values[rows] = tried[taken]
         converged[active[settled]] = True
         done[active] = settled | (t[active] > _GIVE_UP)
         factor = np.where(taken, np.where(ratio > 0.7, 0.3, np.where(ratio > 0.25, 1, 2)), 4)
@@ -106,14 +107,15 @@ def minimise(
 
 
 def _evaluate(
-    residuals: Residuals, x: NDArray, delta: float, extras: tuple, which: NDArray
-) -> tuple[NDArray, ...]:
-    """Objective, gradient, both Hessians and the objective of rounding errors, in chunks.
+    residuals: Residuals, x: NDArray, delta: float, extras: tuple, which: NDArray, n: int = _CHUNK
+) -> tuple:
+    """Objective, gradient, both Hessians, the objective of rounding errors and n, in chunks.
 
-    `extras`: weights and shifts of all problems, or None; `which` (m,): the problems of the rows.
+    `extras`: weights and shifts of all problems, or None; `which` (m,): the problems of the rows;
+    `n`: how many residuals a problem has, the first time not known.
     """
     weights, shifts = extras
-    parts, begin, size = [], 0, 1
+    parts, begin, size = [], 0, max(1, _CHUNK // n)
     while begin < len(x):
         end = min(begin + size, len(x))
         weight = None if weights is None else weights[which[begin:end]]
@@ -122,11 +124,11 @@ def _evaluate(
             if shifts is not None:
                 values = values + shifts[which[begin:end]]
             parts.append(_models(values, slopes, delta, weight))
-        size = max(1, _CHUNK // parts[-1][-1])
-        begin = end
+        n = parts[-1][-1]
+        begin, size = end, max(1, _CHUNK // n)
     f, g, newton, reweighted = (np.concatenate([p[k] for p in parts]) for k in range(4))
-    total = parts[0][-1] if weights is None else weights[which].sum(axis=1)
-    return f, g, newton, reweighted, np.broadcast_to(_ROUNDING * total, f.shape)
+    total = n if weights is None else weights[which].sum(axis=1)
+    return f, g, newton, reweighted, np.broadcast_to(_ROUNDING * total, f.shape), n
 
 
 def _models(
