@@ -5,14 +5,13 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the commands have it: before numpy is there
 
 import shutil
-import subprocess
 import uuid
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from hypothesis import settings
-from workflow import SMOKE, Server, copy_workflow, snakemake_command
+from workflow import SMOKE, Server, copy_workflow
 
 settings.register_profile("any_machine", deadline=None)  # a busy machine fails no property
 settings.load_profile("any_machine")
@@ -102,7 +101,7 @@ def snakemake():
 
 
 @pytest.fixture(scope="session")
-def smoke_run(tmp_path_factory):
+def smoke_run(tmp_path_factory, snakemake):
     """A folder with the workflow and a finished run of the smoke scale; copy it before any change.
 
     Its training jobs are handed two counterfeit GPUs, and train on the CPU.
@@ -114,14 +113,7 @@ def smoke_run(tmp_path_factory):
             "PATH": f"{counterfeit_gpus(folder / 'bin')}:{os.environ['PATH']}"
         }
         environment.pop("CUDA_VISIBLE_DEVICES", None)
-        done = subprocess.run(
-            snakemake_command(*SMOKE),
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=1500,
-        )
+        done = snakemake(folder, *SMOKE, environment=environment)
         assert done.returncode == 0, done.stderr[-3000:]
 
     return build_once(tmp_path_factory, "smoke", build)

@@ -520,15 +520,11 @@ OWN = ["--configfile", "own.yaml"]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, llama_directory):
+def finished(tmp_path_factory, llama_directory, snakemake):
     """The experiment, run from the files of its models to the table of losses."""
-    import subprocess
-    import sys
-
     folder = copy_workflow(tmp_path_factory.mktemp("experiment") / "ptpp")
     (folder / "own.yaml").write_text(yaml.safe_dump(experiment(folder, llama_directory)))
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", LOSSES, *OWN]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
+    done = snakemake(folder, LOSSES, *OWN)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 

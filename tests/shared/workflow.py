@@ -65,13 +65,15 @@ class Server:
             text=True,
         )
 
-    def run(self, folder, *arguments, cores=2, timeout=1800) -> subprocess.CompletedProcess:
+    def run(
+        self, folder, *arguments, cores=2, timeout=1800, environment=None
+    ) -> subprocess.CompletedProcess:
         """`snakemake` with these arguments; see `with_cores`."""
         command = with_cores(arguments, cores)
         with tempfile.TemporaryDirectory() as place:
             output = [f"{place}/stdout", f"{place}/stderr"]
             request = {"folder": str(folder), "arguments": command, "timeout": timeout}
-            request |= {"environment": dict(os.environ), "output": output}
+            request |= {"environment": dict(environment or os.environ), "output": output}
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             status = int(self._process.stdout.readline())
