@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the commands have it: before numpy is there
 
 import shutil
+import sys
 import uuid
 from pathlib import Path
 
@@ -93,11 +94,23 @@ def whole(tmp_path_factory, training_stores):
 
 
 @pytest.fixture(scope="session")
-def snakemake():
-    """A function: run Snakemake in a folder that holds the workflow; returns what it printed."""
+def server():
+    """The process that runs Snakemake and the programs of `forked_python`."""
     server = Server()
-    yield server.run
+    yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def snakemake(server):
+    """A function: run Snakemake in a folder that holds the workflow; returns what it printed."""
+    return server.run
+
+
+@pytest.fixture
+def forked_python(server, monkeypatch):
+    """The processes of a job are forks of one that has imported their libraries."""
+    monkeypatch.setattr(sys, "executable", server.python)
 
 
 @pytest.fixture(scope="session")

@@ -450,6 +450,7 @@ def test_stopped_and_resumed_it_measures_the_same_bits(folder, uninterrupted, tm
     assert (tmp_path / "observations.csv").read_bytes() == expected
 
 
+@pytest.mark.usefixtures("forked_python")
 def test_two_processes_share_a_model_of_one_s_own(folder, uninterrupted, tmp_path):
     shutil.copytree(uninterrupted / "checkpoint", tmp_path / "checkpoint")
     shutil.copy(uninterrupted / "zero_shot.csv", tmp_path)

@@ -53,7 +53,10 @@ def with_cores(arguments, cores: int | None) -> list[str]:
 
 
 class Server:
-    """Runs Snakemake in forks of one process; see snakemake_server.py."""
+    """Runs Snakemake in forks of one process; see snakemake_server.py.
+
+    A test that sends signals to jobs starts Snakemake in a process of its own instead.
+    """
 
     def __init__(self):
         script = Path(__file__).parent / "snakemake_server.py"
@@ -64,6 +67,7 @@ class Server:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self.python = self._process.stdout.readline().strip()  # see forks.py
 
     def run(
         self, folder, *arguments, cores=2, timeout=1800, environment=None

@@ -132,6 +132,7 @@ def test_shares_of_a_batch_are_those_of_its_sequences_however_it_is_split():
 # --- two processes
 
 
+@pytest.mark.usefixtures("forked_python")
 def test_two_processes_measure_what_one_does_and_leave_the_same_checkpoint(work, tmp_path):
     work = replace(work, stages=(1.0,), tensorboard=str(tmp_path / "tensorboard"))
     folder = tmp_path / "both"
@@ -173,7 +174,7 @@ SRUN = """\
 import os, subprocess, sys
 count = {name: int(value) for name, _, value in (each.partition("=") for each in sys.argv)
          if name in ("--nodes", "--ntasks", "--ntasks-per-node")}
-command = sys.argv[sys.argv.index(sys.executable):]
+command = sys.argv[sys.argv.index('-m') - 1:]
 tasks = [
     subprocess.Popen(command, env=os.environ | {
         "SLURM_PROCID": str(task), "SLURM_STEP_NUM_TASKS": str(count["--ntasks"]),
@@ -197,6 +198,7 @@ def slurm_job(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
 
 
+@pytest.mark.usefixtures("forked_python")
 def test_a_stopped_run_goes_on_with_another_number_of_processes(work, tmp_path, slurm_job, caplog):
     """One process, then two on a node, then one on each of two nodes, then one; stopped thrice."""
     # At ten times this rate rounding grows to 0.02 nats.
@@ -237,6 +239,7 @@ def test_several_nodes_are_those_of_a_slurm_job(work, slurm_job, monkeypatch):
         launch_job(replace(work, nodes=2).pretraining(1.0))
 
 
+@pytest.mark.usefixtures("forked_python")
 def test_an_error_in_a_process_is_told_in_its_one_line(work):
     wild = replace(work, devices=2, optimiser=(("learning_rate", 1e30),))
     with pytest.raises(Diverged, match=r"^w8 pre-training to PTPP 1: loss is \S+ after \d+ tok"):
