@@ -24,7 +24,7 @@ from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
 from ptpp.jobs.files import read_json
 from ptpp.jobs.heartbeat import Job
 from ptpp.jobs.job import catch_stop, gpu_usage, is_out_of_memory
-from ptpp.models.backend import join_group
+from ptpp.models.group import join_group
 from ptpp.training.application import ApplyJob
 from ptpp.training.job import AdaptJob, MeasureJob, PretrainJob, Runtime, TrainingJob
 from ptpp.training.run import do

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 
 from ptpp.errors import InputError, Unwritable
 from ptpp.jobs.files import atomic_file, remove_leftovers
-from ptpp.models.backend import ALONE, Group
+from ptpp.models.group import ALONE, Group
 
 log = logging.getLogger("ptpp")
 
