@@ -7,8 +7,15 @@ import pandas as pd
 
 from ptpp.cost.devices import Device, device_of
 from ptpp.errors import InputError
-from ptpp.models.memory import CAPACITY, activation_bytes, training_bytes
-from ptpp.models.sizes import ExternalSize, shape_of, training_flops
+from ptpp.models.memory import (
+    CAPACITY,
+    STACKED,
+    activation_bytes,
+    run_bytes,
+    runs_that_fit,
+    training_bytes,
+)
+from ptpp.models.sizes import ExternalSize, Shape, shape_of, training_flops
 from ptpp.report.tables import round_value, to_text
 from ptpp.training.schedule import Milestone, Settings, sequences_trained
 
@@ -25,7 +32,8 @@ def cost_estimate(config: Mapping) -> pd.DataFrame:
     that shared trunks spare; flops, 6 N D as in `costs.csv`; device_hours, hours of one device by
     `ptpp.cost.devices`, evaluation included, starts of processes not; devices, of one job;
     memory_gb (1e9 bytes) of each, counted by `ptpp.models.memory` with micro_batch_tokens at
-    once, or a sequence where that is chosen, NaN where the device's memory is not known;
+    once, or a sequence where that is chosen, or whole steps of the replay ratios that are trained
+    at once (whose hours are counted one after another), NaN where the device's memory is not known;
     longest_job_hours, by the clock, n devices taken to be n times as fast as one; disk_gb, what
     stays. External checkpoints are stages without training, their N is the declared
     one. Raises InputError when the configuration trains nothing.
@@ -167,12 +175,33 @@ def _lines(size: Mapping, config: Mapping, device: Device) -> Iterator[dict]:
     budgets = milestones(section, section["atpp"])
     runs = len(section["replay"]) + len(section["controls"])
     together = {"runs": runs, "per_job": min(config["replays_per_job"] or runs, runs)}
+    if memory is not None:
+        memory = max(memory, _stack_bytes(shape, size, config, together["per_job"]) / 1e9)
     for ptpp in stages:
         unshared = sum(one.end for one in budgets)
         sequences = sequences_trained(budgets)
         yield line(
             "adaptation", ptpp, sequences, unshared, 0, **together, measurements=len(budgets)
         )
+
+
+def _stack_bytes(
+    shape: Shape | ExternalSize, size: Mapping, config: Mapping, per_job: int
+) -> float:
+    """What the replay ratios of a job need that a GPU trains at once; 0 where it trains one.
+
+    The conditions of `ptpp.models.stack.stack_size`, on a GPU that is free.
+    """
+    is_alone = size.get("devices", 1) * size.get("nodes", 1) == 1
+    if not isinstance(shape, Shape) or shape.n_params > STACKED or not is_alone:
+        return 0.0
+    if size.get("micro_batch_tokens"):
+        return 0.0
+    token = activation_bytes(shape.n_params, shape.width, shape.depth)
+    tokens = size["batch_tokens"] // shape.context * shape.context
+    each = run_bytes(shape.n_params, tokens, token, shape.vocab_size)
+    at_once = runs_that_fit(CAPACITY[config["cost"]["device"]], each, per_job)
+    return at_once * each if at_once > 1 else 0.0
 
 
 def _sum(what: str, lines: list[dict]) -> dict:

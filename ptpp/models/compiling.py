@@ -2,9 +2,12 @@
 
 import contextlib
 import logging
+from collections.abc import Callable
 
 import torch
 from torch import nn
+
+from ptpp.models.group import ALONE, Group
 
 log = logging.getLogger("ptpp")
 
@@ -20,12 +23,21 @@ class CompiledLayers:
 
     Call it before the layers are sharded. Only shapes and modes that recur in training are worth
     compiling: all else runs within `eagerly`.
+
+    A process of a group must not begin a pass anew, since the others are in the midst of it: a
+    layer that cannot be compiled is computed without, and after the first pass all of them agree.
     """
 
-    def __init__(self, module: nn.Module, backend: str = "inductor"):
+    def __init__(self, module: nn.Module, group: Group = ALONE, backend: str = "inductor"):
+        self.group = group
         self.fails, self.is_proven = False, False
+        self.error: Exception | None = None  # of this process, in a group
         for layer in decoder_layers(module):
-            layer.compile(dynamic=False, backend=backend)
+            if group.shards:  # within the layer's own hooks, which exchange its parameters
+                compiled = torch.compile(layer.forward, dynamic=False, backend=backend)
+                layer.forward = self._or_without(compiled, layer.forward)
+            else:
+                layer.compile(dynamic=False, backend=backend)
 
     def eagerly(self, is_eager: bool = True) -> contextlib.AbstractContextManager:
         """Within it layers are not compiled; always so once compiling has failed."""
@@ -33,14 +45,47 @@ class CompiledLayers:
             return torch.compiler.set_stance("force_eager")
         return contextlib.nullcontext()
 
+    def settle(self) -> None:
+        """After a pass: it was compiled, or in a group this process knows where it was not.
+
+        A collective call of the first pass alone; where one process failed, all go on without.
+        """
+        if self.is_proven:
+            return
+        self.is_proven = True
+        (fails,) = self.group.any(self.error is not None)
+        if fails:
+            reasons = self.group.texts("" if self.error is None else _reason(self.error))
+            self._go_on_without(next(filter(None, reasons)))
+
     def give_up(self, error: Exception) -> bool:
         """Whether to try once more without: what a first compiled step raises may come of it."""
-        if self.fails or self.is_proven:
+        if self.fails or self.is_proven or self.group.shards:
             return False
-        self.fails = True
-        reason = " ".join(str(error).split())[:200]
-        log.warning(
-            "torch.compile failed (%s: %s): goes on without; compile: false leaves it out",
-            *(type(error).__name__, reason),
-        )
+        self._go_on_without(_reason(error))
         return True
+
+    def _or_without(self, compiled: Callable, forward: Callable) -> Callable:
+        def compute(*arguments: object, **named: object) -> object:
+            if self.error is None:
+                try:
+                    return compiled(*arguments, **named)
+                except torch.OutOfMemoryError:
+                    raise
+                except Exception as error:
+                    self.error = error
+                    if self.is_proven:  # of a shape that only this process has met
+                        self._go_on_without(_reason(error))
+            return forward(*arguments, **named)
+
+        return compute
+
+    def _go_on_without(self, reason: str) -> None:
+        self.fails = True
+        log.warning(
+            "torch.compile failed (%s): goes on without; compile: false leaves it out", reason
+        )
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -25,7 +25,6 @@ from ptpp.jobs.files import atomic_directory
 from ptpp.models.backend import (
     ON_CPU,
     Backend,
-    Group,
     Placement,
     adamw,
     clipping,
@@ -35,6 +34,7 @@ from ptpp.models.backend import (
 from ptpp.models.checkpoint import PREFIX, check_digests, complete, gpt2_config, read_shape
 from ptpp.models.compiling import CompiledLayers, decoder_layers
 from ptpp.models.cpu import initial_tensors
+from ptpp.models.group import Group
 from ptpp.models.losses import SequenceLosses, has_plain_head, is_causal
 from ptpp.models.memory import LOGITS_BYTES, activation_bytes, sequences_that_fit
 from ptpp.models.recording import SMALL, RecordedStep
@@ -74,7 +74,7 @@ class Module(Backend):
         if half and self.group.shards:
             self.evaluated = _shard_twin(self.losses, place.device, self.group)
         compiles = on_gpu if place.compiles is None else place.compiles
-        self.compiled = CompiledLayers(self.module) if compiles else None
+        self.compiled = CompiledLayers(self.module, self.group) if compiles else None
         if self.group.shards:
             _shard(self.losses, place.device, self.group, BFLOAT16 if half else FLOAT32)
         else:
@@ -166,7 +166,7 @@ class Module(Backend):
             (loss * self.group.size).backward()
             total += loss.detach()
         if self.compiled is not None:
-            self.compiled.is_proven = True
+            self.compiled.settle()
         return self.group.sum(total)
 
     def _compiling(self, is_wanted: bool) -> contextlib.AbstractContextManager:

@@ -10,6 +10,9 @@ LOGITS_BYTES = 16  # a token and entry of the vocabulary, where all logits are h
 ACTIVATION_BYTES = 50
 CAPACITY = {"a100": 80e9, "h100": 80e9, "h100_pcie": 80e9, "h200": 141e9}  # bytes of a device
 RESERVE = 0.9  # of what is free: allocators cannot use all of it
+STACKED = (
+    10e6  # parameters of a model that a GPU trains several runs of at once; beyond, one fills it
+)
 
 
 def state_bytes(n_params: float, devices: int = 1, nodes: int = 1) -> float:
@@ -45,3 +48,13 @@ def sequences_that_fit(free: float, n_params: float, sequence_bytes: float) -> i
     """
     left = RESERVE * free - (4 + TRUNK_BYTES) * n_params - LOSS_BYTES
     return max(1, int(left / sequence_bytes))
+
+
+def run_bytes(n_params: float, tokens: int, token_bytes: float, vocab_size: int) -> float:
+    """What each of several runs needs that are trained at once, of `tokens` a step."""
+    return state_bytes(n_params) + tokens * (token_bytes + LOGITS_BYTES * vocab_size)
+
+
+def runs_that_fit(free: float, each: float, count: int) -> int:
+    """Of `count` runs that need `each` bytes how many to train at once; 1 at least."""
+    return max(1, min(count, int(RESERVE * free / each)))

@@ -15,12 +15,10 @@ from torch import nn
 from ptpp.models.backend import Backend, adamw, clipping, group_of, group_settings
 from ptpp.models.compiling import CompiledLayers
 from ptpp.models.cpu import EPSILON
-from ptpp.models.memory import LOGITS_BYTES, RESERVE, activation_bytes, state_bytes
+from ptpp.models.memory import STACKED, activation_bytes, run_bytes, runs_that_fit
 from ptpp.models.recording import RecordedStep
 from ptpp.models.sizes import Shape
 from ptpp.training.schedule import Settings
-
-SMALL = 10e6  # parameters; beyond, one model keeps a GPU busy
 
 
 def stack_size(model: Backend, batch: int, count: int) -> int:
@@ -32,13 +30,12 @@ def stack_size(model: Backend, batch: int, count: int) -> int:
     shape = model.shape
     if model.device.type != "cuda" or model.group.size > 1 or shape is None:
         return 1
-    if shape.n_params > SMALL or not model.is_chosen:
+    if shape.n_params > STACKED or not model.is_chosen:
         return 1
     token = activation_bytes(shape.n_params, shape.width, shape.depth)
-    tokens = batch * shape.context
-    run = state_bytes(shape.n_params) + tokens * (token + LOGITS_BYTES * shape.vocab_size)
+    each = run_bytes(shape.n_params, batch * shape.context, token, shape.vocab_size)
     free, _ = torch.cuda.mem_get_info(model.device)
-    return max(1, min(count, int(RESERVE * free / run)))
+    return runs_that_fit(free, each, count)
 
 
 class _Layer(nn.Module):
@@ -140,7 +137,7 @@ class Stack(Backend):
             losses = self._losses(tokens)
         losses.sum().backward()
         if self.compiled is not None:
-            self.compiled.is_proven = True
+            self.compiled.settle()
         return losses.detach()
 
     def _compiling(self, is_wanted: bool) -> contextlib.AbstractContextManager:

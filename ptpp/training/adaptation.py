@@ -35,6 +35,8 @@ from ptpp.training.state import StateFolder
 
 log = logging.getLogger("ptpp")
 
+_PREFIX = "replay"  # of the folders of unfinished training; the ratios follow
+
 
 def adapt(job: AdaptJob, process: Process = SINGLE) -> None:
     """Adapt one checkpoint at every replay ratio and measure every ATPP of the grid.
@@ -93,6 +95,7 @@ def adapt(job: AdaptJob, process: Process = SINGLE) -> None:
         if len(replays) > 1:
             gc.collect()  # a stack and its recorded steps hold each other, and memory of the GPU
     if group.is_main:
+        sweep.remove_old_states()
         with contextlib.suppress(OSError):
             Path(job.state).rmdir()  # not while another job still has its trajectories there
         every = [done[replay] for replay in job.replays]
@@ -148,8 +151,22 @@ class _Sweep:
         """Of unfinished training."""
         digests = [self._digest(replay) for replay in replays]
         digest = digests[0] if len(digests) == 1 else fingerprint(digests)
-        name = "replay" + "+".join(f"{replay:g}" for replay in replays)
+        name = _PREFIX + "+".join(f"{replay:g}" for replay in replays)
         return StateFolder(Path(self.job.state) / name, digest, self.process.group)
+
+    def remove_old_states(self) -> None:
+        """Remove saved states that no run goes on from, once every ratio of the job is finished.
+
+        Earlier starts leave them where they trained other ratios at once, as memory had it then.
+        Those of ratios that other jobs train stay, and any that a process holds.
+        """
+        finished = {f"{replay:g}" for replay in self.job.replays}
+        for folder in Path(self.job.state).glob(f"{_PREFIX}*"):
+            if finished.isdisjoint(folder.name.removeprefix(_PREFIX).split("+")):
+                continue
+            state = StateFolder(folder, "")
+            with contextlib.suppress(InputError), state.lock():
+                state.remove()
 
     def watch(self, replays: Sequence[float], done: int) -> Watch:
         """Of a run after `done` others; several at once count as one that is as long as all."""

@@ -12,8 +12,9 @@ import torch
 
 from ptpp.errors import InputError
 from ptpp.jobs.progress import NO_WATCH, Watch
-from ptpp.models.backend import ALONE, Group, Placement
+from ptpp.models.backend import Placement
 from ptpp.models.checkpoint import external_size, external_tokens
+from ptpp.models.group import ALONE, Group
 from ptpp.models.sizes import ExternalSize, Shape
 from ptpp.training.schedule import Settings
 

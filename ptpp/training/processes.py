@@ -4,6 +4,7 @@ They get the job as a file: torchrun ... -m ptpp.training.processes JOB.json
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,10 +24,11 @@ from ptpp.errors import Diverged, InputError, Interrupted, Unwritable
 from ptpp.jobs.files import read_json
 from ptpp.jobs.heartbeat import Job
 from ptpp.jobs.job import catch_stop, gpu_usage, is_out_of_memory
-from ptpp.models.backend import join_group
+from ptpp.models.group import join_group
 from ptpp.training.application import ApplyJob
 from ptpp.training.job import AdaptJob, MeasureJob, PretrainJob, Runtime, TrainingJob
 from ptpp.training.run import do
+from ptpp.training.state import hold_folder
 
 log = logging.getLogger("ptpp")
 
@@ -47,8 +49,7 @@ def run_processes(job: TrainingJob, stopping: Callable[[], bool], watched_by: Jo
     what they raise ERRORS arrive as such, anything else as RuntimeError with the traceback of the
     first process that failed.
     """
-    with tempfile.TemporaryDirectory(**_place(job)) as name:
-        folder = Path(name)
+    with _place(job) as folder:
         write_job(folder / "job.json", job)
         (folder / "logs").mkdir()
         command = _torchrun if job.runtime.nodes == 1 else srun
@@ -83,21 +84,38 @@ def run_processes(job: TrainingJob, stopping: Callable[[], bool], watched_by: Jo
             raise_first_error(folder)
 
 
-def _place(job: TrainingJob) -> dict:
-    """Where the job's file and its processes' errors lie: where all of its nodes see them.
+@contextlib.contextmanager
+def _place(job: TrainingJob) -> Iterator[Path]:
+    """A folder for the job's file and its processes' errors, which all of its nodes see.
 
-    Raises InputError where there are no such nodes.
+    Over several nodes it lies beside what the job measures, held against a second start, and what
+    killed starts of this job left there is removed. Raises InputError where there are no such
+    nodes.
     """
     if job.runtime.nodes == 1:
-        return {}
+        with tempfile.TemporaryDirectory() as name:
+            yield Path(name)
+        return
     if "SLURM_JOB_ID" not in os.environ or shutil.which("srun") is None:
         raise InputError(
             f"models.sizes: {job.model.size}: nodes {job.runtime.nodes}: this is no job of SLURM, "
             "which gives a job several nodes; accepted here is 1"
         )
-    shared = Path(job.zero_shot).parent
-    shared.mkdir(parents=True, exist_ok=True)
-    return {"dir": shared, "prefix": ".processes."}
+    measured = Path(getattr(job, "observations", job.zero_shot))  # no other job's, of this kind
+    shared = measured.parent / f".processes.{job.kind}.{measured.stem}"
+    try:
+        with hold_folder(shared) as is_held:
+            for left in shared.glob("start.*") if is_held else ():
+                shutil.rmtree(left, ignore_errors=True)
+            try:
+                # A folder for each start: processes of a killed one may still write into theirs.
+                with tempfile.TemporaryDirectory(dir=shared, prefix="start.") as name:
+                    yield Path(name)
+            finally:
+                (shared / "lock").unlink(missing_ok=True)
+    finally:
+        with contextlib.suppress(OSError):  # another start has its own there
+            shared.rmdir()
 
 
 def _torchrun(runtime: Runtime, folder: Path) -> list[str]:

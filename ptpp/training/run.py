@@ -10,7 +10,7 @@ import torch
 
 from ptpp.jobs.heartbeat import Job
 from ptpp.jobs.progress import Watch
-from ptpp.models.backend import ALONE, Group
+from ptpp.models.group import ALONE, Group
 from ptpp.training.job import AdaptJob, PretrainJob, Process, TrainingJob
 
 log = logging.getLogger("ptpp")

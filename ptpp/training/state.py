@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 
 from ptpp.errors import InputError, Unwritable
 from ptpp.jobs.files import atomic_file, remove_leftovers
-from ptpp.models.backend import ALONE, Group
+from ptpp.models.group import ALONE, Group
 
 log = logging.getLogger("ptpp")
 
@@ -123,6 +123,29 @@ def _digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
     return sums.hexdigest()
 
 
+@contextlib.contextmanager
+def hold_folder(folder: Path) -> Iterator[bool]:
+    """Hold a folder against a second process that would do the same work.
+
+    Yields whether it is held: some file systems have no locks. Raises InputError where another
+    process holds it. The kernel lets go of it when this process ends, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / "lock", blocking=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise InputError(
+            f"{folder}: another process is training this; wait for it or stop it, then run again"
+        ) from None
+    except OSError as error:
+        log.warning("%s: not held against a second run (%s)", folder, error)
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()
+
+
 @dataclass(frozen=True)
 class StateFolder:
     """The folder of one job's unfinished training.
@@ -148,22 +171,9 @@ class StateFolder:
         if not self.group.is_main:
             yield
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.folder / "lock", blocking=False, fallback_to_soft=False)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            raise InputError(
-                f"{self.folder}: another process is training this; "
-                "wait for it or stop it, then run again"
-            ) from None
-        except OSError as error:  # some file systems have no locks
-            log.warning("%s: not held against a second run (%s)", self.folder, error)
-        try:
+        with hold_folder(self.folder):
             remove_leftovers(self.path)
             yield
-        finally:
-            lock.release()
 
     def save(
         self,

@@ -226,6 +226,36 @@ def test_memory_of_a_device_is_what_is_counted_beside_each_size():
     assert "memory_gb" not in estimate_text(cost_estimate(experiment()), experiment()["cost"])
 
 
+def test_ratios_that_a_gpu_trains_at_once_take_memory_each_and_hours_as_one_by_one():
+    config = experiment("gpu")
+    table = cost_estimate(config).set_index(KEYS)
+    ratios = len(config["adaptation"]["replay"]) + len(config["adaptation"]["controls"])
+    shape = Shape(width=64, depth=4, heads=2, context=256, vocab_size=2_048)
+    step = 8_192 * (50 * 64 * 4 + 16 * 2_048)  # activations and logits
+    each = 28 * shape.n_params + step
+    place = ("adaptation", "15", "w64")
+    assert table.memory_gb[place] == pytest.approx(ratios * each / 1e9)
+    alone = table.memory_gb["pre-training", "15", "w64"]
+
+    def adaptation(**changes):
+        changed = cost_estimate(experiment("gpu", **changes)).set_index(KEYS)
+        assert changed.device_hours[place] == pytest.approx(table.device_hours[place])
+        return changed.memory_gb[place]
+
+    assert adaptation(replays_per_job=1) == alone
+    assert adaptation(replays_per_job=3) == pytest.approx(max(alone, 3 * each / 1e9))
+    sizes = config["models"]["sizes"]
+    for change in ({"devices": 2}, {"micro_batch_tokens": 4_096}):
+        narrow = adaptation(models={"sizes": [sizes[0] | change, *sizes[1:]]})
+        assert narrow < table.memory_gb[place]
+    # As many as memory holds: a card of 80 GB has 72 for them.
+    wide = sizes[0] | {"batch_tokens": 524_288}
+    config = experiment("gpu", models={"sizes": [wide, *sizes[1:]]})
+    held = cost_estimate(config).set_index(KEYS).memory_gb[place]
+    each = (28 * shape.n_params + 64 * step) / 1e9
+    assert held == pytest.approx(int(72 / each) * each) and 1 < int(72 / each) < ratios
+
+
 def test_stores_take_four_bytes_a_token_once_two_cannot_hold_the_vocabulary():
     small, large = (
         cost_estimate(experiment(tokenizer={"vocab_size": size})) for size in (65_536, 65_537)

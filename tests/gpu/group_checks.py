@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from checking import SETTINGS, Setup, check, predictable_blocks
 from groups import imagined_group, lone_group
-from model_checks import TINY, train_steps
+from model_checks import TINY, compiled_check, train_steps
 
 from ptpp.cost.devices import step_flops_per_token
 from ptpp.models.backend import Placement
@@ -29,6 +29,7 @@ def fsdp(setup: Setup) -> Iterator[dict]:
         losses = train_steps(sharded, blocks, 5)
         apart = max(abs(a - b) for a, b in zip(expected, losses, strict=True))
         yield check("sharded, trained alike", apart < 0.02, plain=expected, sharded=losses)
+        yield compiled_check("sharded, compiled within the hooks that gather", setup, sharded)
         at, whole = sharded.loss(blocks[0]), sharded.whole(sharded.state("now"))
         train_steps(sharded, blocks, 1)
         sharded.restore(whole, "now")

@@ -3,6 +3,7 @@
 import gc
 import math
 import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -135,6 +136,18 @@ def sync(setup: Setup) -> Iterator[dict]:
     most = steps / look_every + 1 if setup.on_gpu else 0
     yield check("training waits for the device at looks only", len(places) <= most, places=places)
 
+    for kind in ("llama", "gemma2"):  # one mask for all layers, and two
+        module = build_family(kind, setup)
+        other = Module(module, blocks.shape[1] - 1, Placement(setup.device, compiles=False))
+        other.gradients(blocks % other.vocab_size)
+        places = find_waits(setup, lambda at=other: at.gradients(blocks % at.vocab_size))
+        ok = all(place.startswith("masking_utils.py:") for place in places)  # of transformers
+        yield check(
+            f"own model, {kind}: a pass waits in transformers' masks only", ok, places=places
+        )
+        del module, other
+        gc.collect()
+
 
 def train_for(steps: int, look_every: int, backend: Module) -> None:
     """So many steps by the workflow's loop, from text that is read and sent to the device."""
@@ -169,10 +182,13 @@ def waits_on_gpu(step: Callable[[], None]) -> list[str]:
 
 
 def reads_of_values(step: Callable[[], None]) -> list[str]:
-    """The operations of `step` that would wait on a GPU, since they read a tensor's values."""
+    """File and line of each operation of `step` that would wait on a GPU, as it reads a value."""
     with _Reads() as reads:
         step()
     return reads.seen
+
+
+_TORCH = f"{Path(torch.__file__).parent}/"  # whose own lines say little
 
 
 class _Reads(TorchDispatchMode):
@@ -185,7 +201,10 @@ class _Reads(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.overloadpacket.__name__
         if name in self.NAMES:
-            self.seen.append(name)
+            callers = [
+                each for each in traceback.extract_stack()[:-1] if _TORCH not in each.filename
+            ]
+            self.seen.append(f"{Path(callers[-1].filename).name}:{callers[-1].lineno}")
         return function(*args, **(kwargs or {}))
 
 

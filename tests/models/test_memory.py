@@ -108,7 +108,7 @@ def test_all_processes_of_a_group_take_the_least_number(monkeypatch):
         assert operation == torch.distributed.ReduceOp.MIN
         tensor.copy_(torch.minimum(tensor, torch.tensor(3)))
 
-    monkeypatch.setattr("ptpp.models.backend.dist.all_reduce", all_reduce)
+    monkeypatch.setattr("ptpp.models.group.dist.all_reduce", all_reduce)
     assert [Group(0, 2).least(number) for number in (2, 8)] == [2, 3]
     assert Group().least(8) == 8
 

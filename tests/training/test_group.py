@@ -4,9 +4,11 @@ import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import psutil
@@ -224,11 +226,54 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(work, tmp_path, 
     resumed = re.findall(r"goes on from its saved state \((\d+) sequences\)", caplog.text)
     assert resumed == positions
     assert sorted(positions, key=int) == positions and len(set(positions)) == 3
-    assert not list(stopped.folder.glob(".processes.*"))
+    assert not list(stopped.folder.glob(".processes*"))
     assert losses(stopped.zero_shot(10.0)) == pytest.approx(
         losses(whole.zero_shot(10.0)), **ROUNDING
     )
     assert not state.exists()
+
+
+def test_what_a_killed_launcher_left_is_removed_by_the_next_and_by_no_other(work, slurm_job):
+    """It dies once its processes are started. Those of this test are shell scripts."""
+    script = work.folder / "bin" / "srun"
+    job, other = (
+        replace(work, nodes=2).adaptation(),
+        replace(work, nodes=2, stages=(1.0,)).pretraining(1.0),
+    )
+
+    def left():
+        return sorted(path.name for path in work.folder.glob(".processes*/*"))
+
+    script.write_text("#!/bin/sh\nkill -9 $PPID\n")
+    launcher = os.fork()
+    if not launcher:
+        launch_job(job)
+    assert os.WTERMSIG(os.waitpid(launcher, 0)[1]) == signal.SIGKILL
+    stale = left()
+    assert len(stale) == 2, "what its processes read, and the lock that it held"
+    script.write_text("#!/bin/sh\nexit 0\n")
+    launch_job(other)
+    assert left() == stale, "another job's"
+
+    # One that lives: a second start of the same job ends, and takes nothing from it.
+    started, go = (work.folder / name for name in ("started", "go"))
+    wait = f"touch '{started}'; until [ -e '{go}' ]; do sleep .01; done"
+    script.write_text(f"#!/bin/sh\n{wait}\n")
+    with ThreadPoolExecutor() as pool:
+        living = pool.submit(launch_job, job)
+        try:
+            while not started.exists():
+                assert not living.done()
+                time.sleep(0.01)
+            mine = left()
+            assert len(mine) == 2 and not {*mine} & {*stale} - {"lock"}
+            with pytest.raises(InputError, match="another process is training this"):
+                launch_job(job)
+            assert left() == mine
+        finally:
+            go.touch()
+        living.result()
+    assert not list(work.folder.glob(".processes*"))
 
 
 def test_several_nodes_are_those_of_a_slurm_job(work, slurm_job, monkeypatch):

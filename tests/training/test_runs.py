@@ -14,6 +14,7 @@ from ptpp.training.adaptation import adapt
 from ptpp.training.job import pick_device
 from ptpp.training.measurement import held_out_losses
 from ptpp.training.run import launch_job
+from ptpp.training.state import StateFolder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -257,6 +258,33 @@ def test_ratios_stopped_at_once_go_on_to_the_same_bits(adapting, stacked):
         except Interrupted:
             stops += 1
     assert stops > 2
+    assert rows(adapting.observations) == expected
+
+
+def test_state_of_ratios_that_are_no_longer_trained_at_once_is_removed(adapting, monkeypatch):
+    """Three at once are stopped, then two at a time, since memory got less; last one by one."""
+    shutil.rmtree(adapting.finished)
+    job = replace(adapting.adaptation(), replays=RATIOS)
+    for at_once in (3, 2):
+        monkeypatch.setattr("ptpp.training.adaptation.stack_size", lambda *_, size=at_once: size)
+        steps = iter(range(10_000))
+        with pytest.raises(Interrupted):
+            launch_job(job, stopping=lambda steps=steps: next(steps) == 5)
+    monkeypatch.setattr("ptpp.training.adaptation.stack_size", lambda *_: 1)
+
+    def left():
+        return sorted(path.name for path in adapting.adapt_state.iterdir())
+
+    assert left() == ["replay0+0.25", "replay0+0.25+0.5"]
+    for name in ("replay0.75+1", "replay0.5+0.75"):  # another job's, and a held one
+        (adapting.adapt_state / name).mkdir()
+    with StateFolder(adapting.adapt_state / "replay0.5+0.75", "").lock():
+        launch_job(job)
+        assert left() == ["replay0.5+0.75", "replay0.75+1"]
+    assert len(list(adapting.finished.glob("*.json"))) == len(RATIOS)
+    expected = rows(adapting.observations)
+    launch_job(job)
+    assert left() == ["replay0.75+1"]
     assert rows(adapting.observations) == expected
 
 
