@@ -163,11 +163,6 @@ def test_an_empty_corpus_leaves_no_store(tokenizer, tmp_path, exclude):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_senseless_limit_is_refused(tokenizer, tmp_path):
-    with pytest.raises(InputError, match="max_tokens 0"):
-        write_store(TEXTS, tokenizer, tmp_path / "a.bin", 0, "")
-
-
 def test_a_failing_stream_leaves_no_store(tokenizer, tmp_path):
     def stream():
         yield from generate("english", 0, "train")
