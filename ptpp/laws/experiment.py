@@ -18,7 +18,7 @@ from ptpp.laws.law import ROWS, Law
 from ptpp.laws.levels import FORECASTS, INFORMATION, LAST_STAGE, forecasts_of, last_stage_losses
 from ptpp.laws.rows import anchors_of, cells_of, law_rows
 from ptpp.laws.scoring import PREDICTION_COLUMNS, SCORES, score
-from ptpp.table.anchors import Cell
+from ptpp.table.anchors import Cell, cells_in
 from ptpp.table.kinds import is_before
 from ptpp.table.noise import noise_floor
 from ptpp.table.observations import read_observations
@@ -45,8 +45,7 @@ class Experiment:
         """From a table of losses and, for the protocol `with_anchors`, one of the anchors' rows."""
         cells = ()
         if anchors:
-            table = read_observations(anchors)[["size", "replay", "atpp"]].drop_duplicates()
-            cells = tuple(Cell(*values) for values in table.itertuples(index=False))
+            cells = tuple(dict.fromkeys(cells_in(read_observations(anchors))))
         return cls(read_observations(observations), held_out, cells)
 
     def split(self, law: Law | str, protocol: str, domain: str) -> Split:

@@ -240,8 +240,7 @@ def _split_rows(law: Law, rows: pd.DataFrame, table: pd.DataFrame, options: FitO
     if not options.anchors:
         return early_to_late(rows, options.held_out)
     grid, cells = grid_of(table, options.held_out), measured_cells(table, options.held_out)
-    axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
-    anchors = choose_anchors(*axes, options.anchors, options.seed, cells)
+    anchors = choose_anchors(grid, options.anchors, options.seed, cells)
     return with_anchors(rows, options.held_out, anchors_of(law, anchors))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
+from laws_grid import GRID, HELD_OUT, REPLAYS, observations
 
 from ptpp.config import Config
 from ptpp.errors import InputError
@@ -21,7 +21,6 @@ from ptpp.table.anchors import choose_anchors
 from ptpp.table.kinds import is_stage, target_rows
 from ptpp.table.protocols import CROSS_VALIDATIONS
 
-GRID = {"sizes": ["xs", "s"], "replay": list(REPLAYS), "atpp": list(ATPPS)}
 TABLE = observations(noise=0.01)
 ROWS = target_rows(TABLE, "fr")
 EARLY = early_to_late(ROWS, HELD_OUT).fit
@@ -98,7 +97,7 @@ def forecast_variance(cells):
 def test_v_optimal_anchors_leave_less_variance_than_others():
     best = forecast_variance(v_optimal_cells(FITTED, CANDIDATES, TARGETS, 5))
     assert best < forecast_variance([])
-    assert best < forecast_variance(choose_anchors(["xs", "s"], REPLAYS, ATPPS, 5))
+    assert best < forecast_variance(choose_anchors(GRID, 5))
     for seed in range(5):
         assert best < forecast_variance(random_cells(GRID, 5, seed))
     # The first one is the best of all single cells.
@@ -129,12 +128,10 @@ def test_counts_beyond_the_grid_are_left_out():
     assert table["count"].tolist() == [0, 3]
 
 
-def test_a_sweep_must_leave_something_to_score_and_know_its_choices():
+def test_a_sweep_must_leave_something_to_score():
     everything = {**GRID, "sizes": ["xs", "s", "m"]}
     with pytest.raises(InputError, match="take every cell at the held-out stage 279"):
         sweep(laws=["gated"], grid=everything, counts=(60,), choices=("spread",))
-    with pytest.raises(InputError, match="'best' is not known; accepted are spread, random"):
-        SweepRequest(GRID, TARGETS, counts=(1,), choices=("best",))
 
 
 def test_a_law_that_reads_the_base_loss_is_swept_with_v_optimal_anchors_too():

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from laws_grid import (
-    ATPPS,
     FORGETTING_PARAMS,
+    GRID,
     HELD_OUT,
     REFERENCE,
-    REPLAYS,
     TARGET_PARAMS,
     TIED,
     WITHOUT_REPLAY_PARAMS,
@@ -158,7 +157,7 @@ def test_anchors_let_a_law_recover_its_own_forecast_from_noisy_rows(law):
 
 
 def anchors():
-    return choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20)
+    return choose_anchors(GRID, 20)
 
 
 def test_forgetting_is_recovered_from_noisy_rows():

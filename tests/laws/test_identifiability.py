@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from laws_grid import ATPPS, HELD_OUT, REPLAYS, TARGET_PARAMS, observations, target_truth
+from laws_grid import GRID, HELD_OUT, TARGET_PARAMS, observations, target_truth
 
 from ptpp.laws import FitSettings, bootstrap, early_to_late, fit, split
 from ptpp.laws.identifiability import (
@@ -26,7 +26,7 @@ OBSERVATIONS = observations(noise=0.01)
 ROWS = target_rows(OBSERVATIONS, "fr")
 EARLY = early_to_late(ROWS, HELD_OUT)
 ANCHORED = split(
-    "with_anchors", ROWS, HELD_OUT, choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20)
+    "with_anchors", ROWS, HELD_OUT, choose_anchors(GRID, 20)
 )  # fmt: skip
 FLOOR = fit("gated_floor", EARLY.fit)
 INFORMED = fit("gated_floor", ANCHORED.fit, asked=HELD_OUT)

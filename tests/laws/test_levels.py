@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
+from laws_grid import GRID, HELD_OUT, observations
 
 from ptpp.laws import Experiment, FitSettings, get_law, score
 from ptpp.laws.experiment import SCORE_COLUMNS, early_base_losses, predictions, score_table
@@ -14,7 +14,7 @@ from ptpp.laws.rows import anchors_of, cells_of, law_rows
 from ptpp.table.anchors import Cell, choose_anchors
 from ptpp.table.kinds import is_before, is_stage, is_sweep, target_rows
 
-ANCHORS = tuple(choose_anchors(["xs", "s"], REPLAYS, ATPPS, 8))
+ANCHORS = tuple(choose_anchors(GRID, 8))
 TABLE = observations("gated", noise=0.01)
 EXPERIMENT = Experiment(TABLE, HELD_OUT, ANCHORS)
 FEW = FitSettings(starts=2)

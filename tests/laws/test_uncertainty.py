@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
+from laws_grid import GRID, HELD_OUT, observations
 
 from ptpp.errors import InputError
 from ptpp.laws import (
@@ -33,7 +33,7 @@ from ptpp.laws.uncertainty import (
 from ptpp.table.anchors import choose_anchors
 from ptpp.table.kinds import target_rows
 
-ANCHORS = choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20)
+ANCHORS = choose_anchors(GRID, 20)
 ROWS = target_rows(observations(noise=0.01), "fr")
 EARLY = early_to_late(ROWS, HELD_OUT)
 ANCHORED = split("with_anchors", ROWS, HELD_OUT, ANCHORS)

@@ -6,6 +6,8 @@ SIZES = {"xs": 16832, "s": 45952, "m": 87360}
 REPLAYS = (0.0, 0.05, 0.25, 0.5)
 ATPPS = (1.0, 2.0, 4.0, 8.0, 16.0)
 HELD_OUT = 279.0
+# What anchors come from: every size but the largest.
+GRID = {"sizes": ["xs", "s"], "replay": list(REPLAYS), "atpp": list(ATPPS)}
 DESIGN = Design(
     sizes=SIZES,
     ptpps=(15.0, 31.0, HELD_OUT),

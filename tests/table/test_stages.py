@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
+from laws_grid import GRID, HELD_OUT, observations
 
 import ptpp
 from ptpp.cli.overlay import make_overlay
@@ -38,7 +38,7 @@ from ptpp.table.protocols import CROSS_VALIDATIONS, folds
 
 ROOT = Path(__file__).parents[2]
 TABLE = observations(noise=0.004)
-ANCHORS = tuple(choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20))
+ANCHORS = tuple(choose_anchors(GRID, 20))
 SETTINGS = FitSettings(starts=4)
 
 
