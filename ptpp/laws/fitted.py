@@ -245,8 +245,6 @@ class FittedLaw:
 
 def _read_misfit(law: Law, path: Path) -> Misfit | None:
     """The misfit in a file of draws, where it holds one."""
-    if not path.exists():
-        return None
     try:
         with np.load(path, allow_pickle=False) as stored:
             names = [name for name in stored.files if name.startswith(_MISFIT)]

@@ -196,10 +196,10 @@ class Forecast:
             return 0.0
         return self.request.zero_shot_losses[_domain_of(name)]
 
-    def law_value(self, name: str, replay: NDArray, log_atpp: NDArray) -> NDArray:
-        """The value (1, ...) by the law alone."""
-        fitted = self.laws[name]
-        return broadcast_values(fitted, fitted.params, self._rows(name, replay, log_atpp))
+    def target_by_law(self, replay: NDArray, log_atpp: NDArray) -> NDArray:
+        """The target loss (1, ...), nats, by the law alone."""
+        rows = self._rows("target_loss", replay, log_atpp)
+        return broadcast_values(self.target, self.target.params, rows)
 
 
 def _domain_of(name: str) -> str:
