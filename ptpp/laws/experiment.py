@@ -1,8 +1,8 @@
 """From an observation table to fits, predictions and scores, under the protocols."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -39,6 +39,7 @@ class Experiment:
     observations: pd.DataFrame
     held_out: float
     anchors: tuple[Cell, ...] = ()
+    _early: dict = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @classmethod
     def read(cls, observations: Path, held_out: float, anchors: Path | None = None) -> "Experiment":
@@ -83,17 +84,26 @@ class Experiment:
         fits = [FittedLaw.load(path) for path in paths]
         return [replace(one, rows=self.split_of(one).fit) for one in fits]
 
+    def forecasts(
+        self, fitted: FittedLaw, cells: pd.DataFrame
+    ) -> Iterator[tuple[str, str, pd.DataFrame]]:
+        """`forecasts_of` a fit, those from the early stages alone among them."""
+        reads = "base_loss" in fitted.law.inputs
+        early = self.early_base_losses(fitted.record.domain) if reads else None
+        return forecasts_of(fitted, cells, early)
 
-def early_base_losses(experiment: Experiment, target: str) -> BaseLosses | None:
-    """The base losses of the stages before the held-out one; None where none can be forecast."""
-    observations = experiment.observations
-    early = observations[is_before(observations, experiment.held_out)]
-    losses = BaseLosses(early, target)
-    try:
-        losses.forecast  # noqa: B018  # the only way to know whether it can be made
-    except InputError:
-        return None
-    return losses
+    def early_base_losses(self, target: str) -> BaseLosses | None:
+        """The base losses of the stages before the held-out one, found once; None where none can be
+        forecast.
+        """
+        if target not in self._early:
+            before = is_before(self.observations, self.held_out)
+            self._early[target] = losses = BaseLosses(self.observations[before], target)
+            try:
+                losses.forecast  # noqa: B018  # the only way to know whether it can be made
+            except InputError:
+                self._early[target] = None
+        return self._early[target]
 
 
 def predictions(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFrame:
@@ -108,8 +118,7 @@ def predictions(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFra
         fitted = cells_of(cells.fit)
         roles = ["fit"] * len(fitted) + ["held_out"] * len(cells.held_out)
         rows = pd.concat([fitted, cells.held_out], ignore_index=True)
-        early = early_base_losses(experiment, one.record.domain)
-        for information, forecast, made in forecasts_of(one, rows, early):
+        for information, forecast, made in experiment.forecasts(one, rows):
             labels = {"information": information, "forecast": forecast, "role": roles}
             table = rows.assign(**one.label, **labels, observed=rows["loss"])
             table = table.assign(**made.rename(columns={"loss": "predicted"}))
@@ -132,8 +141,7 @@ def score_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFra
         labels = {"n_fit": one.record.n_rows, "n_held_out": len(cells)}
         spoken = observations[ROWS[one.law.rows](observations["replay"])]
         labels["noise_floor"] = noise_floor(spoken, domain, held_out)
-        early = early_base_losses(experiment, domain)
-        for information, forecast, table in forecasts_of(one, cells, early):
+        for information, forecast, table in experiment.forecasts(one, cells):
             names = {"information": information, "forecast": forecast}
             rows.append({**one.label, **names, **labels, **score(observed, table["loss"])})
         doubled = domain in stages or one.law.rows == "without_replay"

@@ -107,7 +107,7 @@ class LawFit:
         if by_draws and (ends := self.fitted.band(points)) is not None:
             table["band_low"], table["band_high"] = ends
         table["extrapolated"] = [
-            ", ".join(self.fitted.extrapolated(points.iloc[[row]])) for row in range(len(points))
+            ", ".join(self.fitted.how_far(points.iloc[[row]])) for row in range(len(points))
         ]
         return table
 

@@ -173,7 +173,7 @@ def _compare(
     row = {name: plan[name] for name in ("n_params", "ptpp", "replay", "adapt_tokens")}
     row["adapt_tokens"] = needed if np.isfinite(needed) else adapt_tokens
     row["atpp"] = row["adapt_tokens"] / n_params
-    outside = set(fitted.extrapolated({name: np.array([float(v)]) for name, v in row.items()}))
+    outside = set(fitted.how_far({name: np.array([float(v)]) for name, v in row.items()}))
     outside |= {"from_scratch"} if basis == "transfer" else set()
     return BreakEven(
         basis=basis,

@@ -177,7 +177,7 @@ def test_a_kriged_plan_asks_for_the_cell_that_narrows_it_most(seen):
     cut = (kriged.loss(asked)[0] * kriged.joint(asked, found)[0] / kriged.forecast(found)[1]) ** 2
     correction = kriged.forecast(asked)[0][0] / kriged.loss(asked)[0]
     assert found.cut_target_loss.to_numpy() == pytest.approx(cut * correction**2)
-    with pytest.raises(InputError, match="next measurement: the fit of gated has no draws"):
+    with pytest.raises(InputError, match="law gated: its fit to fr has no bootstrap draws"):
         next_measurements(plan, replace(kriged, misfit=None), {}, cells)
 
 
