@@ -7,12 +7,12 @@ import re
 
 import pandas as pd
 import pytest
+from commands import call
 from laws_grid import observations
 from own_models import save_llama
 from training_driver import ALPHABETS, texts_of, torch_of_a_job
 
 from ptpp.cli import apply as command
-from ptpp.cli.main import main
 from ptpp.errors import Interrupted
 from ptpp.table.observations import read_observations, write_observations
 
@@ -46,10 +46,7 @@ def write_plan(path, n_params=N, **changes):
 
 def run(capsys, *arguments):
     """Exit code, printed text and error text."""
-    capsys.readouterr()
-    code = main(["apply", *map(str, arguments), *BASE, *QUICK, "--target", "fr"])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+    return call(capsys, "apply", *arguments, *BASE, *QUICK, "--target", "fr")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from commands import call as run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from laws_grid import HELD_OUT, observations
@@ -41,17 +42,6 @@ def folder(tmp_path_factory):
     alone = ["--law", "floor", "--out", str(folder / "alone.json"), "--held-out", "279"]
     assert main(["fit", table, *alone, "--no-krige", *quick]) == 0
     return folder
-
-
-def run(capsys, *arguments):
-    """Exit code, printed text and error text of one command."""
-    capsys.readouterr()
-    try:
-        code = main([str(a) for a in arguments])
-    except SystemExit as end:
-        code = end.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_fit_writes_the_same_fit_as_the_package_and_draws_beside_it(folder):
@@ -193,14 +183,6 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
     assert err.count("\n") == 1
     assert message in err
     assert not list(tmp_path.iterdir())
-
-
-def test_draws_that_do_not_belong_to_the_fit_are_refused(folder, tmp_path, capsys):
-    (tmp_path / "fit.json").write_bytes((folder / "all.json").read_bytes())
-    (tmp_path / "fit.npz").write_bytes((folder / "early.npz").read_bytes())
-    code, _, err = run(capsys, "predict", tmp_path / "fit.json", *POINT)
-    assert code == 2
-    assert "fit.npz: draws of the parameters" in err
 
 
 def test_without_draws_beside_it_a_fit_predicts_a_number_alone(folder, tmp_path, capsys):
