@@ -188,20 +188,19 @@ def _show(folder: Path, captions: Path, item: Item, config: Mapping, decimals: i
     path = folder / item.path
     if not path.exists():
         return None
+    caption = render_caption(captions / f"{item.caption}.rst", config)
     if item.columns or item.errors:
         if item.errors:
             table = read_errors(folder, item.path, item.title)
         else:
             table = read_shown(folder, item.path, item.title, item.columns, decimals)
-        if table is None:
-            return None
-        return Shown(item, render_caption(captions / f"{item.caption}.rst", config), table)
+        return table and Shown(item, caption, table)
     data = path.read_bytes()
     width, height = struct.unpack(">II", data[16:24])  # the header of a PNG
     scale = _SHOWN / _PIXELS
     return Shown(
         item,
-        render_caption(captions / f"{item.caption}.rst", config),
+        caption,
         image=f"data:image/png;base64,{base64.b64encode(data).decode()}",
         width=round(width * scale),
         height=round(height * scale),
