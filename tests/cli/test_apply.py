@@ -86,7 +86,7 @@ def test_it_adapts_saves_and_compares_and_a_second_time_trains_nothing(given, wh
     assert "adapted before" in err and "tokens/s" not in err
 
 
-def test_a_folder_that_is_not_its_own_stays_as_it_is(given, tmp_path, capsys):
+def test_a_folder_that_is_not_its_own_stays_as_it_is(given, capsys):
     arguments, out = given
     out.mkdir()
     (out / "thesis.tex").write_text("mine")
@@ -138,7 +138,7 @@ def test_stopped_it_says_how_to_go_on(given, monkeypatch, capsys):
     assert err.endswith("saved after 12 sequences; the same command goes on from there\n")
 
 
-def test_a_pareto_front_and_a_law_that_has_no_plan_are_refused(given, tmp_path, capsys):
+def test_a_pareto_front_and_a_law_that_has_no_plan_are_refused(given, capsys):
     arguments, _ = given
     code, _, err = run(capsys, *arguments, "--law", "state")
     assert code == 2 and "no plan by 'state'; there are dcpt" in err

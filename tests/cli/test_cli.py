@@ -52,7 +52,7 @@ def test_fit_writes_the_same_fit_as_the_package_and_draws_beside_it(folder):
     assert (folder / "all.npz").exists()
 
 
-def test_a_held_out_stage_is_not_fitted_but_scored(folder, capsys, tmp_path):
+def test_a_held_out_stage_is_not_fitted_but_scored(folder, capsys):
     record = FittedLaw.load(folder / "early.json").record
     parts = early_to_late(target_rows(TABLE, "fr"), HELD_OUT)
     assert record.n_rows == len(parts.fit)

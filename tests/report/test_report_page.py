@@ -359,7 +359,7 @@ def test_profiles_and_errors_by_input_are_a_supplement_at_the_end(tmp_path, conf
     ]  # fmt: skip
 
 
-def test_texts_of_tables_and_configuration_stay_texts(results, config, tmp_path):
+def test_texts_of_tables_and_configuration_stay_texts(results, config):
     hostile = "<script>alert(1)</script>"
     named = config | {"observations": hostile}
     html = report_page(results, ROOT / "report", Run(named, "state", hostile)).html
@@ -489,7 +489,7 @@ def test_the_planner_works_within_the_page_and_nothing_complains(driver):
 
 
 @needs_browser
-def test_the_heading_of_the_provenance_is_within_the_window(driver, tmp_path):
+def test_the_heading_of_the_provenance_is_within_the_window(driver):
     """The layout of Snakemake's pane: without the repair, the heading lies above the window."""
     from snakemake.report import html_reporter
 
