@@ -34,12 +34,15 @@ Path = str | os.PathLike
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table of losses, the stage that laws must forecast, and the anchored cells of it."""
+    """A table of losses, the stage that laws must forecast, and the anchored cells of it.
+
+    Splits and early base losses, which every table asks for, are found once.
+    """
 
     observations: pd.DataFrame
     held_out: float
     anchors: tuple[Cell, ...] = ()
-    _early: dict = field(default_factory=dict, init=False, compare=False, repr=False)
+    _known: dict = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @classmethod
     def read(cls, observations: Path, held_out: float, anchors: Path | None = None) -> "Experiment":
@@ -52,11 +55,15 @@ class Experiment:
     def split(self, law: Law | str, protocol: str, domain: str) -> Split:
         """The rows a law (as for `fit`) is fitted on, and the cells that it is scored on."""
         law = find_law(law)
-        rows = law_rows(self.observations, law, domain)
-        if protocol == ALL_ROWS:
-            return Split(protocol, rows, rows.iloc[:0])
-        parts = split(protocol, rows, self.held_out, anchors_of(law, self.anchors))
-        return replace(parts, held_out=cells_of(parts.held_out))
+        key = law.name, law.inputs, law.offset, law.rows, protocol, domain
+        if key not in self._known:
+            rows = law_rows(self.observations, law, domain)
+            parts = Split(protocol, rows, rows.iloc[:0])
+            if protocol != ALL_ROWS:
+                parts = split(protocol, rows, self.held_out, anchors_of(law, self.anchors))
+                parts = replace(parts, held_out=cells_of(parts.held_out))
+            self._known[key] = parts
+        return self._known[key]
 
     def split_of(self, fitted: FittedLaw) -> Split:
         """The same for a law that was fitted."""
@@ -93,17 +100,15 @@ class Experiment:
         return forecasts_of(fitted, cells, early)
 
     def early_base_losses(self, target: str) -> BaseLosses | None:
-        """The base losses of the stages before the held-out one, found once; None where none can be
-        forecast.
-        """
-        if target not in self._early:
+        """Base losses of the stages before the held-out one; None where none can be forecast."""
+        if target not in self._known:
             before = is_before(self.observations, self.held_out)
-            self._early[target] = losses = BaseLosses(self.observations[before], target)
+            self._known[target] = losses = BaseLosses(self.observations[before], target)
             try:
                 losses.forecast  # noqa: B018  # the only way to know whether it can be made
             except InputError:
-                self._early[target] = None
-        return self._early[target]
+                self._known[target] = None
+        return self._known[target]
 
 
 def predictions(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFrame:
