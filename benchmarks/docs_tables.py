@@ -644,9 +644,8 @@ def experiment(config: dict) -> Experiment:
     held_out, anchors = config["held_out"]["ptpp"], config["held_out"]["anchors"]
     of_target = observations[observations["domain"] == TARGET]
     grid = grid_of(of_target, held_out)
-    axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
     measured = measured_cells(of_target, held_out)
-    cells = choose_anchors(*axes, anchors["count"], anchors["seed"], measured)
+    cells = choose_anchors(grid, anchors["count"], anchors["seed"], measured)
     return Experiment(observations, held_out, tuple(cells))
 
 

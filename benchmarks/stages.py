@@ -53,8 +53,7 @@ def forecast_stage(
     cells = []
     if anchors:
         grid, measured = grid_of(table, held_out), measured_cells(table, held_out)
-        axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
-        cells = choose_anchors(*axes, anchors, 0, measured)
+        cells = choose_anchors(grid, anchors, 0, measured)
     experiment = Experiment(table, held_out, tuple(cells))
     protocol = "with_anchors" if anchors else "early_to_late"
     fitted = krige(experiment.fit(law, protocol, TARGET, settings), held_out)

@@ -10,7 +10,7 @@ with run_job(snakemake.log[0]):
     frame = gather_observations(snakemake.input, held_out=params.held_out, target=params.target)
     grid = params.grid or grid_of(frame, params.held_out)
     cells = choose_anchors(
-        *(grid[axis] for axis in ("sizes", "replay", "atpp")),
+        grid,
         params.number,
         params.seed,
         measured=None if params.grid else measured_cells(frame, params.held_out),

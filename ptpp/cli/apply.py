@@ -14,6 +14,7 @@ from ptpp.cli.options import (
     COUNT,
     FILE,
     POSITIVE,
+    SEED,
     SHARE,
     Number,
     Pair,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 NOT_BELOW = Number("a number from 0 on", lambda value: value >= 0)
 MIX = Pair("DOMAIN=SHARE, such as en=0.5", NOT_BELOW)
-SEED = click.IntRange(0, 2**32 - 1)
 
 
 @click.command()

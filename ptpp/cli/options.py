@@ -81,6 +81,7 @@ POSITIVE = Number("a number above 0", lambda value: value > 0)
 TOKENS = Number("a number above 0", lambda value: value > 0, whole=True)
 SHARE = Number("a share from 0 to 1, not percent", lambda value: 0 <= value <= 1)
 COUNT = click.IntRange(min=1)
+SEED = click.IntRange(0, 2**32 - 1)
 RENAMING = Pair("THEIRS=OURS, such as N=n_params, cpt_B=adapt_tokens*1e9 or replay=1 - share")
 LIMIT = Pair("DOMAIN=NATS, such as en=0.5", NUMBER)
 INPUT = Pair("NAME=VALUE, such as width=64", NUMBER)
@@ -161,12 +162,7 @@ fit_options = add_options(
         show_default=True,
         help="Of the solver.",
     ),
-    click.option(
-        "--seed",
-        type=click.IntRange(0, 2**32 - 1),
-        default=0,
-        help="Of starts, refits and anchors.",
-    ),
+    click.option("--seed", type=SEED, default=0, help="Of starts, refits and anchors."),
     click.option(
         "--bootstrap",
         "draws",

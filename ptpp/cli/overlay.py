@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from ptpp.errors import InputError
+from ptpp.jobs.files import write_text
 from ptpp.laws.from_table import name_of
 from ptpp.table.anchors import grid_of, measured_cells
 from ptpp.table.kinds import cell_means, forgetting_rows, is_stage, is_sweep, list_stages
@@ -78,8 +79,7 @@ def write_overlay(overlay: Mapping, path: Path, command: str) -> None:
             f"{path}: there is another overlay of that name, which stays; accepted is another "
             "--name, or the same command after removing the file"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def _forgetting_limits(table: pd.DataFrame, target: str, held_out: float) -> dict[str, float]:

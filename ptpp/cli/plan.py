@@ -71,8 +71,8 @@ GOALS = click.Choice(["least_compute", "least_loss", "pareto"])
 def plan(source: Source, limit: tuple, out: str | None, as_json: bool, **wishes: Any) -> Result:
     """The best replay ratio and tokens per parameter within limits."""
     from ptpp.cli.text import describe_plans
-    from ptpp.jobs.files import check_output, require_file, write_text
-    from ptpp.report.tables import to_csv
+    from ptpp.jobs.files import check_output, require_file
+    from ptpp.report.tables import write_csv
 
     if wishes["target_loss"] is not None and wishes["target_within"] is not None:
         raise click.UsageError("--target-within is not allowed with --target-loss")
@@ -86,7 +86,7 @@ def plan(source: Source, limit: tuple, out: str | None, as_json: bool, **wishes:
     plans = ptpp.plan(table, target=source.target, limits=dict(limit), **wishes)
     lines = describe_plans(plans)
     if out:
-        write_text(out, to_csv(plans.table))
+        write_csv(plans.table, out)
         lines.append(f"written: {out}")
     return Result(lines, {**_values(plans), "files": [out] if out else []}, as_json)
 

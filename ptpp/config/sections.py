@@ -123,6 +123,7 @@ class Tokenizer(Section):
     revision: str | None = None
     """Of a Hub id: a commit."""
     vocab_size: Annotated[int, Field(ge=257)]
+    """At least every byte and the separator, 257."""
     bytes_per_language: Count
     """Bytes of each language that a tokenizer is trained on."""
 

@@ -15,10 +15,12 @@ from functools import cache
 from pathlib import Path
 
 from platformdirs import user_cache_path
+from pydantic import TypeAdapter
 
 from ptpp.errors import Unwritable
 from ptpp.jobs.files import write_text
 
+_Read = tuple[str, list[tuple[str, str]]]  # the digest of a file, and the names it imports
 MOST_REMEMBERED = 2000  # files; beyond, the cache begins anew
 PACKAGE = Path(__file__).parents[1]
 # These move bytes and words, never numbers; an edit to them reruns nothing.
@@ -62,7 +64,7 @@ def _imported_module(module: str, name: str) -> str:
     return whole if name and _path(whole).exists() else module
 
 
-def _read_module(path: Path, remembered: dict) -> tuple[str, list[list[str]]]:
+def _read_module(path: Path, remembered: dict[str, _Read]) -> _Read:
     """The digest of one file's syntax tree and data, and what it imports of ptpp: module and name.
 
     `remembered`: by the digest of their content, what files said; it is added to.
@@ -78,13 +80,13 @@ def _read_module(path: Path, remembered: dict) -> tuple[str, list[list[str]]]:
     return remembered[content]
 
 
-def _imports(tree: ast.AST) -> list[list[str]]:
+def _imports(tree: ast.AST) -> list[tuple[str, str]]:
     pairs = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            pairs += [[alias.name, ""] for alias in node.names]
+            pairs += [(alias.name, "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            pairs += [[node.module or "", alias.name] for alias in node.names]
+            pairs += [(node.module or "", alias.name) for alias in node.names]
     return [pair for pair in pairs if pair[0].split(".")[0] == "ptpp"]
 
 
@@ -96,21 +98,12 @@ def _cache_file() -> Path:
 
 
 @cache
-def _read_cache() -> dict[str, tuple[str, list[list[str]]]]:
+def _read_cache() -> dict[str, _Read]:
     with suppress(OSError, ValueError):  # absent, or not ours
-        remembered = json.loads(_cache_file().read_text())
-        ours = isinstance(remembered, dict) and all(map(_is_entry, remembered.values()))
-        if ours and len(remembered) <= MOST_REMEMBERED:
+        remembered = TypeAdapter(dict[str, _Read]).validate_json(_cache_file().read_bytes())
+        if len(remembered) <= MOST_REMEMBERED:
             return remembered
     return {}
-
-
-def _is_entry(value: object) -> bool:
-    """Whether it is a digest and pairs of names."""
-    if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)):
-        return False
-    pairs = value[1] if isinstance(value[1], list) else [None]
-    return all(isinstance(pair, list) and [*map(type, pair)] == [str, str] for pair in pairs)
 
 
 def _write_cache(remembered: dict) -> None:

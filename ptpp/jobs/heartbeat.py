@@ -133,14 +133,14 @@ def read_heartbeats(results: str | Path) -> Iterator[dict]:
             yield json.loads(path.read_text(encoding="utf-8"))
 
 
-def is_alive(heartbeat: Mapping, at: float, host: str = HOST) -> bool:
+def is_alive(heartbeat: Mapping, at: float) -> bool:
     """Whether the job seems to run at the time `at`, in seconds since 1970.
 
     The heartbeat must be fresh; on the same host the process must exist, too.
     """
     if at - heartbeat["at"] > FRESH_S:
         return False
-    if heartbeat["host"] != host:
+    if heartbeat["host"] != HOST:
         return True
     import psutil  # here, since no job needs it
 

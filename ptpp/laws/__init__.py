@@ -9,13 +9,13 @@ From a table of losses to a score takes four calls:
 """
 
 # ruff: noqa: F401
-from ptpp.laws.declared import declared_law, find_law, law_of, load_law
+from ptpp.laws.declared import declared_law, find_law, load_law
 from ptpp.laws.experiment import Experiment
-from ptpp.laws.fitted import LEVEL, FittedLaw
+from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.fitting import FitSettings, fit
 from ptpp.laws.forms import LAWS, get_law
 from ptpp.laws.law import Law, Parameter
 from ptpp.laws.record import Draws, Fit
 from ptpp.laws.scoring import score
 from ptpp.laws.uncertainty import bootstrap
-from ptpp.table.protocols import PROTOCOLS, Split, early_to_late, split, with_anchors
+from ptpp.table.protocols import PROTOCOLS, early_to_late, split, with_anchors

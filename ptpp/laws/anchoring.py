@@ -22,7 +22,7 @@ from ptpp.laws.law import Law
 from ptpp.laws.misfit import krige_where_possible
 from ptpp.laws.rows import cells_of, law_rows
 from ptpp.laws.scoring import score
-from ptpp.table.anchors import Cell, choose_anchors, is_anchor, measured_cells
+from ptpp.table.anchors import Cell, cells_in, choose_anchors, is_anchor, measured_cells
 from ptpp.table.kinds import is_stage
 from ptpp.table.protocols import early_to_late, with_anchors
 
@@ -51,10 +51,6 @@ class SweepRequest:
     settings: FitSettings = field(default_factory=FitSettings)
 
     def __post_init__(self) -> None:
-        for choice in self.choices:
-            if choice not in CHOICES:
-                accepted = f"accepted are {', '.join(CHOICES)}"
-                raise InputError(f"anchor sweep: choice {choice!r} is not known; {accepted}")
         # There are hundreds of fits.
         few = replace(self.settings, starts=min(self.settings.starts, _STARTS))
         object.__setattr__(self, "settings", few)
@@ -158,8 +154,7 @@ def v_optimal_cells(
         best = int(shrinkage.argmax())
         chosen.append(best)
         covariance = covariance - np.outer(spread[best], spread[best]) / error[best]
-    cells = candidates[["size", "replay", "atpp"]].iloc[chosen]
-    return [Cell(*values) for values in cells.itertuples(index=False)]
+    return cells_in(candidates.iloc[chosen])
 
 
 def _cells(grid: Mapping[str, Sequence], measured: Collection[Cell] | None = None) -> list[Cell]:
@@ -175,8 +170,7 @@ def _choose_cells(
     measured = measured_cells(table, held_out)
     for choice in request.choices:
         if choice == "spread":
-            axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
-            choices.append((choice, 0, choose_anchors(*axes, most, seed, measured)))
+            choices.append((choice, 0, choose_anchors(grid, most, seed, measured)))
         elif choice == "random":
             for i in range(request.repeats):
                 choices.append((choice, i, random_cells(grid, most, seed + i, measured)))

@@ -18,8 +18,9 @@ from ptpp.laws.fitting import FitSettings, fit
 from ptpp.table.kinds import STAGE_WIDTH, is_zero_shot, with_stages, zero_shot_rows
 
 SOURCES = ("given", "measured", "forecast")  # of a checkpoint's base loss
+SAME_SIZE = 0.01  # relative difference of N, within which two models are one
 # In log N and log PTPP: a measured checkpoint that close is the one meant.
-NEAR = (0.01, float(np.log(STAGE_WIDTH)))
+NEAR = (SAME_SIZE, float(np.log(STAGE_WIDTH)))
 TINY = 1e7  # parameters: whether such a model has passed its phase transition decides its loss
 
 
@@ -87,7 +88,7 @@ class BaseLosses:
         far = (np.abs(points - np.log([n_params, ptpp])) / NEAR).max(axis=1)
         if len(far) and far.min() <= 1:
             return float(self.measured["base_loss"].iloc[int(far.argmin())]), "measured"
-        return float(forecast_base_loss(self.forecast, n_params, ptpp)), "forecast"
+        return float(forecast_base_loss(self.forecast, n_params, ptpp)[0]), "forecast"
 
     @cached_property
     def forecast(self) -> FittedLaw:
@@ -168,8 +169,7 @@ def fit_base_loss(measured: pd.DataFrame) -> FittedLaw:
 
 def forecast_base_loss(fitted: FittedLaw, n_params: ArrayLike, ptpp: ArrayLike) -> NDArray:
     """Base loss (n,), nats per token, of checkpoints that need not exist, by `fit_base_loss`."""
-    n, p = np.broadcast_arrays(np.asarray(n_params, float), np.asarray(ptpp, float))
-    return fitted.value(base_loss_inputs(n.ravel(), p.ravel())).reshape(n.shape)
+    return fitted.value(base_loss_inputs(n_params, ptpp))
 
 
 def base_loss_inputs(n_params: ArrayLike, ptpp: ArrayLike) -> dict[str, NDArray]:

@@ -1,8 +1,8 @@
 """From an observation table to fits, predictions and scores, under the protocols."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -18,7 +18,7 @@ from ptpp.laws.law import ROWS, Law
 from ptpp.laws.levels import FORECASTS, INFORMATION, LAST_STAGE, forecasts_of, last_stage_losses
 from ptpp.laws.rows import anchors_of, cells_of, law_rows
 from ptpp.laws.scoring import PREDICTION_COLUMNS, SCORES, score
-from ptpp.table.anchors import Cell
+from ptpp.table.anchors import Cell, cells_in
 from ptpp.table.kinds import is_before
 from ptpp.table.noise import noise_floor
 from ptpp.table.observations import read_observations
@@ -34,29 +34,36 @@ Path = str | os.PathLike
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table of losses, the stage that laws must forecast, and the anchored cells of it."""
+    """A table of losses, the stage that laws must forecast, and the anchored cells of it.
+
+    Splits and early base losses, which every table asks for, are found once.
+    """
 
     observations: pd.DataFrame
     held_out: float
     anchors: tuple[Cell, ...] = ()
+    _known: dict = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @classmethod
     def read(cls, observations: Path, held_out: float, anchors: Path | None = None) -> "Experiment":
         """From a table of losses and, for the protocol `with_anchors`, one of the anchors' rows."""
         cells = ()
         if anchors:
-            table = read_observations(anchors)[["size", "replay", "atpp"]].drop_duplicates()
-            cells = tuple(Cell(*values) for values in table.itertuples(index=False))
+            cells = tuple(dict.fromkeys(cells_in(read_observations(anchors))))
         return cls(read_observations(observations), held_out, cells)
 
     def split(self, law: Law | str, protocol: str, domain: str) -> Split:
         """The rows a law (as for `fit`) is fitted on, and the cells that it is scored on."""
         law = find_law(law)
-        rows = law_rows(self.observations, law, domain)
-        if protocol == ALL_ROWS:
-            return Split(protocol, rows, rows.iloc[:0])
-        parts = split(protocol, rows, self.held_out, anchors_of(law, self.anchors))
-        return replace(parts, held_out=cells_of(parts.held_out))
+        key = law.name, law.inputs, law.offset, law.rows, protocol, domain
+        if key not in self._known:
+            rows = law_rows(self.observations, law, domain)
+            parts = Split(protocol, rows, rows.iloc[:0])
+            if protocol != ALL_ROWS:
+                parts = split(protocol, rows, self.held_out, anchors_of(law, self.anchors))
+                parts = replace(parts, held_out=cells_of(parts.held_out))
+            self._known[key] = parts
+        return self._known[key]
 
     def split_of(self, fitted: FittedLaw) -> Split:
         """The same for a law that was fitted."""
@@ -84,17 +91,24 @@ class Experiment:
         fits = [FittedLaw.load(path) for path in paths]
         return [replace(one, rows=self.split_of(one).fit) for one in fits]
 
+    def forecasts(
+        self, fitted: FittedLaw, cells: pd.DataFrame
+    ) -> Iterator[tuple[str, str, pd.DataFrame]]:
+        """`forecasts_of` a fit, those from the early stages alone among them."""
+        reads = "base_loss" in fitted.law.inputs
+        early = self.early_base_losses(fitted.record.domain) if reads else None
+        return forecasts_of(fitted, cells, early)
 
-def early_base_losses(experiment: Experiment, target: str) -> BaseLosses | None:
-    """The base losses of the stages before the held-out one; None where none can be forecast."""
-    observations = experiment.observations
-    early = observations[is_before(observations, experiment.held_out)]
-    losses = BaseLosses(early, target)
-    try:
-        losses.forecast  # noqa: B018  # the only way to know whether it can be made
-    except InputError:
-        return None
-    return losses
+    def early_base_losses(self, target: str) -> BaseLosses | None:
+        """Base losses of the stages before the held-out one; None where none can be forecast."""
+        if target not in self._known:
+            before = is_before(self.observations, self.held_out)
+            self._known[target] = losses = BaseLosses(self.observations[before], target)
+            try:
+                losses.forecast  # noqa: B018  # the only way to know whether it can be made
+            except InputError:
+                self._known[target] = None
+        return self._known[target]
 
 
 def predictions(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFrame:
@@ -109,8 +123,7 @@ def predictions(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFra
         fitted = cells_of(cells.fit)
         roles = ["fit"] * len(fitted) + ["held_out"] * len(cells.held_out)
         rows = pd.concat([fitted, cells.held_out], ignore_index=True)
-        early = early_base_losses(experiment, one.record.domain)
-        for information, forecast, made in forecasts_of(one, rows, early):
+        for information, forecast, made in experiment.forecasts(one, rows):
             labels = {"information": information, "forecast": forecast, "role": roles}
             table = rows.assign(**one.label, **labels, observed=rows["loss"])
             table = table.assign(**made.rename(columns={"loss": "predicted"}))
@@ -133,8 +146,7 @@ def score_table(fits: Sequence[FittedLaw], experiment: Experiment) -> pd.DataFra
         labels = {"n_fit": one.record.n_rows, "n_held_out": len(cells)}
         spoken = observations[ROWS[one.law.rows](observations["replay"])]
         labels["noise_floor"] = noise_floor(spoken, domain, held_out)
-        early = early_base_losses(experiment, domain)
-        for information, forecast, table in forecasts_of(one, cells, early):
+        for information, forecast, table in experiment.forecasts(one, cells):
             names = {"information": information, "forecast": forecast}
             rows.append({**one.label, **names, **labels, **score(observed, table["loss"])})
         doubled = domain in stages or one.law.rows == "without_replay"

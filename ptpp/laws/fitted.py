@@ -135,7 +135,7 @@ class FittedLaw:
 
     def value_draws(self, frame: Columns, params: NDArray | None = None) -> NDArray:
         """The law's values (m, n) by every draw, or by `params` (m, p) in natural units."""
-        params = self._need_draws().params if params is None else params
+        params = self.need_draws().params if params is None else params
         logs = np.array([p.scale == "log" for p in self.law.parameters])
         theta = np.where(logs, np.log(np.where(logs, params, 1.0)), params)
         return law_values(self.law, theta, frame, self.record.reference)
@@ -159,7 +159,7 @@ class FittedLaw:
 
     def band(self, frame: Columns) -> tuple[NDArray, NDArray] | None:
         """Least and greatest loss (n,) over the unidentified parameter's band, if there is one."""
-        if not len(self._need_draws().band):
+        if not len(self.need_draws().band):
             return None
         predicted = self.loss_draws(frame, self.draws.band_params)
         return predicted.min(axis=0), predicted.max(axis=0)
@@ -207,10 +207,6 @@ class FittedLaw:
         """The scores of the law alone against the losses of `frame`; see `scoring.score`."""
         return score(observed_loss(self.law, frame), self.loss(frame))
 
-    def extrapolated(self, frame: Columns) -> tuple[str, ...]:
-        """The columns that leave the range of the fitted rows anywhere in `frame`."""
-        return tuple(self.how_far(frame))
-
     def how_far(self, frame: Columns) -> dict[str, float]:
         """By column that leaves the range of the fitted rows anywhere in `frame`: its value over
         the bound that it passes, where it is farthest out: above 1 beyond the greatest value, NaN
@@ -234,19 +230,18 @@ class FittedLaw:
             raise InputError(f"law {self.record.law}: its misfit was not kriged")
         return self.misfit
 
-    def _need_draws(self) -> Draws:
+    def need_draws(self) -> Draws:
+        """The draws; raises InputError where there are none."""
         if self.draws is None:
             raise InputError(
                 f"law {self.record.law}: its fit to {self.record.domain or 'its domain'} has no "
-                "bootstrap draws, which intervals and robust plans need"
+                "bootstrap draws, which intervals, robust plans and next measurements need"
             )
         return self.draws
 
 
 def _read_misfit(law: Law, path: Path) -> Misfit | None:
     """The misfit in a file of draws, where it holds one."""
-    if not path.exists():
-        return None
     try:
         with np.load(path, allow_pickle=False) as stored:
             names = [name for name in stored.files if name.startswith(_MISFIT)]

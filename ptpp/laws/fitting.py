@@ -421,7 +421,7 @@ def _warnings(problem: Problem) -> list[str]:
 def _warning(problem: Problem, parameter: Parameter, levels: int) -> str:
     name, needed = parameter.needs
     if problem.by_prior[problem.law.names.index(parameter.name)]:
-        low, high = parameter.band or (parameter.low, parameter.high)
+        low, high = parameter.plausible
         return (
             f"{parameter.name} is held at {parameter.prior:g}, a prior: {levels} PTPP stages, none "
             f"known to be the one forecast, cannot tell it; intervals take it as anything from "

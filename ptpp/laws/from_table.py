@@ -107,7 +107,7 @@ class LawFit:
         if by_draws and (ends := self.fitted.band(points)) is not None:
             table["band_low"], table["band_high"] = ends
         table["extrapolated"] = [
-            ", ".join(self.fitted.extrapolated(points.iloc[[row]])) for row in range(len(points))
+            ", ".join(self.fitted.how_far(points.iloc[[row]])) for row in range(len(points))
         ]
         return table
 
@@ -240,8 +240,7 @@ def _split_rows(law: Law, rows: pd.DataFrame, table: pd.DataFrame, options: FitO
     if not options.anchors:
         return early_to_late(rows, options.held_out)
     grid, cells = grid_of(table, options.held_out), measured_cells(table, options.held_out)
-    axes = (grid[axis] for axis in ("sizes", "replay", "atpp"))
-    anchors = choose_anchors(*axes, options.anchors, options.seed, cells)
+    anchors = choose_anchors(grid, options.anchors, options.seed, cells)
     return with_anchors(rows, options.held_out, anchors_of(law, anchors))
 
 

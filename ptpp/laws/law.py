@@ -55,6 +55,12 @@ class Parameter:
     goes_with: str = ""
     without: float | None = None
 
+    @property
+    def plausible(self) -> tuple[float, float]:
+        """What it may be where the rows do not tell: its own band, or its bounds."""
+        low, high = self.band or (self.low, self.high)
+        return max(low, self.low), min(high, self.high)
+
     def to_solver(self, value: float) -> float:
         return float(np.log(value)) if self.scale == "log" else float(value)
 

@@ -96,7 +96,7 @@ def bootstrap(fitted: FittedLaw, draws: int = 200, seed: int = 0) -> FittedLaw:
     starts = np.tile(problem.theta, (draws, 1))
     free = problem.free.copy()
     for parameter in drawn:
-        low, high = (parameter.to_solver(end) for end in plausible(parameter))
+        low, high = (parameter.to_solver(end) for end in parameter.plausible)
         values = generator.uniform(low, high, size=draws)
         j = problem.law.names.index(parameter.name)
         if parameter.name == name:  # the refit with a near value is the better start
@@ -280,12 +280,6 @@ def run_numbers(frame: pd.DataFrame) -> NDArray:
     return frame.groupby(columns, sort=True).ngroup().to_numpy()
 
 
-def plausible(parameter: Parameter) -> tuple[float, float]:
-    """The band from which a parameter that is not identified is drawn: its own, or its bounds."""
-    low, high = parameter.band or (parameter.low, parameter.high)
-    return max(low, parameter.low), min(high, parameter.high)
-
-
 def band_refits(problem: Problem) -> tuple[str, NDArray, NDArray]:
     """Refits (k, p) with the banded parameter that is not identified held across its band (k,).
 
@@ -296,7 +290,7 @@ def band_refits(problem: Problem) -> tuple[str, NDArray, NDArray]:
     if parameter is None:
         return "", np.empty(0), np.empty((0, len(problem.theta)))
     j = problem.law.names.index(parameter.name)
-    band = np.linspace(*plausible(parameter), BAND_POINTS)
+    band = np.linspace(*parameter.plausible, BAND_POINTS)
     free = problem.free.copy()
     free[j] = False
     thetas = np.empty((len(band), len(problem.theta)))

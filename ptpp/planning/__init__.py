@@ -5,9 +5,8 @@ LawPlanner(request, target_fit, {"en": forgetting_fit}).plan_both()
 """
 
 # ruff: noqa: F401
-from ptpp.planning.break_even import break_even_table, fit_scratch, fit_transfer
+from ptpp.planning.break_even import fit_scratch, fit_transfer
 from ptpp.planning.forecast import Forecast, forgetting_fits, group_by_target
-from ptpp.planning.front import pareto_front
 from ptpp.planning.measurement import candidate_cells, next_measurements
 from ptpp.planning.plans import LawPlanner, plan_table, surface
 from ptpp.planning.regret import regret_cases, regret_table

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ptpp.errors import InputError
 from ptpp.jobs.files import read_json
+from ptpp.laws.base_loss import SAME_SIZE
 from ptpp.laws.fitted import FittedLaw
 from ptpp.table.kinds import is_stage
 from ptpp.table.observations import read_observations, write_observations
@@ -21,7 +22,6 @@ COMPARISON_COLUMNS = (
     *("limit", "kept", "law", "kind", "size", "seed", "n_params", "ptpp", "replay", "atpp"),
     "adapt_tokens",
 )
-SAME_SIZE = 0.01  # N of a plan and of its checkpoint may differ by so much, as BaseLosses has it
 _NEEDED = ("law", "n_params", "ptpp", "replay", "atpp", "feasible")
 
 

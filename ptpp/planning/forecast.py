@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.interpolate import RectBivariateSpline
 from scipy.special import ndtri
@@ -22,7 +21,7 @@ from ptpp.errors import InputError
 from ptpp.laws.dual import value_of
 from ptpp.laws.fitted import FittedLaw
 from ptpp.laws.law import Point
-from ptpp.laws.problem import check_finite, law_inputs, offset_of
+from ptpp.laws.problem import Columns, check_finite, law_inputs, offset_of
 from ptpp.laws.record import Draws
 from ptpp.planning.request import PlanRequest
 
@@ -64,14 +63,10 @@ class Forecast:
     ) -> "Forecast":
         """By the draws, paired as `pair_draws` says. Raises InputError where a fit has none."""
         laws = _laws_by_limit(request, target, forgetting)
-        draws = robust_draws(list(laws.values()))
-        if draws is None:
-            one = next(each for each in laws.values() if not (each.misfit or each.draws))
-            raise InputError(
-                f"plan: the fit of {one.record.law} to {one.record.domain or 'its domain'} has "
-                "no bootstrap draws, which a robust plan needs"
-            )
-        return cls(request, laws, dict(zip(laws, draws, strict=True)))
+        for one in laws.values():
+            if one.misfit is None:
+                one.need_draws()
+        return cls(request, laws, dict(zip(laws, robust_draws(list(laws.values())), strict=True)))
 
     @property
     def target(self) -> FittedLaw:
@@ -99,9 +94,7 @@ class Forecast:
         """The columns that leave the fitted rows' range at one point, each once."""
         outside = set()
         for name, law in self.laws.items():
-            outside |= {
-                *law.extrapolated(self._rows(name, *map(np.atleast_1d, (replay, log_atpp))))
-            }
+            outside |= {*law.how_far(self._rows(name, *map(np.atleast_1d, (replay, log_atpp))))}
         return tuple(sorted(outside))
 
     def _rows(self, name: str, replay: NDArray, log_atpp: NDArray) -> dict[str, NDArray]:
@@ -196,10 +189,10 @@ class Forecast:
             return 0.0
         return self.request.zero_shot_losses[_domain_of(name)]
 
-    def law_value(self, name: str, replay: NDArray, log_atpp: NDArray) -> NDArray:
-        """The value (1, ...) by the law alone."""
-        fitted = self.laws[name]
-        return broadcast_values(fitted, fitted.params, self._rows(name, replay, log_atpp))
+    def target_by_law(self, replay: NDArray, log_atpp: NDArray) -> NDArray:
+        """The target loss (1, ...), nats, by the law alone."""
+        rows = self._rows("target_loss", replay, log_atpp)
+        return broadcast_values(self.target, self.target.params, rows)
 
 
 def _domain_of(name: str) -> str:
@@ -227,10 +220,11 @@ def robust_draws(fits: Sequence[FittedLaw]) -> list[NDArray] | None:
     ]
 
 
-def drawn_values(fitted: FittedLaw, draws: NDArray, table: pd.DataFrame) -> NDArray:
+def drawn_values(fitted: FittedLaw, draws: NDArray, table: Columns) -> NDArray:
     """The law's values (m, n), nats, at the rows of a table by draws as above."""
     if fitted.misfit is None:
-        columns = {name: table[name].to_numpy()[None] for name in fitted.law.columns}
+        names = [name for name in fitted.law.columns if name in table]
+        columns = {name: np.asarray(table[name])[None] for name in names}
         return broadcast_values(fitted, draws, columns)
     loss, spread = fitted.forecast(table, noise=False)
     return loss * np.exp(draws[:, None] * spread) - offset_of(fitted.law, table)

@@ -15,24 +15,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptpp.errors import InputError
 from ptpp.laws.base_loss import BaseLosses
 from ptpp.laws.fitted import ENDS, FittedLaw
 from ptpp.laws.law import ROWS
 from ptpp.laws.problem import Columns
-from ptpp.planning.forecast import broadcast_values
+from ptpp.planning.forecast import drawn_values
 from ptpp.planning.front import find_dominated
 from ptpp.planning.request import FLOPS_PER_PARAMETER_AND_TOKEN
 from ptpp.table.kinds import stages_of
 
 _PLACES = ("n_params", "ptpp", "replay", "atpp", "adapt_tokens")
 LARGER = (2, 4)  # times the largest measured size, beside the measured sizes
-
-
-def noise_variance(fitted: FittedLaw) -> float:
-    """Variance of one measured loss about the law, nats squared: noise and misfit together."""
-    residuals = fitted.draws.residuals * fitted.rows["loss"].to_numpy()
-    return float(np.mean(residuals**2))
 
 
 def candidate_cells(
@@ -131,10 +124,12 @@ def _kriged_cut(one: FittedLaw, point: Columns, cells: Columns) -> tuple[NDArray
 
 
 def _cut_by_draws(one: FittedLaw, point: Columns, cells: Columns) -> tuple[NDArray, float]:
-    if one.draws is None:
-        raise InputError(f"next measurement: the fit of {one.record.law} has no draws")
-    values = [_values_by_draw(one, rows) for rows in (point, cells)]
-    return variance_cut(values[0][:, 0], values[1], noise_variance(one))
+    draws = one.need_draws()
+    drawn = (drawn_values(one, draws.params, rows) for rows in (point, cells))
+    promised, measured = (np.nan_to_num(v, nan=1e6, posinf=1e6, neginf=-1e6) for v in drawn)
+    # Of one measured loss about the law: noise and misfit together, nats squared.
+    noise = np.mean((draws.residuals * one.rows["loss"].to_numpy()) ** 2)
+    return variance_cut(promised[:, 0], measured, float(noise))
 
 
 def _rows_for(promise: str, one: FittedLaw, table: pd.DataFrame) -> dict[str, NDArray]:
@@ -142,13 +137,6 @@ def _rows_for(promise: str, one: FittedLaw, table: pd.DataFrame) -> dict[str, ND
     before = promise.replace("forgetting_", "zero_shot_")
     names = {name: name for name in (*one.law.columns, *_PLACES)} | {"zero_shot_loss": before}
     return {name: table[key].to_numpy(float) for name, key in names.items() if key in table}
-
-
-def _values_by_draw(fitted: FittedLaw, rows: Columns) -> NDArray:
-    """Values (m, r) at `rows` by every draw, nats."""
-    rows = {name: rows[name][None] for name in fitted.law.columns if name in rows}
-    values = broadcast_values(fitted, fitted.draws.params, rows)
-    return np.nan_to_num(values, nan=1e6, posinf=1e6, neginf=-1e6)
 
 
 def _among(table: pd.DataFrame, other: pd.DataFrame, columns: list[str]) -> NDArray:

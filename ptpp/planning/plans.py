@@ -323,7 +323,7 @@ def _check_falling(forecast: Forecast) -> None:
     request, law = forecast.request, forecast.target.record.law
     replays = np.linspace(request.least_replay, request.max_replay, 20)
     steps = np.linspace(np.log(request.least_atpp), np.log(request.atpp_limit), 25)
-    loss = forecast.law_value("target_loss", replays[None, :, None], steps[None, None, :])
+    loss = forecast.target_by_law(replays[None, :, None], steps[None, None, :])
     if (np.diff(loss, axis=-1) > TOLERANCE).any():
         raise InputError(
             f"plan: by the law {law} the target loss rises with adaptation tokens "

@@ -48,6 +48,11 @@ def short_number(number: float) -> str:
     return f"{number:.3g}"
 
 
+def power(number: float) -> str:
+    """Two digits and a power of ten: 6.1e11."""
+    return f"{number:.1e}".replace("e+", "e").replace("e0", "e")
+
+
 def size_names(frame: pd.DataFrame) -> list[str]:
     """Names of the sizes, smallest first."""
     return list(frame.sort_values(["n_params", "size"])["size"].unique())

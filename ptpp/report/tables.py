@@ -2,7 +2,6 @@
 
 import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,18 +13,16 @@ _MARKDOWN = str.maketrans({"\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "<"
 _UNDERSCORE = re.compile(r"(?<!\w)_|_(?!\w)")  # those that Markdown could take for emphasis
 
 
-def write_table(frame: pd.DataFrame, path: str | os.PathLike) -> list[Path]:
-    """Write a table as .csv, .md and .tex; returns the paths. `path` may leave out its ".csv".
+def write_table(frame: pd.DataFrame, path: str | os.PathLike) -> None:
+    """Write a table as .csv, .md and .tex. `path` may leave out its ".csv".
 
     The CSV keeps full precision. The other two are for reading: four significant digits, dashes for
     missing values, special characters escaped. The LaTeX is a tabular that needs booktabs.
     """
     stem = os.fspath(path).removesuffix(".csv")
     texts = {".csv": to_csv(frame), ".md": to_markdown(frame), ".tex": to_latex(frame)}
-    paths = [Path(stem + suffix) for suffix in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        write_text(path, text)
-    return paths
+    for suffix, text in texts.items():
+        write_text(stem + suffix, text)
 
 
 def write_csv(frame: pd.DataFrame, path: str | os.PathLike) -> None:

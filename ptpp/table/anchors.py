@@ -3,7 +3,7 @@
 Chosen from the design alone, before any loss is known, so that the choice cannot favour a law.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +23,7 @@ class Cell:
 
 
 def choose_anchors(
-    sizes: Sequence[str],
-    replays: Sequence[float],
-    atpps: Sequence[float],
+    grid: Mapping[str, Sequence],
     count: int,
     seed: int = 0,
     measured: Iterable[Cell] | None = None,
@@ -39,11 +37,11 @@ def choose_anchors(
     about equally often: a law's D and share terms are pinned at both ends, and no point is
     measured twice, which would only average noise. A smaller `count` gives a prefix of the list.
 
-    Give the small sizes only, since they are what one can afford. `measured`: the cells there are,
-    for a finished table with holes; None means all. Raises InputError when there are fewer cells
-    than `count`.
+    `grid`: `sizes` (the small ones only, which one can afford), `replay` ratios and `atpp`.
+    `measured`: the cells there are, for a finished table with holes; None means all. Raises
+    InputError when there are fewer cells than `count`.
     """
-    sizes, replays, atpps = (sorted(set(v)) for v in (sizes, replays, atpps))
+    sizes, replays, atpps = (sorted(set(grid[axis])) for axis in ("sizes", "replay", "atpp"))
     total = len(sizes) * len(replays) * len(atpps)
     if not 0 <= count <= total:
         raise InputError(
@@ -51,24 +49,23 @@ def choose_anchors(
             f"{len(replays)} replay ratios x {len(atpps)} ATPP there are)"
         )
     shape = len(sizes), len(replays), len(atpps)
-    grid = np.indices(shape).reshape(3, -1).T  # (cells, 3): the levels of size, replay and ATPP
-    cells = [Cell(sizes[s], float(replays[r]), float(atpps[a])) for s, r, a in grid]
-    places = np.stack(
-        [_scale(np.log(atpps))[grid[:, 2]], _scale(np.array(replays, float))[grid[:, 1]]], axis=1
-    )
+    levels = np.indices(shape).reshape(3, -1).T  # (cells, 3): of size, replay and ATPP
+    cells = [Cell(sizes[s], float(replays[r]), float(atpps[a])) for s, r, a in levels]
+    scaled = _scale(np.log(atpps)), _scale(np.array(replays, float))
+    places = np.stack([scaled[0][levels[:, 2]], scaled[1][levels[:, 1]]], axis=1)
     lots = np.random.default_rng(seed).permutation(total)
     if measured is not None:
         there = set(map(_key, measured))
         kept = np.array([_key(cell) in there for cell in cells], dtype=bool)
         cells = [cell for cell in cells if _key(cell) in there]
-        grid, places, lots = grid[kept], places[kept], lots[kept]
-        if count > len(grid):
+        levels, places, lots = levels[kept], places[kept], lots[kept]
+        if count > len(cells):
             raise InputError(
-                f"anchors: count is {count}, but only {len(grid)} of those cells were measured"
+                f"anchors: count is {count}, but only {len(cells)} of those cells were measured"
             )
     chosen: list[int] = []
     for _ in range(count):
-        chosen.append(_next(grid, places, lots, chosen))
+        chosen.append(_next(levels, places, lots, chosen))
     return [cells[i] for i in chosen]
 
 
@@ -93,13 +90,13 @@ def grid_of(frame: pd.DataFrame, held_out: float) -> dict[str, list]:
 
 def measured_cells(frame: pd.DataFrame, held_out: float) -> list[Cell]:
     """The cells of the held-out stage that a table has sweep rows of."""
-    return list(dict.fromkeys(_cells(frame[is_stage(frame, held_out) & is_sweep(frame)])))
+    return list(dict.fromkeys(cells_in(frame[is_stage(frame, held_out) & is_sweep(frame)])))
 
 
 def is_anchor(frame: pd.DataFrame, cells: Iterable[Cell], held_out: float) -> pd.Series:
     """Rows of anchored cells at the held-out stage: every domain and every seed of the cell."""
     keys = set(map(_key, cells))
-    anchored = pd.Series([_key(cell) in keys for cell in _cells(frame)], index=frame.index)
+    anchored = pd.Series([_key(cell) in keys for cell in cells_in(frame)], index=frame.index)
     return is_stage(frame, held_out) & anchored.astype(bool)
 
 
@@ -107,7 +104,7 @@ def select(frame: pd.DataFrame, cells: Iterable[Cell], held_out: float) -> pd.Da
     """The rows of `frame` that are anchors; raises InputError for a cell that was not measured."""
     cells = list(cells)
     rows = frame[is_anchor(frame, cells, held_out)]
-    measured = set(map(_key, _cells(rows)))
+    measured = set(map(_key, cells_in(rows)))
     for cell in cells:
         if _key(cell) not in measured:
             raise InputError(
@@ -117,7 +114,7 @@ def select(frame: pd.DataFrame, cells: Iterable[Cell], held_out: float) -> pd.Da
     return rows
 
 
-def _cells(frame: pd.DataFrame) -> list[Cell]:
+def cells_in(frame: pd.DataFrame) -> list[Cell]:
     """The cell of every row."""
     return [Cell(*values) for values in frame[["size", "replay", "atpp"]].itertuples(index=False)]
 
@@ -132,11 +129,11 @@ def _scale(values: np.ndarray) -> np.ndarray:
     return (values - values.min()) / width if width > 0 else np.zeros_like(values)
 
 
-def _next(grid: np.ndarray, places: np.ndarray, lots: np.ndarray, chosen: list[int]) -> int:
-    taken, at = grid[chosen], places[chosen]
+def _next(levels: np.ndarray, places: np.ndarray, lots: np.ndarray, chosen: list[int]) -> int:
+    taken, at = levels[chosen], places[chosen]
 
     def uses(*columns: int) -> np.ndarray:
-        same = (grid[:, None, columns] == taken[None, :, columns]).all(axis=2)
+        same = (levels[:, None, columns] == taken[None, :, columns]).all(axis=2)
         return same.sum(axis=1)
 
     size, replay, atpp = 0, 1, 2

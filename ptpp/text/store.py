@@ -85,8 +85,6 @@ def write_store(
     """
     from ptpp.text.tokenizer import digest, tokenizer_threads
 
-    if max_tokens is not None and max_tokens < 1:
-        raise InputError(f"max_tokens {max_tokens}: expected at least 1, or none for no limit")
     encoder = Encoder(tokenizer, separator, beginning)
     limit = math.inf if max_tokens is None else max_tokens
     tokens = size = count = excluded = 0

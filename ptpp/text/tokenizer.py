@@ -19,7 +19,6 @@ _SAMPLES = (
     *("The year 1984, and 12345.67 km.", "Un été déjà vu, l'œuvre d'Ève.", "كتاب جديد", "新しい本"),
     *("  two spaces\tand a tab\n\nnew lines  ", "it's; can't\u00a0stop", "def f(x):\n    return x"),
 )
-SMALLEST_VOCABULARY = 257  # every byte, and the separator
 
 
 def train_tokenizer(
@@ -38,8 +37,6 @@ def train_tokenizer(
     The same input gives the same files. Raises InputError when a stream is too short for its
     share, or when the text is too poor to fill the vocabulary.
     """
-    if vocab_size < SMALLEST_VOCABULARY:
-        raise InputError(f"vocab_size {vocab_size}: at least {SMALLEST_VOCABULARY} are needed")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

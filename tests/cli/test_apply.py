@@ -7,12 +7,12 @@ import re
 
 import pandas as pd
 import pytest
+from commands import call
 from laws_grid import observations
 from own_models import save_llama
 from training_driver import ALPHABETS, texts_of, torch_of_a_job
 
 from ptpp.cli import apply as command
-from ptpp.cli.main import main
 from ptpp.errors import Interrupted
 from ptpp.table.observations import read_observations, write_observations
 
@@ -46,10 +46,7 @@ def write_plan(path, n_params=N, **changes):
 
 def run(capsys, *arguments):
     """Exit code, printed text and error text."""
-    capsys.readouterr()
-    code = main(["apply", *map(str, arguments), *BASE, *QUICK, "--target", "fr"])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+    return call(capsys, "apply", *arguments, *BASE, *QUICK, "--target", "fr")
 
 
 @pytest.fixture
@@ -89,7 +86,7 @@ def test_it_adapts_saves_and_compares_and_a_second_time_trains_nothing(given, wh
     assert "adapted before" in err and "tokens/s" not in err
 
 
-def test_a_folder_that_is_not_its_own_stays_as_it_is(given, tmp_path, capsys):
+def test_a_folder_that_is_not_its_own_stays_as_it_is(given, capsys):
     arguments, out = given
     out.mkdir()
     (out / "thesis.tex").write_text("mine")
@@ -141,7 +138,7 @@ def test_stopped_it_says_how_to_go_on(given, monkeypatch, capsys):
     assert err.endswith("saved after 12 sequences; the same command goes on from there\n")
 
 
-def test_a_pareto_front_and_a_law_that_has_no_plan_are_refused(given, tmp_path, capsys):
+def test_a_pareto_front_and_a_law_that_has_no_plan_are_refused(given, capsys):
     arguments, _ = given
     code, _, err = run(capsys, *arguments, "--law", "state")
     assert code == 2 and "no plan by 'state'; there are dcpt" in err

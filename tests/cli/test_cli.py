@@ -4,10 +4,8 @@ import json
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from commands import call as run
 from laws_grid import HELD_OUT, observations
 
 from ptpp.cli.main import main
@@ -43,17 +41,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(capsys, *arguments):
-    """Exit code, printed text and error text of one command."""
-    capsys.readouterr()
-    try:
-        code = main([str(a) for a in arguments])
-    except SystemExit as end:
-        code = end.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 def test_fit_writes_the_same_fit_as_the_package_and_draws_beside_it(folder):
     record = FittedLaw.load(folder / "all.json").record
     rows = target_rows(TABLE, "fr")
@@ -62,7 +49,7 @@ def test_fit_writes_the_same_fit_as_the_package_and_draws_beside_it(folder):
     assert (folder / "all.npz").exists()
 
 
-def test_a_held_out_stage_is_not_fitted_but_scored(folder, capsys, tmp_path):
+def test_a_held_out_stage_is_not_fitted_but_scored(folder, capsys):
     record = FittedLaw.load(folder / "early.json").record
     parts = early_to_late(target_rows(TABLE, "fr"), HELD_OUT)
     assert record.n_rows == len(parts.fit)
@@ -195,53 +182,8 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_draws_that_do_not_belong_to_the_fit_are_refused(folder, tmp_path, capsys):
-    (tmp_path / "fit.json").write_bytes((folder / "all.json").read_bytes())
-    (tmp_path / "fit.npz").write_bytes((folder / "early.npz").read_bytes())
-    code, _, err = run(capsys, "predict", tmp_path / "fit.json", *POINT)
-    assert code == 2
-    assert "fit.npz: draws of the parameters" in err
-
-
 def test_without_draws_beside_it_a_fit_predicts_a_number_alone(folder, tmp_path, capsys):
     (tmp_path / "fit.json").write_bytes((folder / "all.json").read_bytes())
     code, out, _ = run(capsys, "predict", tmp_path / "fit.json", *POINT)
     assert code == 0
     assert "interval" not in out
-
-
-CORRUPTIONS = st.sampled_from(
-    ["nan", "inf", "-1", "0", "", "3,5", "50%", "abc", "1e400", "\u00e9", "'", '"', "1;2"]
-)
-
-
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    row=st.integers(0, 59),
-    column=st.sampled_from(["n_params", "ptpp", "replay", "atpp", "loss"]),
-    value=CORRUPTIONS,
-)
-def test_one_corrupted_field_is_refused_in_one_line_or_is_harmless(
-    tmp_path_factory, capsys, row, column, value
-):
-    folder = tmp_path_factory.mktemp("corrupt")
-    table = target_rows(TABLE, "fr").query("n_params > 80000")
-    table = table[["n_params", "ptpp", "replay", "atpp", "loss"]].astype(object)
-    table.iloc[row % len(table), table.columns.get_loc(column)] = value
-    table.to_csv(folder / "table.csv", index=False)
-    out = folder / "fit.json"
-    code, _, err = run(
-        capsys, "fit", folder / "table.csv", "--law", "gated", "--out", out, "--starts", "1",
-        "--bootstrap", "1",
-    )  # fmt: skip
-    assert code in (0, 2)
-    if code == 2:
-        assert err.startswith("error: ")
-        assert err.count("\n") == 1
-        assert [path.name for path in folder.iterdir()] == ["table.csv"]
-    else:
-        numbers = json.loads(out.read_text())["params"].values()
-        assert np.isfinite(list(numbers)).all()
-        assert not pd.read_csv(folder / "table.csv").isna().any().any()

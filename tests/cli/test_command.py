@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from commands import call
 from conftest import ROOT
 from laws_grid import HELD_OUT, observations
 
@@ -48,11 +49,9 @@ RENAME = [
 
 
 def run(capsys, *arguments):
-    capsys.readouterr()
-    code = main([str(a) for a in arguments])
-    captured = capsys.readouterr()
-    assert code == 0, captured.err
-    return captured.out
+    code, out, err = call(capsys, *arguments)
+    assert code == 0, err
+    return out
 
 
 def run_json(capsys, *arguments):

@@ -207,7 +207,7 @@ VALUES = ("0", "-1", "1e308", "1e-308", "1e400", "nan", "1.000", "87.360", "1.00
 
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("name", ["--n-params", "--ptpp", "--replay", "--atpp"])
-def test_one_number_of_a_prediction_or_a_plan(folder, tmp_path, capsys, name, value):
+def test_one_number_of_a_prediction_or_a_plan(folder, capsys, name, value):
     point = [value if before == name else text for before, text in zip(["", *POINT], POINT)]  # noqa: B905
     code = ends_well(capsys, "predict", folder / "fit.json", *point, "--json")
     assert code == 2 or value not in ("nan", "1e400", "-1", "1.000,5", "x", "", "1.000")

@@ -7,6 +7,7 @@ from contextlib import redirect_stderr, redirect_stdout
 import numpy as np
 import pandas as pd
 import pytest
+from commands import call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws_grid import observations
@@ -27,13 +28,7 @@ def table(tmp_path_factory):
 
 def run(capsys, table, *arguments):
     """Exit code, printed text and error text of one `plan`."""
-    capsys.readouterr()
-    try:
-        code = main(["plan", str(table), *map(str, arguments)])
-    except SystemExit as end:
-        code = end.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+    return call(capsys, "plan", table, *arguments)
 
 
 def test_plans_are_printed_and_written(table, capsys, tmp_path):

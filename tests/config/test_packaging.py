@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from functools import cache
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -14,20 +15,14 @@ from conftest import ROOT
 
 # Pins that nothing imports by name, and what they are for.
 USED_OTHERWISE = {
-    "seaborn": "matplotlib styles of the figures",
-    "jinja2": "pandas' LaTeX tables",
     "tabulate": "pandas' Markdown tables",
-    "mpld3": "carries D3 for the planner's page",
-    "tensorboard": "torch.utils.tensorboard",
-    "datasets": "imported where a corpus is on the Hub",
-    "snakemake-executor-plugin-slurm": "Snakemake finds it by its name",
     "pytest-xdist": "pytest -n",
     "pytest-timeout": "pytest --timeout",
     "ruff": "a program",
     "snakefmt": "a program",
 }
 # A table of losses is fitted, predicted, scored, drawn and planned from with these alone.
-CORE_ROOMS = ("table", "laws", "planning", "api", "cli", "report/figures")
+CORE_ROOMS = ("table", "laws", "planning", "cli", "report/figures")
 
 
 def normalise(name):
@@ -40,18 +35,20 @@ def pins(path):
     return {normalise(n): v for n, v in (line.split("==") for line in lines if line.strip())}
 
 
-def imports(folder, pattern="*.py"):
+distributions_of = cache(packages_distributions)  # it reads what every one has installed
+
+
+def imports(folder):
     """Third-party packages imported anywhere in a folder, as distributions."""
     modules = set()
-    for path in folder.rglob(pattern):
+    for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 modules |= {name.name.split(".")[0] for name in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 modules.add(node.module.split(".")[0])
-    known = packages_distributions()
     modules -= {"ptpp", "pydantic_core"}  # ours, and a part of pydantic
-    return {normalise(d) for m in modules for d in known.get(m, ())}
+    return {normalise(d) for m in modules for d in distributions_of().get(m, ())}
 
 
 @pytest.fixture(scope="module")

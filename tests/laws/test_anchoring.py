@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
+from grid_fits import EARLY, ROWS, TABLE, early_fit
+from laws_grid import GRID, HELD_OUT, REPLAYS
 
 from ptpp.config import Config
 from ptpp.errors import InputError
-from ptpp.laws import Experiment, FitSettings, early_to_late, fit
+from ptpp.laws import Experiment, FitSettings
 from ptpp.laws.anchoring import (
     CHOICES,
     SWEEP_COLUMNS,
@@ -21,15 +22,10 @@ from ptpp.table.anchors import choose_anchors
 from ptpp.table.kinds import is_stage, target_rows
 from ptpp.table.protocols import CROSS_VALIDATIONS
 
-GRID = {"sizes": ["xs", "s"], "replay": list(REPLAYS), "atpp": list(ATPPS)}
-TABLE = observations(noise=0.01)
-ROWS = target_rows(TABLE, "fr")
-EARLY = early_to_late(ROWS, HELD_OUT).fit
 CANDIDATES = ROWS[is_stage(ROWS, HELD_OUT) & (ROWS["size"] != "m")].reset_index(drop=True)
 TARGETS = pd.DataFrame({"n_params": [1e9], "ptpp": [HELD_OUT], "replay": [0.25], "atpp": [16.0]})
 TARGETS["adapt_tokens"] = TARGETS["n_params"] * TARGETS["atpp"]
 SETTINGS = FitSettings(starts=2)
-FITTED = fit("gated_floor", EARLY)
 
 
 def sweep(table=TABLE, laws=("dcpt", "gated_floor"), grid=GRID, targets=TARGETS, **request):
@@ -64,10 +60,10 @@ def test_losses_of_the_held_out_stage_decide_no_choice():
     spoilt = TABLE.assign(
         loss=np.where(is_stage(TABLE, HELD_OUT), TABLE["loss"] * 2, TABLE["loss"])
     )  # fmt: skip
-    cells = v_optimal_cells(FITTED, CANDIDATES, TARGETS, 5)
+    cells = v_optimal_cells(early_fit(), CANDIDATES, TARGETS, 5)
     late = target_rows(spoilt, "fr")
     late = late[is_stage(late, HELD_OUT) & (late["size"] != "m")].reset_index(drop=True)
-    assert v_optimal_cells(FITTED, late, TARGETS, 5) == cells
+    assert v_optimal_cells(early_fit(), late, TARGETS, 5) == cells
     assert random_cells(GRID, 5, 0) == random_cells(GRID, 20, 0)[:5]
 
 
@@ -78,17 +74,17 @@ def forecast_variance(cells):
                    & (CANDIDATES["atpp"] == c.atpp)]
         for c in cells
     ]  # fmt: skip
-    rows = FITTED.problem
+    rows = early_fit().problem
     noise = np.sqrt(np.mean(rows.log_residuals(rows.theta) ** 2))
     law, told = rows.law, rows.free | rows.by_prior
 
     def slopes(frame):
         inputs = {n: 1 - frame["replay"] if n == "share" else frame[n] for n in law.inputs}
         inputs = {name: values.to_numpy(float) for name, values in inputs.items()}
-        value = FITTED.loss(frame)
+        value = early_fit().loss(frame)
         return (law.jacobian(rows.theta, inputs, rows.reference) / value[:, None])[:, told]
 
-    design = np.concatenate([slopes(EARLY), *(slopes(c) for c in chosen)])
+    design = np.concatenate([slopes(EARLY.fit), *(slopes(c) for c in chosen)])
     width = np.array([p.to_solver(p.high) - p.to_solver(p.low) for p in law.parameters])[told]
     information = design.T @ design / noise**2 + np.diag(12 / width**2)
     wanted = slopes(TARGETS)[0]
@@ -96,13 +92,13 @@ def forecast_variance(cells):
 
 
 def test_v_optimal_anchors_leave_less_variance_than_others():
-    best = forecast_variance(v_optimal_cells(FITTED, CANDIDATES, TARGETS, 5))
+    best = forecast_variance(v_optimal_cells(early_fit(), CANDIDATES, TARGETS, 5))
     assert best < forecast_variance([])
-    assert best < forecast_variance(choose_anchors(["xs", "s"], REPLAYS, ATPPS, 5))
+    assert best < forecast_variance(choose_anchors(GRID, 5))
     for seed in range(5):
         assert best < forecast_variance(random_cells(GRID, 5, seed))
     # The first one is the best of all single cells.
-    first = v_optimal_cells(FITTED, CANDIDATES, TARGETS, 1)
+    first = v_optimal_cells(early_fit(), CANDIDATES, TARGETS, 1)
     alone = [forecast_variance([c]) for c in random_cells(GRID, 40, 0)]
     assert forecast_variance(first) == pytest.approx(min(alone))
 
@@ -129,12 +125,10 @@ def test_counts_beyond_the_grid_are_left_out():
     assert table["count"].tolist() == [0, 3]
 
 
-def test_a_sweep_must_leave_something_to_score_and_know_its_choices():
+def test_a_sweep_must_leave_something_to_score():
     everything = {**GRID, "sizes": ["xs", "s", "m"]}
     with pytest.raises(InputError, match="take every cell at the held-out stage 279"):
         sweep(laws=["gated"], grid=everything, counts=(60,), choices=("spread",))
-    with pytest.raises(InputError, match="'best' is not known; accepted are spread, random"):
-        SweepRequest(GRID, TARGETS, counts=(1,), choices=("best",))
 
 
 def test_a_law_that_reads_the_base_loss_is_swept_with_v_optimal_anchors_too():

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
+from laws_grid import GRID, HELD_OUT, observations
 
 from ptpp.errors import InputError
 from ptpp.laws import Experiment, FitSettings, bootstrap
 from ptpp.laws.comparison import comparison_table, coverage_table, interval_table, score_draws
 from ptpp.table.anchors import choose_anchors
 
-ANCHORS = tuple(choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20))
+ANCHORS = tuple(choose_anchors(GRID, 20))
 EXPERIMENT = Experiment(observations(noise=0.01), HELD_OUT, ANCHORS)
 LAWS = ("dcpt", "gated", "gated_floor")
 

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from laws_grid import (
-    ATPPS,
     FORGETTING_PARAMS,
+    GRID,
     HELD_OUT,
     REFERENCE,
-    REPLAYS,
     TARGET_PARAMS,
     TIED,
     WITHOUT_REPLAY_PARAMS,
@@ -158,7 +157,7 @@ def test_anchors_let_a_law_recover_its_own_forecast_from_noisy_rows(law):
 
 
 def anchors():
-    return choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20)
+    return choose_anchors(GRID, 20)
 
 
 def test_forgetting_is_recovered_from_noisy_rows():
@@ -333,10 +332,10 @@ def test_a_damaged_fit_file_is_refused(tmp_path, change, where):
 def test_extrapolation_is_read_off_the_measured_ranges():
     parts = early_to_late(rows_of("floor"), HELD_OUT)
     fitted = fit("floor", parts.fit)
-    assert fitted.extrapolated(parts.fit) == ()
-    assert fitted.extrapolated(parts.held_out) == ("ptpp",)
+    assert fitted.how_far(parts.fit) == {}
+    assert tuple(fitted.how_far(parts.held_out)) == ("ptpp",)
     far = parts.fit.assign(n_params=8.1e9, replay=0.9)
-    assert fitted.extrapolated(far) == ("n_params", "replay")
+    assert tuple(fitted.how_far(far)) == ("n_params", "replay")
 
 
 def test_a_robust_scale_adapts_delta_to_the_noise():
@@ -494,7 +493,7 @@ def test_without_replay_variation_the_share_terms_are_left_out(law):
     # What was left out has no say elsewhere either.
     other = fitted.value(rows.assign(replay=0.5))
     np.testing.assert_allclose(other, fitted.value(rows), rtol=1e-5)
-    assert fitted.extrapolated(rows.assign(replay=0.5)) == ("replay",)
+    assert tuple(fitted.how_far(rows.assign(replay=0.5))) == ("replay",)
     assert fitted.how_far(rows.assign(replay=0.5)) == {"replay": pytest.approx(10)}
     ranges = {**fitted.record.ranges, "share": (1.0, 1.0)}
     never = replace(fitted, record=replace(fitted.record, ranges=ranges))

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from laws_grid import ATPPS, HELD_OUT, REPLAYS, TARGET_PARAMS, observations, target_truth
+from grid_fits import EARLY, ROWS, TABLE, anchored_fit, early_fit
+from laws_grid import HELD_OUT, TARGET_PARAMS, observations, target_truth
 
-from ptpp.laws import FitSettings, bootstrap, early_to_late, fit, split
+from ptpp.laws import FitSettings, bootstrap, fit
 from ptpp.laws.identifiability import (
     PROFILE_COLUMNS,
     THRESHOLD,
@@ -19,42 +20,32 @@ from ptpp.laws.identifiability import (
     profile,
     verdicts,
 )
-from ptpp.table.anchors import choose_anchors
 from ptpp.table.kinds import target_rows
-
-OBSERVATIONS = observations(noise=0.01)
-ROWS = target_rows(OBSERVATIONS, "fr")
-EARLY = early_to_late(ROWS, HELD_OUT)
-ANCHORED = split(
-    "with_anchors", ROWS, HELD_OUT, choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20)
-)  # fmt: skip
-FLOOR = fit("gated_floor", EARLY.fit)
-INFORMED = fit("gated_floor", ANCHORED.fit, asked=HELD_OUT)
 
 
 @pytest.fixture(scope="module")
 def early_profile():
-    return profile(FLOOR)
+    return profile(early_fit())
 
 
 @pytest.fixture(scope="module")
 def early(early_profile):
-    return {v.parameter: v for v in verdicts(FLOOR, early_profile).itertuples()}
+    return {v.parameter: v for v in verdicts(early_fit(), early_profile).itertuples()}
 
 
 @pytest.fixture(scope="module")
 def anchored():
-    return {v.parameter: v for v in verdicts(INFORMED, profile(INFORMED)).itertuples()}
+    return {v.parameter: v for v in verdicts(anchored_fit(), profile(anchored_fit())).itertuples()}
 
 
 def test_every_fitted_parameter_has_a_profile_that_is_zero_at_the_fit(early_profile):
     assert list(early_profile.columns) == list(PROFILE_COLUMNS)
-    fitted = set(FLOOR.record.params) - set(FLOOR.record.fixed)
+    fitted = set(early_fit().record.params) - set(early_fit().record.fixed)
     assert set(early_profile["parameter"]) == fitted | {"kappa"}  # which a prior holds
     for name, line in early_profile.groupby("parameter"):
-        at_fit = (line["value"] - FLOOR.record.params[name]).abs().idxmin()
+        at_fit = (line["value"] - early_fit().record.params[name]).abs().idxmin()
         assert line.loc[at_fit, "deviance"] == pytest.approx(0, abs=1e-3)
-        assert (line["objective"] >= FLOOR.record.objective * (1 - 1e-6)).all()
+        assert (line["objective"] >= early_fit().record.objective * (1 - 1e-6)).all()
         assert line["value"].is_monotonic_increasing
 
 
@@ -112,7 +103,7 @@ def test_rows_that_repeat_each_other_count_for_less():
 @pytest.mark.parametrize("spread", ["laplace", "normal"])
 def test_deviance_is_the_likelihood_ratio_of_the_errors(spread):
     # Residuals far above delta are Laplace errors, far below it normal ones.
-    rows = FLOOR.problem
+    rows = early_fit().problem
     n, times = len(rows.loss), 2 if spread == "laplace" else 1
     least = n * 1e-3 * 1e-1 if spread == "laplace" else n * 1e-6 * 1e-4
     (found,) = deviance(np.array([1.05 * least]), least, rows, 1.0)
@@ -121,7 +112,7 @@ def test_deviance_is_the_likelihood_ratio_of_the_errors(spread):
 
 
 def test_the_forecast_over_the_band_differs_where_the_fit_does_not():
-    fitted = bootstrap(FLOOR, 1)
+    fitted = bootstrap(early_fit(), 1)
     table = kappa_band(fitted, EARLY.held_out.drop(columns="loss"))
     assert set(table["parameter"]) == {"kappa"}
     assert (table["value"].min(), table["value"].max()) == fitted.law.parameters[-1].band
@@ -130,15 +121,15 @@ def test_the_forecast_over_the_band_differs_where_the_fit_does_not():
 
 
 def test_the_reason_and_the_cure_are_described():
-    assert describe_band(bootstrap(FLOOR, 1)) == (
+    assert describe_band(bootstrap(early_fit(), 1)) == (
         "2 PTPP stages (15, 31) cannot identify kappa, the curvature of the floor: the forecast is "
         "the band over kappa from 0.05 to 1.5, and its point fit has 0.4, a prior"
     )
-    words = cure(OBSERVATIONS, "fr", HELD_OUT)
+    words = cure(TABLE, "fr", HELD_OUT)
     # 6 N tokens: 93 N of pre-training and 16 N of adaptation at each of two stages.
     stages = f"further stages at PTPP 62 and 124 ({6 * 16832**2 * (93 + 32):.2g} FLOPs)"
     assert stages in words
-    assert "stage" not in cure(OBSERVATIONS, "fr", 31)  # doubling leads beyond it
+    assert "stage" not in cure(TABLE, "fr", 31)  # doubling leads beyond it
     assert "anchors at PTPP 279" in words
     # 6 N tokens: 248 N of pre-training and 16 N of adaptation, N = 16832.
     assert f"{6 * 16832**2 * (248 + 16):.2g} FLOPs" in words

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from laws_grid import ATPPS, HELD_OUT, REPLAYS, SIZES, observations
+from laws_grid import GRID, HELD_OUT, SIZES, observations
 
 from ptpp.errors import InputError
 from ptpp.laws import Experiment, FitSettings, FittedLaw, bootstrap, fit
@@ -27,7 +27,7 @@ from ptpp.laws.misfit import DRIFTS, krige, krige_where_possible
 from ptpp.laws.rows import cells_of
 from ptpp.table.anchors import choose_anchors
 
-ANCHORS = tuple(choose_anchors(list(SIZES)[:2], REPLAYS, ATPPS, 8))
+ANCHORS = tuple(choose_anchors(GRID, 8))
 TABLE = observations("gated", noise=0.006)
 EXPERIMENT = Experiment(TABLE, HELD_OUT, ANCHORS)
 FEW = FitSettings(starts=2)

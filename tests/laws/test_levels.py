@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
+from laws_grid import GRID, HELD_OUT, observations
 
 from ptpp.laws import Experiment, FitSettings, get_law, score
-from ptpp.laws.experiment import SCORE_COLUMNS, early_base_losses, predictions, score_table
+from ptpp.laws.experiment import SCORE_COLUMNS, predictions, score_table
 from ptpp.laws.from_table import FitOptions, default_law, fit_law
 from ptpp.laws.levels import LAST_STAGE, information_of, last_stage_losses
 from ptpp.laws.misfit import krige
@@ -14,7 +14,7 @@ from ptpp.laws.rows import anchors_of, cells_of, law_rows
 from ptpp.table.anchors import Cell, choose_anchors
 from ptpp.table.kinds import is_before, is_stage, is_sweep, target_rows
 
-ANCHORS = tuple(choose_anchors(["xs", "s"], REPLAYS, ATPPS, 8))
+ANCHORS = tuple(choose_anchors(GRID, 8))
 TABLE = observations("gated", noise=0.01)
 EXPERIMENT = Experiment(TABLE, HELD_OUT, ANCHORS)
 FEW = FitSettings(starts=2)
@@ -75,7 +75,7 @@ def test_scores_are_those_of_the_cells(fits, scores):
     assert rows.loc[("zero_shot", "kriged"), "mae_rel"] == pytest.approx(kriged, rel=1e-12)
     assert (rows["n_fit"] == 200).all()  # five runs per stage, replay and budget
     # From the early stages alone, base losses are forecast as well.
-    guess = early_base_losses(EXPERIMENT, "fr")
+    guess = EXPERIMENT.early_base_losses("fr")
     values = [guess.find(n, p)[0] for n, p in zip(cells["n_params"], cells["ptpp"], strict=True)]
     early = score(cells["loss"], state.loss(cells.assign(base_loss=values)))["mae_rel"]
     assert rows.loc[("early", "law"), "mae_rel"] == pytest.approx(early, rel=1e-9)

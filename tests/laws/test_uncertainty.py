@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from grid_fits import ANCHORED, EARLY, ROWS, anchored_fit, early_fit
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
+from laws_grid import HELD_OUT, observations
 
 from ptpp.errors import InputError
 from ptpp.laws import (
@@ -18,7 +19,6 @@ from ptpp.laws import (
     early_to_late,
     fit,
     get_law,
-    split,
 )
 from ptpp.laws.rows import law_rows
 from ptpp.laws.solver import huber
@@ -30,26 +30,19 @@ from ptpp.laws.uncertainty import (
     resample_counts,
     run_numbers,
 )
-from ptpp.table.anchors import choose_anchors
 from ptpp.table.kinds import target_rows
 
-ANCHORS = choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20)
-ROWS = target_rows(observations(noise=0.01), "fr")
-EARLY = early_to_late(ROWS, HELD_OUT)
-ANCHORED = split("with_anchors", ROWS, HELD_OUT, ANCHORS)
-FLOOR = fit("gated_floor", EARLY.fit)
 BAND = get_law("gated_floor").parameters[-1].band
-INFORMED = fit("gated_floor", ANCHORED.fit, asked=HELD_OUT)
 
 
 @pytest.fixture(scope="module")
 def banded():
-    return bootstrap(FLOOR, 60)
+    return bootstrap(early_fit(), 60)
 
 
 @pytest.fixture(scope="module")
 def informed():
-    return bootstrap(INFORMED, 60)
+    return bootstrap(anchored_fit(), 60)
 
 
 def row_counts(frame, draws, seed=0):
@@ -127,7 +120,7 @@ def test_a_curvature_that_two_stages_cannot_tell_is_drawn_from_its_whole_band(ba
         problem.objective(law.to_solver(dict(zip(law.names, p, strict=True))))
         for p in draws.band_params
     ]
-    assert max(objectives) < 1.02 * FLOOR.record.objective
+    assert max(objectives) < 1.02 * early_fit().record.objective
     least, most = banded.band(EARLY.held_out)
     assert ((most - least) / least).mean() > 0.02
 
@@ -156,7 +149,7 @@ def test_forgetting_draws_predict_losses_not_changes():
 
 
 def test_equal_seeds_give_equal_draws_and_the_file_gives_them_back(tmp_path, banded):
-    again = bootstrap(FLOOR, 60).draws
+    again = bootstrap(early_fit(), 60).draws
     banded = banded.draws
     again.to_npz(tmp_path / "a.b.npz")
     banded.to_npz(tmp_path / "c.npz")
@@ -184,7 +177,7 @@ def test_a_damaged_or_absent_file_is_refused_in_one_line(tmp_path):
 
 def test_other_rows_than_the_fit_s_are_refused():
     with pytest.raises(InputError, match="60 rows, but its fit was made on 120"):
-        bootstrap(replace(FLOOR, rows=EARLY.held_out))
+        bootstrap(replace(early_fit(), rows=EARLY.held_out))
     with pytest.raises(InputError, match="0 draws; accepted is 1 or more"):
         resample_counts(EARLY.fit, 0, seed=0)
 
@@ -210,7 +203,7 @@ def test_refits_equal_fits_of_the_resampled_rows(law):
 
 
 def test_equal_weights_give_the_fit_itself():
-    fitted = INFORMED
+    fitted = anchored_fit()
     thetas, objectives = refit(fitted, np.ones((2, len(fitted.rows))))
     np.testing.assert_allclose(objectives, fitted.record.objective, rtol=1e-6)
     np.testing.assert_allclose(thetas[0], thetas[1])

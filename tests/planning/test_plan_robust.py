@@ -203,7 +203,7 @@ def test_the_least_loss_of_a_robust_plan_is_kept_in_nine_tenths_of_the_draws():
 
 
 def test_a_robust_plan_needs_draws():
-    with pytest.raises(InputError, match="has no bootstrap draws, which a robust plan needs"):
+    with pytest.raises(InputError, match="has no bootstrap draws, which intervals, robust plans"):
         LawPlanner(request(forgetting_limits={}), SIMPLE, {}).plan_robustly()
 
 

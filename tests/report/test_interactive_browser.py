@@ -348,15 +348,6 @@ def test_the_robust_plan_holds_in_enough_draws_and_nothing_cheaper_does(page, mo
     assert (share_kept(limits, replay, atpp) < level).all()
 
 
-@pytest.mark.parametrize("law", ["gated_floor", "floor", "mine"])
-def test_a_robust_plan_is_that_of_python(page, law):
-    page.execute_script("planner.set({law: arguments[0]})", f"{law}.with_anchors")
-    plan = LawPlanner(REQUEST, TARGETS[law], FORGETTING).plan_robustly()
-    shown = found(page, "robust")
-    assert shown["feasible"] is plan.feasible is True
-    assert shown["atpp"] == pytest.approx(plan.atpp, rel=0.01)
-
-
 def test_near_the_best_means_near_each_draws_own_best(page):
     limits = found(page, "limits && [...planner.found.limits]")
     names = ["gated_floor", *REQUEST.forgetting_limits]

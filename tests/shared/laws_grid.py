@@ -6,6 +6,8 @@ SIZES = {"xs": 16832, "s": 45952, "m": 87360}
 REPLAYS = (0.0, 0.05, 0.25, 0.5)
 ATPPS = (1.0, 2.0, 4.0, 8.0, 16.0)
 HELD_OUT = 279.0
+# What anchors come from: every size but the largest.
+GRID = {"sizes": ["xs", "s"], "replay": list(REPLAYS), "atpp": list(ATPPS)}
 DESIGN = Design(
     sizes=SIZES,
     ptpps=(15.0, 31.0, HELD_OUT),
@@ -70,9 +72,15 @@ def target_truth(law="gated_floor"):
     return Truth(law, TARGET_PARAMS, REFERENCE)
 
 
+_MADE = {}  # tables, by what they were asked for
+
+
 def observations(law="gated_floor", noise=0.0, seed=0, base_losses=BASE_LOSSES):
     """Observations of the target domain fr, which follow `law`, and of the base domains en, ar,
     which have `base_losses` before adaptation.
     """
-    bases = {"en": FORGETTING, "ar": FORGETTING}
-    return simulate(DESIGN, ("fr", target_truth(law)), bases, base_losses, noise, seed)
+    key = repr((law, noise, seed, base_losses))
+    if key not in _MADE:
+        bases = {"en": FORGETTING, "ar": FORGETTING}
+        _MADE[key] = simulate(DESIGN, ("fr", target_truth(law)), bases, base_losses, noise, seed)
+    return _MADE[key].copy()

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from laws_grid import FORGETTING_PARAMS, REFERENCE, TARGET_PARAMS, observations
+import plan_fits
+from laws_grid import FORGETTING_PARAMS, TARGET_PARAMS, observations
+from plan_fits import with_record
 
-from ptpp.laws import LAWS, Draws, Fit, FittedLaw, declared_law
+from ptpp.laws import LAWS, declared_law
 from ptpp.laws.base_loss import BaseLosses
 from ptpp.laws.misfit import krige
 from ptpp.laws.rows import law_rows
@@ -52,41 +54,10 @@ DECLARED_PARAMS = {"a": 1.8, "b": -0.2, "c": 0.9, "k": -0.05}
 
 def fit_by(law, params, domain, protocol="with_anchors", draws=16, seed=0, spread=0.04):
     """One fit, and draws that scatter about it by a relative `spread`."""
-    values = np.array([params[name] for name in law.names])
-    scatter = np.random.default_rng(seed).normal(1, spread, (draws, len(values)))
-    record = Fit(
-        law=law.name,
-        protocol=protocol,
-        domain=domain,
-        params=dict(zip(law.names, values.tolist(), strict=True)),
-        fixed=(),
-        reference={name: REFERENCE[name] for name in law.centred},
-        at_bounds=(),
-        objective=0.1,
-        n_rows=100,
-        share_1e6=1.0,
-        share_1e3=1.0,
-        converged=True,
-        ranges={name: RANGES[name] for name in law.inputs},
-        warnings=(),
-        settings={"delta": 1e-3},
-        data_sha256="0" * 64,
-        versions={},
-        declaration=law.declaration,
-    )
-    drawn = Draws(
-        names=law.names,
-        params=values * scatter,
-        objectives=np.ones(draws),
-        residuals=np.zeros(100),
-        drawn=(),
-        band_name="",
-        band=np.empty(0),
-        band_params=np.empty((0, len(values))),
-        resamples="with controls" if law.offset else "without",
-        seed=seed,
-    )
-    return FittedLaw(record, draws=drawn)
+    fitted = with_record(plan_fits.fit_by(law, params, domain, RANGES), protocol=protocol)
+    scatter = np.random.default_rng(seed).normal(1, spread, (draws, len(law.names)))
+    resamples = "with controls" if law.offset else "without"
+    return plan_fits.drawn(fitted, fitted.params * scatter, resamples, np.zeros(100))
 
 
 def forgetting(domain, seed, draws=16, **changed):
@@ -108,8 +79,7 @@ def kriged(law, params, domain, seed=0):
     """
     rows = law_rows(observations(noise=0.01, seed=seed), LAWS[law], domain)
     fitted = fit_by(LAWS[law], params, domain, seed=seed)
-    record = replace(fitted.record, n_rows=len(rows))
-    fitted = krige(replace(fitted, record=record, rows=rows))
+    fitted = krige(replace(with_record(fitted, n_rows=len(rows)), rows=rows))
     noisy = replace(fitted.misfit, kernel=fitted.misfit.kernel.with_noise(1.4))
     return replace(fitted, misfit=replace(noisy, drift=0.02))
 

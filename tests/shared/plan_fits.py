@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from laws_grid import FORGETTING_PARAMS, REFERENCE, TARGET_PARAMS
 
-from ptpp.laws import Draws, Fit, FittedLaw, get_law
+from ptpp.laws import Draws, Fit, FittedLaw, find_law
 from ptpp.planning import PlanRequest
 
 N = 87360.0
@@ -22,13 +22,14 @@ RANGES = {
 }
 
 
-def fit_by(law, params, domain=""):
-    """A point fit with known parameters."""
+def fit_by(law, params, domain="", ranges=RANGES):
+    """A point fit with known parameters, by a law or the name of one of the zoo."""
+    law = find_law(law)
     record = Fit(
-        law=law,
+        law=law.name,
         protocol="with_anchors",
         domain=domain,
-        params={name: params[name] for name in get_law(law).names},
+        params={name: params[name] for name in law.names},
         fixed=(),
         reference=REFERENCE,
         at_bounds=(),
@@ -37,13 +38,14 @@ def fit_by(law, params, domain=""):
         share_1e6=1.0,
         share_1e3=1.0,
         converged=True,
-        ranges={name: RANGES[name] for name in get_law(law).inputs},
+        ranges={name: ranges[name] for name in law.inputs},
         warnings=(),
-        settings={},
+        settings={"delta": 1e-3},
         data_sha256="0" * 64,
         versions={},
+        declaration=law.declaration,
     )
-    return FittedLaw(record)
+    return FittedLaw(record, law=law)
 
 
 def with_record(fitted, **changes):
@@ -53,26 +55,27 @@ def with_record(fitted, **changes):
 
 def with_draws(fit, shifts, resamples="a", residuals=(0.01, -0.01)):
     """Draws that add `shifts`, parameter -> (m,), to the fit's parameters."""
-    names = fit.law.names
-    count = len(next(iter(shifts.values())))
-    params = np.repeat(fit.params, count, axis=0)
+    params = np.repeat(fit.params, len(next(iter(shifts.values()))), axis=0)
     for name, values in shifts.items():
-        params[:, names.index(name)] += values
-    return replace(
-        fit,
-        draws=Draws(
-            names=names,
-            params=params,
-            objectives=np.zeros(count),
-            residuals=np.array(residuals),
-            drawn=(),
-            band_name="",
-            band=np.empty(0),
-            band_params=np.empty((0, len(names))),
-            resamples=resamples,
-            seed=0,
-        ),
+        params[:, fit.law.names.index(name)] += values
+    return drawn(fit, params, resamples, residuals)
+
+
+def drawn(fit, params, resamples, residuals):
+    """A fit with draws of these parameters (m, p)."""
+    draws = Draws(
+        names=fit.law.names,
+        params=params,
+        objectives=np.zeros(len(params)),
+        residuals=np.array(residuals),
+        drawn=(),
+        band_name="",
+        band=np.empty(0),
+        band_params=np.empty((0, params.shape[1])),
+        resamples=resamples,
+        seed=0,
     )
+    return replace(fit, draws=draws)
 
 
 TARGET = fit_by("gated_floor", TARGET_PARAMS)

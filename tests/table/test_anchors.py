@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
+from laws_grid import ATPPS, GRID, HELD_OUT, REPLAYS, observations
 
 from ptpp.errors import InputError
 from ptpp.table.anchors import Cell, choose_anchors, grid_of, select
@@ -20,7 +20,8 @@ atpps = st.lists(st.floats(0.1, 100), min_size=1, max_size=6, unique=True)
 def test_anchors_are_distinct_cells_of_the_grid(sizes, replays, atpps, seed, data):
     total = len(sizes) * len(replays) * len(atpps)
     count = data.draw(st.integers(0, total))
-    cells = choose_anchors(sizes, replays, atpps, count, seed)
+    grid = {"sizes": sizes, "replay": replays, "atpp": atpps}
+    cells = choose_anchors(grid, count, seed)
     assert len(cells) == len(set(cells)) == count
     assert {c.size for c in cells} <= set(sizes)
     assert {c.replay for c in cells} <= set(replays)
@@ -29,7 +30,7 @@ def test_anchors_are_distinct_cells_of_the_grid(sizes, replays, atpps, seed, dat
 
 @given(st.integers(0, 50), st.integers(1, 40))
 def test_every_level_is_measured_about_equally_often(seed, count):
-    cells = choose_anchors(["xs", "s"], REPLAYS, ATPPS, count, seed)
+    cells = choose_anchors(GRID, count, seed)
     for name, levels in (("replay", REPLAYS), ("atpp", ATPPS), ("size", ("xs", "s"))):
         counts = Counter(getattr(c, name) for c in cells)
         spread = [counts[level] for level in levels]
@@ -38,32 +39,30 @@ def test_every_level_is_measured_about_equally_often(seed, count):
 
 @given(st.integers(0, 50))
 def test_twenty_anchors_on_the_default_grid_take_each_pair_of_replay_and_atpp_once(seed):
-    cells = choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20, seed)
+    cells = choose_anchors(GRID, 20, seed)
     assert len({(c.replay, c.atpp) for c in cells}) == 20
     assert Counter(c.size for c in cells) == {"xs": 10, "s": 10}
 
 
 @given(st.integers(0, 50))
 def test_few_anchors_reach_over_most_of_the_range(seed):
-    cells = choose_anchors(["xs", "s"], REPLAYS, ATPPS, 5, seed)
+    cells = choose_anchors(GRID, 5, seed)
     assert {c.atpp for c in cells} == set(ATPPS)
     assert {c.replay for c in cells} == set(REPLAYS)
     assert np.corrcoef(np.log([c.atpp for c in cells]), [c.replay for c in cells])[0, 1] ** 2 < 0.7
 
 
 def test_the_choice_is_seeded_and_a_shorter_list_is_a_prefix():
-    arguments = (["xs", "s"], REPLAYS, ATPPS)
-    assert choose_anchors(*arguments, 20, 1) == choose_anchors(*arguments, 20, 1)
-    assert choose_anchors(*arguments, 20, 1) != choose_anchors(*arguments, 20, 2)
-    assert choose_anchors(*arguments, 20, 1)[:5] == choose_anchors(*arguments, 5, 1)
-    assert choose_anchors(["s", "xs"], REPLAYS[::-1], ATPPS[::-1], 7, 1) == (
-        choose_anchors(*arguments, 7, 1)
-    )
+    assert choose_anchors(GRID, 20, 1) == choose_anchors(GRID, 20, 1)
+    assert choose_anchors(GRID, 20, 1) != choose_anchors(GRID, 20, 2)
+    assert choose_anchors(GRID, 20, 1)[:5] == choose_anchors(GRID, 5, 1)
+    turned = {axis: levels[::-1] for axis, levels in GRID.items()}
+    assert choose_anchors(turned, 7, 1) == choose_anchors(GRID, 7, 1)
 
 
 def test_more_anchors_than_cells_are_refused():
     with pytest.raises(InputError, match="count is 41; accepted are 0 to 40"):
-        choose_anchors(["xs", "s"], REPLAYS, ATPPS, 41)
+        choose_anchors(GRID, 41)
 
 
 def test_the_rows_of_an_anchor_are_all_its_seeds_and_domains():
@@ -82,5 +81,4 @@ def test_an_anchor_that_was_not_measured_is_named():
 
 
 def test_a_finished_table_offers_all_but_its_largest_size():
-    grid = grid_of(observations(), HELD_OUT)
-    assert grid == {"sizes": ["xs", "s"], "replay": list(REPLAYS), "atpp": list(ATPPS)}
+    assert grid_of(observations(), HELD_OUT) == GRID

@@ -255,7 +255,7 @@ def through_every_entrance(path, law, arguments):
     assert all(math.isfinite(v) for v in fitted.record.params.values())
     assert math.isfinite(fitted.record.objective) and fitted.record.objective >= 0
     assert np.isfinite(fitted.value(rows)).all()
-    assert fitted.extrapolated(rows) == ()
+    assert fitted.how_far(rows) == {}
     thetas, _ = refits(fitted.problem, fitted.theta[None], fitted.problem.free)
     assert np.isfinite(thetas).all()
     return fitted, rows

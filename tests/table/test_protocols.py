@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
+from laws_grid import ATPPS, GRID, HELD_OUT, REPLAYS, observations
 
 from ptpp.errors import InputError
 from ptpp.laws import PROTOCOLS, FitSettings, early_to_late, fit, split, with_anchors
@@ -15,7 +15,7 @@ KEYS = [*CELL]
 
 
 def anchors(count=20):
-    return choose_anchors(["xs", "s"], REPLAYS, ATPPS, count)
+    return choose_anchors(GRID, count)
 
 
 def keys(frame):

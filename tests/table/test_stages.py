@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from laws_grid import ATPPS, HELD_OUT, REPLAYS, observations
+from laws_grid import GRID, HELD_OUT, observations
 
 import ptpp
 from ptpp.cli.overlay import make_overlay
@@ -38,7 +38,7 @@ from ptpp.table.protocols import CROSS_VALIDATIONS, folds
 
 ROOT = Path(__file__).parents[2]
 TABLE = observations(noise=0.004)
-ANCHORS = tuple(choose_anchors(["xs", "s"], REPLAYS, ATPPS, 20))
+ANCHORS = tuple(choose_anchors(GRID, 20))
 SETTINGS = FitSettings(starts=4)
 
 
@@ -162,7 +162,7 @@ def test_a_column_names_the_stages_where_there_is_one(tmp_path):
     assert len(list_stages(check_observations(table.drop(columns="stage")))) == 2
 
 
-def test_exact_stages_leave_a_table_as_it_is(tmp_path):
+def test_exact_stages_leave_a_table_as_it_is():
     assert "stage" not in TABLE and "stage" not in target_rows(TABLE, "fr")
     assert "stage" not in check_observations(TABLE.assign(stage=TABLE["ptpp"]))
     assert set(cell_means(TABLE)["ptpp"]) == {15, 31, HELD_OUT}
@@ -256,7 +256,7 @@ def test_next_measurements_repeat_no_cell_of_a_jittered_table():
     assert (found["flops_pretrain"] > 0).sum() == (expected["flops_pretrain"] > 0).sum()
 
 
-def test_the_interface_finds_the_stage_that_is_near(tmp_path):
+def test_the_interface_finds_the_stage_that_is_near():
     table = jitter(0.03)
     one = ptpp.fit(table, "floor", target="fr", held_out=279, anchors=20, starts=2, draws=3)
     assert len(one.fitted.rows) == 120 + 20

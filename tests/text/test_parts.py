@@ -7,24 +7,23 @@ from itertools import islice
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from texts import some_texts, train_small
 
 from ptpp.errors import InputError, Interrupted
 from ptpp.text import batches
 from ptpp.text.batches import Encoder
 from ptpp.text.parts import Parts, write_part
 from ptpp.text.store import document_hashes, write_store
-from ptpp.text.synthetic.documents import generate
-from ptpp.text.tokenizer import load_tokenizer, train_tokenizer
+from ptpp.text.tokenizer import load_tokenizer
 
 LIMIT = 30_000
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tokenizer") / "vocab"
-    streams = {name: generate(name, 0, "train") for name in ("english", "french")}
-    train_tokenizer(streams, 400, 40_000, path)
-    return Encoder(load_tokenizer(path), 0, 5)
+    return Encoder(
+        load_tokenizer(train_small(tmp_path_factory.mktemp("tokenizer") / "vocab")), 0, 5
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +31,7 @@ def small_groups(monkeypatch):
     monkeypatch.setattr(batches, "_CHARACTERS", 1500)
 
 
-TEXTS = list(islice(generate("french", 0, "train"), 400))
+TEXTS = list(islice(some_texts(), 400))
 EXCLUDE = document_hashes(TEXTS[3:9])
 
 

@@ -80,13 +80,6 @@ def test_synthetic_text_never_ends_and_differs_between_splits():
     assert not train & valid
 
 
-def test_unknown_sources_and_splits_are_named(jsonl_spec):
-    with pytest.raises(InputError, match="source 'csv'"):
-        documents({"source": "csv"}, "train")
-    with pytest.raises(InputError, match="split 'test'"):
-        documents(jsonl_spec, "test")
-
-
 def test_a_dataset_is_streamed_shuffled_and_split_without_overlap(hub_spec):
     train, valid = list(documents(hub_spec, "train")), list(documents(hub_spec, "valid"))
     assert len(train) == 280 and len(valid) == 20

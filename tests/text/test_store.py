@@ -8,21 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from texts import some_texts, train_small
 from tokenizers import Tokenizer, models
 
 from ptpp.errors import InputError
 from ptpp.text.store import bytes_per_token, document_hashes, open_store, write_store
-from ptpp.text.synthetic.documents import generate
 from ptpp.text.tokenizer import digest as digest_of
-from ptpp.text.tokenizer import load_tokenizer, train_tokenizer
+from ptpp.text.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tokenizer") / "vocab"
-    streams = {name: generate(name, 0, "train") for name in ("english", "french", "arabic")}
-    train_tokenizer(streams, 400, 60_000, path)
-    return path
+    return train_small(tmp_path_factory.mktemp("tokenizer") / "vocab")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +129,7 @@ def test_bytes_are_counted_from_the_text_whatever_the_tokenizer(llama_tokenizer,
 
 
 def test_endless_text_stops_at_the_limit(tokenizer, tmp_path):
-    info = write_store(generate("french", 0, "train"), tokenizer, tmp_path / "a.bin", 12_345, "")
+    info = write_store(some_texts(), tokenizer, tmp_path / "a.bin", 12_345, "")
     assert info.tokens == 12_345 == len(open_store(tmp_path / "a.bin").tokens)
 
 
@@ -149,13 +146,6 @@ def test_documents_of_the_other_split_are_left_out_and_counted(tokenizer, tmp_pa
     assert decoded(open_store(tmp_path / "a.bin"), tokenizer) == [TEXTS[0], TEXTS[2], ""]
 
 
-def test_synthetic_splits_share_no_document():
-    train, valid = (
-        document_hashes(islice(generate("arabic", 0, split), 2000)) for split in ("train", "valid")
-    )
-    assert len(train) == len(valid) == 2000 and not train & valid
-
-
 @pytest.mark.parametrize("exclude", [frozenset(), document_hashes(TEXTS)])
 def test_an_empty_corpus_leaves_no_store(tokenizer, tmp_path, exclude):
     with pytest.raises(InputError, match="holds no text"):
@@ -163,17 +153,9 @@ def test_an_empty_corpus_leaves_no_store(tokenizer, tmp_path, exclude):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_senseless_limit_is_refused(tokenizer, tmp_path):
-    with pytest.raises(InputError, match="max_tokens 0"):
-        write_store(TEXTS, tokenizer, tmp_path / "a.bin", 0, "")
-
-
 def test_a_failing_stream_leaves_no_store(tokenizer, tmp_path):
-    def stream():
-        yield from generate("english", 0, "train")
-
     def failing():
-        yield from islice(stream(), 800)
+        yield from islice(some_texts(), 800)
         raise InputError("row 801")
 
     with pytest.raises(InputError, match="row 801"):
@@ -210,7 +192,6 @@ def test_a_damaged_sidecar_is_refused(tokenizer, tmp_path, damage, told):
 
 def test_writing_twice_gives_the_same_bytes(tokenizer, tmp_path):
     for name in ("a", "b"):
-        stream = generate("english", 3, "train")
-        write_store(stream, tokenizer, tmp_path / f"{name}.bin", 50_000, "")
+        write_store(some_texts(3), tokenizer, tmp_path / f"{name}.bin", 50_000, "")
     for suffix in (".bin", ".json"):
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()

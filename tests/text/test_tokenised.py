@@ -6,17 +6,17 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from texts import some_texts, train_small
 
 from ptpp.errors import InputError
 from ptpp.text.batches import Encoder, open_encoder
 from ptpp.text.parts import Parts, write_part
 from ptpp.text.sources import documents, source_digest
 from ptpp.text.store import document_hashes, held_out_documents, open_store, write_store
-from ptpp.text.synthetic.documents import generate
 from ptpp.text.tokenised import read_ids
-from ptpp.text.tokenizer import load_tokenizer, train_tokenizer, vocabulary_size
+from ptpp.text.tokenizer import load_tokenizer, vocabulary_size
 
-TEXTS = [*islice(generate("french", 0, "train"), 9), "Un été 😀 où 中 文 déjà.", "fin"]
+TEXTS = [*islice(some_texts(), 9), "Un été 😀 où 中 文 déjà.", "fin"]
 CODES = {"uint8": 1, "int16": 3, "int32": 4, "int64": 5, "uint16": 8}
 
 
@@ -33,10 +33,7 @@ def write_megatron(path, pieces, dtype="int32", version=1, code=None):
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory):
-    """A directory with a byte-level tokenizer of 400 ids, separator 0."""
-    path = tmp_path_factory.mktemp("tokenizer") / "vocab"
-    train_tokenizer({"french": generate("french", 0, "train")}, 400, 60_000, path)
-    return path
+    return train_small(tmp_path_factory.mktemp("tokenizer") / "vocab")
 
 
 @pytest.fixture(params=["ours", "llama"])

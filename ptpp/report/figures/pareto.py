@@ -7,6 +7,7 @@ from matplotlib.lines import Line2D
 
 from ptpp.errors import InputError
 from ptpp.report.figures import canvas
+from ptpp.report.names import power
 
 
 @canvas.style()
@@ -34,7 +35,8 @@ def pareto(
         if {"target_loss_low", "target_loss_high"} <= set(line):
             band = line["target_loss_low"], line["target_loss_high"]
             axis.fill_between(x, *band, color=colours[atpp], alpha=0.12, linewidth=0)
-        ends.append((f"ATPP {atpp:.3g}, {_flops(rows, atpp)} FLOPs", y[x.argmax()], colours[atpp]))
+        name = f"ATPP {atpp:.3g}, {power(line['flops'].iloc[0])} FLOPs"
+        ends.append((name, y[x.argmax()], colours[atpp]))
     if limit is not None:
         axis.axvline(limit, color=canvas.LIMIT_COLOUR, linestyle="--", linewidth=1)
         axis.annotate(
@@ -52,10 +54,6 @@ def pareto(
         figure, handles, "outside upper center",
         x="worst forgetting of a base domain (nats/token)", y=f"{target} loss (nats/token)",
     )  # fmt: skip
-
-
-def _flops(rows: pd.DataFrame, atpp: float) -> str:
-    return f"{rows.loc[rows['atpp'] == atpp, 'flops'].iloc[0]:.1e}".replace("e+", "e")
 
 
 def _robust_plan(rows: pd.DataFrame, robust: pd.DataFrame, law: str) -> tuple | None:

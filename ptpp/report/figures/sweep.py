@@ -184,8 +184,6 @@ def forgetting(
     and titles say from which replay on every measured ATPP keeps it. Raises InputError when a base
     domain has no adapted rows, or a checkpoint no zero-shot row.
     """
-    if not base_domains:
-        raise InputError("figure forgetting: no base domains; at least one is needed")
     observations = with_stages(observations)
     of_domains = observations[observations["domain"].isin(base_domains)]
     adapted = of_domains[~is_zero_shot(of_domains)]

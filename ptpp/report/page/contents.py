@@ -37,8 +37,8 @@ class Section:
     bare: str = ""
 
 
-def _figure(name: str, title: str, folded: bool = False) -> Item:
-    return Item(title, f"figures/{name}.png", name, folded=folded)
+def _figure(name: str, title: str) -> Item:
+    return Item(title, f"figures/{name}.png", name)
 
 
 def _table(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ptpp.laws.levels import FORECASTS, INFORMATION, LAST_STAGE
-from ptpp.report.names import law_name, short_number
+from ptpp.report.names import law_name, power, short_number
 
 BASELINE = "dcpt"
 
@@ -102,12 +102,12 @@ def percent(share: float) -> str:
     return "unknown" if pd.isna(share) else f"{digits(100 * share)} %"
 
 
-def digits(value: float, count: int = 2) -> str:
-    """A number with so many significant digits, without powers of ten, thousands apart."""
-    rounded = float(f"{value:.{count}g}")
+def digits(value: float) -> str:
+    """A number with two significant digits, without powers of ten, thousands apart."""
+    rounded = float(f"{value:.2g}")
     if rounded == 0:
         return "0"
-    places = max(0, count - 1 - int(f"{rounded:e}".split("e")[1]))
+    places = max(0, 1 - int(f"{rounded:e}".split("e")[1]))
     return f"{rounded:,.{places}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
@@ -154,7 +154,7 @@ def _plan_text(model: str, kind: str, row: pd.Series) -> str:
     return (
         f"{model}: {lead}give {digits(100 * row['replay'])} % of the tokens to replay and read "
         f"{digits(row['atpp'])} tokens per parameter ({_count(row['adapt_tokens'])} tokens, "
-        f"{_power(row['flops'])} FLOPs): {sure}."
+        f"{power(row['flops'])} FLOPs): {sure}."
     )
 
 
@@ -179,10 +179,6 @@ def _only(table: pd.DataFrame, n_params: float) -> pd.Series | None:
 
 def _count(value: float) -> str:
     return short_number(float(f"{value:.2g}"))
-
-
-def _power(value: float) -> str:
-    return f"{value:.1e}".replace("e+", "e").replace("e0", "e")
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
 """The report's page: what a run left in its folder, gathered, and rendered by `page.html`."""
 
 import base64
-import hashlib
 import platform
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ptpp.errors import InputError
+from ptpp.jobs.files import sha256
 from ptpp.planning.applied import outcome_sentence
 from ptpp.report.names import law_name, name_stages, short_number, size_names
 from ptpp.report.page.contents import SECTIONS, Item, Section
@@ -29,6 +29,7 @@ from ptpp.report.page.findings import (
     plan_sentences,
 )
 from ptpp.report.page.tables import Table, digits_of_noise, read_csv, read_errors, read_shown
+from ptpp.table.anchors import cells_in
 from ptpp.table.kinds import is_before, is_sweep, list_stages
 from ptpp.table.observations import read_observations
 
@@ -173,9 +174,7 @@ def _findings(folder: Path, observations: pd.DataFrame, run: Run) -> Findings | 
     before = is_sweep(observations) & is_before(observations, held_out)
     early = list_stages(observations[before])
     anchors = read_csv(folder / "anchors.csv")
-    count = 0
-    if anchors is not None and len(anchors):
-        count = len(anchors[["size", "replay", "atpp"]].drop_duplicates())
+    count = 0 if anchors is None else len(set(cells_in(anchors)))
     target = run.config["corpora"]["target"]
     return find(scores, target, run.law, held_out, early, count)
 
@@ -189,20 +188,19 @@ def _show(folder: Path, captions: Path, item: Item, config: Mapping, decimals: i
     path = folder / item.path
     if not path.exists():
         return None
+    caption = render_caption(captions / f"{item.caption}.rst", config)
     if item.columns or item.errors:
         if item.errors:
             table = read_errors(folder, item.path, item.title)
         else:
             table = read_shown(folder, item.path, item.title, item.columns, decimals)
-        if table is None:
-            return None
-        return Shown(item, render_caption(captions / f"{item.caption}.rst", config), table)
+        return table and Shown(item, caption, table)
     data = path.read_bytes()
     width, height = struct.unpack(">II", data[16:24])  # the header of a PNG
     scale = _SHOWN / _PIXELS
     return Shown(
         item,
-        render_caption(captions / f"{item.caption}.rst", config),
+        caption,
         image=f"data:image/png;base64,{base64.b64encode(data).decode()}",
         width=round(width * scale),
         height=round(height * scale),
@@ -216,9 +214,9 @@ def _measured(observations: pd.DataFrame, config: Mapping) -> str:
         return ""
     numbers = sweep.groupby("size")["n_params"].first()
     sizes = ", ".join(short_number(float(numbers[size])) for size in size_names(sweep))
-    stages = _list(f"{stage:g}" for stage in list_stages(sweep))
-    replays = _list(f"{replay:g}" for replay in sorted(sweep["replay"].unique()))
-    atpps = _list(f"{atpp:g}" for atpp in sorted(sweep["atpp"].unique()))
+    stages = ", ".join(f"{stage:g}" for stage in list_stages(sweep))
+    replays = ", ".join(f"{replay:g}" for replay in sorted(sweep["replay"].unique()))
+    atpps = ", ".join(f"{atpp:g}" for atpp in sorted(sweep["atpp"].unique()))
     seeds, runs = sweep["seed"].nunique(), sweep["run"].nunique()
     source = config["observations"]
     made = f"The finished table {source}" if source else "This run"
@@ -233,26 +231,25 @@ def _facts(folder: Path, run: Run) -> list[tuple[str, str]]:
     """What has to be known to judge or to repeat the run: keys of the configuration, versions."""
     config = run.config
     laws, held_out = config["laws"], config["held_out"]
-    facts = [("observations.csv, SHA-256", _digest(folder / "observations.csv"))]
+    facts = [("observations.csv, SHA-256", sha256(folder / "observations.csv"))]
     if config["observations"]:
         facts.append(("observations", str(config["observations"])))
     else:
         languages = config["corpora"]["languages"]
-        facts.append(("corpora", _list(f"{one['name']}: {one['source']}" for one in languages)))
+        facts.append(("corpora", ", ".join(f"{one['name']}: {one['source']}" for one in languages)))
         seeds = (
-            f"{one['name']}: {_list(map(str, one.get('seeds', [])))}"
+            f"{one['name']}: {', '.join(map(str, one.get('seeds', [])))}"
             for one in config["models"]["sizes"]
         )
         facts.append(("seeds by size", "; ".join(seeds)))
-    facts.append(
-        ("target, base", f"{config['corpora']['target']}, {_list(config['corpora']['base'])}")
-    )
+    corpora = config["corpora"]
+    facts.append(("target, base", ", ".join([corpora["target"], *corpora["base"]])))
     if held_out["ptpp"] is not None:
         anchors = held_out["anchors"]
         facts += [
             ("held_out.ptpp", f"{held_out['ptpp']:g}"),
             ("held_out.anchors", f"{anchors['count']}, seed {anchors['seed']}"),
-            ("laws.target", _list(laws["target"])),
+            ("laws.target", ", ".join(laws["target"])),
             (
                 "laws",
                 f"krige {str(laws['krige']).lower()}, starts {laws['starts']}, bootstrap "
@@ -263,7 +260,7 @@ def _facts(folder: Path, run: Run) -> list[tuple[str, str]]:
         ]
     costs = read_csv(folder / "costs.csv")
     if costs is not None and "device" in costs:
-        facts.append(("devices", _list(map(str, costs["device"].dropna().unique()))))
+        facts.append(("devices", ", ".join(map(str, costs["device"].dropna().unique()))))
     versions = [f"Python {platform.python_version()}"]
     for name in _PACKAGES:
         try:
@@ -272,11 +269,3 @@ def _facts(folder: Path, run: Run) -> list[tuple[str, str]]:
             continue
     facts.append(("versions", ", ".join(versions)))
     return [*facts, *([("code digest", run.code)] if run.code else [])]
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _list(texts: Sequence | Mapping) -> str:
-    return ", ".join(texts)

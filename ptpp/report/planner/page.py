@@ -72,7 +72,8 @@ def planner_page(
     """
     fits = [one for one in fits if one.law.rows != "without_replay"]
     for one in fits:
-        _check(one)
+        if one.misfit is None:
+            one.need_draws()
     targets = [(one.record.law, one.record.protocol) for one in fits if not one.law.offset]
     if tuple(headline) not in targets:
         names = ", ".join(f"{law} {protocol}" for law, protocol in targets) or "none"
@@ -205,12 +206,6 @@ def _embed_losses(request: PlanRequest, name: str, losses: BaseLosses) -> dict:
         "forecast": {"law": forecast.law.name, "params": params, "reference": reference},
         "misfit": None if losses.kriged is None else _embed_misfit(losses.kriged),
     }
-
-
-def _check(fitted: FittedLaw) -> None:
-    where = ", ".join(["law " + fitted.record.law, *list(fitted.label.values())[1:]])
-    if fitted.misfit is None and (fitted.draws is None or not len(fitted.draws.params)):
-        raise InputError(f"{where}: no draws; accepted is 1 or more")
 
 
 def _pairs(fitted: FittedLaw, fits: Sequence[FittedLaw]) -> dict[str, list[int]]:

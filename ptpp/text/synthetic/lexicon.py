@@ -18,7 +18,6 @@ from ptpp.text.synthetic.grammar import OPEN_CLASSES, Grammar, Library, compile_
 from ptpp.text.synthetic.meaning import Meaning, zipf
 
 CLOSED_DRAWS = 4096
-VARIANTS = 5  # " word", "word", " Word", "Word", "\nWord"
 _OPENING = frozenset('"«“(')  # marks after which a sentence's first word is still to come
 
 
@@ -26,7 +25,7 @@ _OPENING = frozenset('"«“(')  # marks after which a sentence's first word is 
 class Language:
     """Everything the writer needs to spell a sentence.
 
-    texts: object array (VARIANTS * forms,), variant after variant.
+    texts: object array (5 * forms,): " word", "word", " Word", "Word" and "\nWord" of every form.
     glues, tight, vowel, opens: booleans (forms,): no space after, no space before, begins with a
         vowel that elides or lengthens the word before, is an opening mark.
     first_form, gender, person: (lemmas,); open-class concepts first, then closed-class lemmas.
