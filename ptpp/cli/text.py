@@ -99,8 +99,8 @@ def _describe_law(one: PlanOfLaw) -> list[str]:
     for domain in filter(request.zero_shot_losses.get, request.forgetting_limits):
         loss, how = request.zero_shot_losses[domain], request.zero_shot_sources[domain]
         lines.append(f"loss of {domain} before adaptation {loss:.4g} nats ({how})")
-    if request.forgetting_limits and request.replay_reason:
-        lines.append(request.replay_reason)
+    if request.reason_of_replay:
+        lines.append(request.reason_of_replay)
     if one.front is not None:
         names = ["flops", "atpp", "replay", "target_loss", "worst_forgetting"]
         lines += _columns(one.front[[name for name in names if name in one.front]])

@@ -105,6 +105,11 @@ def _check_ascending(key: str, values: list[float]) -> None:
     require(values == sorted(values), f"{key}: {values} must ascend")
 
 
+def _take_out(domain: str) -> str:
+    """How an entry of the default configuration leaves a mapping that an overlay is merged into."""
+    return f"`{domain}: null` takes out an entry of config.yaml"
+
+
 def _check_corpora(config: Config) -> None:
     """The target and the base domains are distinct languages, and shares sum to 1."""
     corpora = config.corpora
@@ -117,7 +122,8 @@ def _check_corpora(config: Config) -> None:
     others = [name for name in domains if name != corpora.target]
     accepted = "must be one of corpora.languages other than the target; accepted: "
     for name in corpora.base:
-        require(name in others, f"corpora.base: {name!r} {accepted}{', '.join(others)}")
+        message = f"corpora.base: {name!r} {accepted}{', '.join(others)}; {_take_out(name)}"
+        require(name in others, message)
     total = sum(corpora.base.values())
     require(abs(total - 1) <= 1e-9, f"corpora.base: shares sum to {total:g}; they must sum to 1")
 
@@ -277,7 +283,7 @@ def _check_plan(config: Config, laws: list[str]) -> None:
     plan, base = config.plan, list(config.corpora.base)
     for domain in plan.forgetting:
         message = f"plan.forgetting: {domain!r} is no base language; accepted: {', '.join(base)}"
-        require(domain in base, message)
+        require(domain in base, f"{message}; {_take_out(domain)}")
     message = f"plan.min_atpp: {plan.min_atpp:g} must be below max_atpp {plan.max_atpp:g}"
     require(plan.min_atpp < plan.max_atpp, message)
     require(plan.law in laws, f"plan.law: found {plan.law!r}; accepted: {', '.join(laws)}")

@@ -33,6 +33,7 @@ KNOTS = {"replay": 41, "tokens": 33}  # of the splines that stand for many point
 NO_LOSS = 1e3  # nats: stands where a law has no positive loss
 BASE_STEP = 1e-4  # nats of the base loss, for a slope
 STRETCH = 0.02  # keeps the coordinate of replay finite at 0
+NARROW = 1e-3  # the least width of that coordinate, where one replay ratio alone is searched
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,8 @@ class Forecast:
         bottom, top = np.log(request.least_atpp), np.log(request.atpp_limit)
         key = name, request.least_replay, request.max_replay, bottom, top
         if key not in self._surfaces:
-            places = np.linspace(
-                *_stretch(np.array([request.least_replay, request.max_replay])), KNOTS["replay"]
-            )
+            first, last = _stretch(np.array([request.least_replay, request.max_replay]))
+            places = np.linspace(first, max(last, first + NARROW), KNOTS["replay"])
             steps = np.linspace(bottom, top, KNOTS["tokens"])
             replay, log_atpp = (a.ravel() for a in np.meshgrid(_unstretch(places), steps))
             values = self._krige(name, replay, log_atpp)

@@ -57,7 +57,7 @@ class Plan:
     together (infeasible). Of a robust plan: those that some draw misses here and the bounds of the
     search that it lies on. `base_loss` [nats] and its source: for a target law that reads it;
     `zero_shot_losses` and their sources by limited base domain: for forgetting laws that read them.
-    `replay_reason`: why replay ratios near 0 were not considered, if they were not.
+    `replay_reason`: why some replay ratios were not considered, if they were not.
 
     `information`: what the forecast knew of that stage, a level of `ptpp.laws.levels`.
     `times_largest`: N over the largest fitted one. `note`: why there are no draws, where there
@@ -356,11 +356,12 @@ def _plan(
         edge = excess.max(initial=-np.inf) if not feasible else 0.0
         pairs = zip(point.laws, excess, strict=True)
         binding = [name for name, over in pairs if over >= edge - BINDING]
-    if replay <= request.least_replay + EDGE and request.least_replay > 0:
+    searched = request.least_replay < request.max_replay
+    if searched and replay <= request.least_replay + EDGE and request.least_replay > 0:
         binding.append("least_replay")
     if log_atpp >= np.log(request.atpp_limit) - EDGE:
         binding.append(request.atpp_limit_name)
-    if replay >= request.max_replay - EDGE:
+    if searched and replay >= request.max_replay - EDGE:
         binding.append("max_replay")
     if feasible and goal == "least_compute" and log_atpp <= np.log(request.least_atpp) + EDGE:
         binding.append("min_atpp")  # everything is met already where the search begins
@@ -392,7 +393,7 @@ def _plan(
         zero_shot_sources={
             domain: request.zero_shot_sources.get(domain, SOURCES[0]) for domain in limited
         },
-        replay_reason=request.replay_reason or None if request.forgetting_limits else None,
+        replay_reason=request.reason_of_replay or None,
     )
 
 

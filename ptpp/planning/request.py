@@ -31,7 +31,8 @@ class PlanRequest:
     where nothing is known of it. `zero_shot_losses`, with their sources: the same of each base
     domain, for forgetting laws. `replay_floor`: the least replay ratio that the forgetting laws
     speak of, where a limit needs them, and `replay_reason`: why, in words. `confidence`: the share
-    of draws in which a robust plan meets all limits.
+    of draws in which a robust plan meets all limits. `holds_replay`: only `max_replay` is
+    considered, since the target law has seen no other.
 
     6 FLOPs per parameter and token is the usual count of a dense transformer's forward and backward
     pass, without attention.
@@ -54,6 +55,7 @@ class PlanRequest:
     replay_floor: float = 0.0
     replay_reason: str = ""
     confidence: float = 0.9
+    holds_replay: bool = False
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
@@ -111,7 +113,14 @@ class PlanRequest:
     @property
     def least_replay(self) -> float:
         """The least replay ratio that is considered: without forgetting limits, any."""
+        if self.holds_replay:
+            return self.max_replay
         return self.replay_floor if self.forgetting_limits else 0.0
+
+    @property
+    def reason_of_replay(self) -> str:
+        """Why some replay ratios are not considered; empty where all are."""
+        return self.replay_reason if self.forgetting_limits or self.holds_replay else ""
 
     @property
     def least_atpp(self) -> float:
@@ -146,7 +155,8 @@ def complete_request(
 
     The checkpoint's losses before adaptation that they read: what the request states, else
     measured, else a forecast. And the least replay ratio that the forgetting laws among them speak
-    of, with the reason. Raises InputError where no forecast is possible.
+    of, with the reason. `fits`: the target's first. Raises InputError where none can be
+    forecast.
     """
     found = {}
     for name, losses in losses_before(fits, base_losses).items():
@@ -164,7 +174,8 @@ def complete_request(
         domain = name.removeprefix("zero_shot_")
         values[domain], sources[domain] = value, source
     request = replace(request, zero_shot_losses=values, zero_shot_sources=sources)
-    return _leave_replay_out(request, fits, base_losses.observations)
+    request = _leave_replay_out(request, fits, base_losses.observations)
+    return _hold_replay(request, fits[0])
 
 
 def losses_before(fits: Sequence[FittedLaw], base_losses: BaseLosses) -> dict[str, BaseLosses]:
@@ -180,6 +191,24 @@ def stated_loss(request: PlanRequest, name: str) -> float | None:
     if name == "base_loss":
         return request.base_loss
     return request.zero_shot_losses.get(name.removeprefix("zero_shot_"))
+
+
+def _hold_replay(request: PlanRequest, target: FittedLaw) -> PlanRequest:
+    """The request at the one replay ratio that the target law's rows have, if they have one: the
+    law holds no term in replay then, and would allow any.
+    """
+    low, high = target.record.ranges.get("replay") or target.record.ranges.get("share", (0, 1))
+    if target.law.declaration is not None or high - low > 1e-9:
+        return request
+    replay = float(low) if "replay" in target.record.ranges else round(1 - float(low), 12)
+    if not replay <= request.max_replay:
+        raise InputError(
+            f"plan: max_replay is {request.max_replay:g}, but all rows of "
+            f"{target.record.domain} have replay {replay:g}, and a plan keeps it"
+        )
+    reason = f"replay stays {replay:g}: the rows of {target.record.domain} have no other"
+    held = {"max_replay": replay, "replay_floor": replay, "replay_reason": reason}
+    return replace(request, **held, holds_replay=True)
 
 
 def _leave_replay_out(

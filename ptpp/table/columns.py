@@ -3,6 +3,7 @@
 import ast
 import difflib
 import logging
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -149,13 +150,18 @@ def _guess(column: str, unknown: Sequence[str]) -> str:
     aliases = [name for name in ALIASES.get(column, ()) if name in unknown]
     if len(aliases) > 1:
         texts = " or ".join(map(repr, aliases))
-        return f"; is {texts} meant for it? say so by --rename {aliases[0]}={column}"
+        return f"; is {texts} meant for it? say so by {_rename(aliases[0], column)}"
     by_lower = {name.lower(): name for name in unknown}
     near = difflib.get_close_matches(column, by_lower, n=1, cutoff=0.6)
     if not near:
         return ""
     theirs = by_lower[near[0]]
-    return f"; is {theirs!r} meant for it? say so by --rename {theirs}={column}"
+    return f"; is {theirs!r} meant for it? say so by {_rename(theirs, column)}"
+
+
+def _rename(theirs: str, ours: str) -> str:
+    """The option that maps a column, as a shell takes it."""
+    return f"--rename {shlex.quote(f'{theirs}={ours}')}"
 
 
 def _list(column: str, unknown: Sequence[str]) -> str:

@@ -102,7 +102,13 @@ def parse_over(text: str, columns: Sequence[str], source: str) -> ast.expr:
             return match[0]
         return names.setdefault(match[1] or match[0], f"_column_{len(names)}_")
 
-    tree = parse(re.sub("|".join(patterns), replace, " ".join(text.split())), source, text)
+    line = re.sub("|".join(patterns), replace, " ".join(text.split()))
+    try:
+        tree = parse(line, source, text)
+    except InputError as error:
+        meant = [name for name in odd if name not in bare and name in line]
+        hint = f"; the column {meant[0]!r} stands between backticks" if meant else ""
+        raise InputError(f"{error}{hint}") from None
     theirs = {place: name for name, place in names.items()}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):

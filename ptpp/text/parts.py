@@ -81,7 +81,7 @@ def write_part(
                 groups.flush()
                 tokens += len(batch.ids)
                 if stopping():
-                    raise Interrupted(f"part {part + 1} of {parts}: asked to stop")
+                    raise Interrupted(f"part {part} of {parts}: asked to stop")
             if turn >= _LEARN and tokens / own_letters * letters >= MARGIN * max_tokens:
                 break
     return tokens
@@ -128,7 +128,7 @@ def _resume(place: _Files, key: dict, encoder: Encoder) -> list[int]:
     os.truncate(place.groups, kept)
     os.truncate(place.ids, room * width)
     if written:
-        log.info("part %d of %d goes on after %d tokens", key["part"] + 1, key["parts"], room)
+        log.info("part %d of %d goes on after %d tokens", key["part"], key["parts"], room)
     return written
 
 

@@ -124,6 +124,25 @@ def test_plans_of_a_fit_and_of_its_table_are_equal(fit):
     assert not wider.table["feasible"].any()
 
 
+def test_a_plan_keeps_the_only_replay_ratio_of_its_rows():
+    table = TABLE[(TABLE["replay"] == 0.25) | (TABLE["atpp"] == 0)]
+    asked = {"n_params": 87_360, "ptpp": 279, "law": "gated", "target": "fr", **QUICK}
+    for limits in ({}, {"en": 0.5}):
+        plans = ptpp.plan(table, limits=limits, **asked).table
+        assert plans["replay"].tolist() == pytest.approx([0.25, 0.25])
+        assert set(plans["replay_reason"]) == {"replay stays 0.25: the rows of fr have no other"}
+        assert not plans["binding"].str.contains("replay").any()
+    with pytest.raises(
+        ptpp.InputError, match=r"max_replay is 0[.]1, but all rows of fr have replay"
+    ):
+        ptpp.plan(table, max_replay=0.1, **asked)
+
+
+def test_a_plan_without_replay_is_made():
+    asked = {"n_params": 87_360, "ptpp": 279, "law": "gated", "target": "fr", **QUICK}
+    assert ptpp.plan(TABLE, max_replay=0, **asked).table["replay"].tolist() == [0, 0]
+
+
 def test_the_command_line_gives_the_same_numbers(fit, tmp_path, capsys):
     write_observations(TABLE, tmp_path / "table.csv")
     command = ["fit", str(tmp_path / "table.csv"), "--law", "gated", "--target", "fr"]

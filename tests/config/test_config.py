@@ -81,6 +81,12 @@ WRONG = [
     ("corpora.base", {"en": 0.5, "ar": 0.4}, "corpora.base: shares sum to 0.9"),
     ("corpora.base", {"en": 0.5, "fr": 0.5}, "'fr' must be one of corpora.languages other than"),
     ("plan.forgetting", {"fr": 0.1}, "plan.forgetting: 'fr' is no base language"),
+    (
+        "corpora.base",
+        {"en": 0.5, "de": 0.5},
+        "en, ar; `de: null` takes out an entry of config.yaml",
+    ),
+    ("plan.forgetting", {"de": 0.1}, "en, ar; `de: null` takes out an entry of config.yaml"),
     ("plan.n_params", "8.1e9", "plan.n_params: found '8.1e9'; expected number (YAML reads 1e9 as"),
     ("plan.law", "chinchilla", "plan.law: found 'chinchilla'; accepted: dcpt, floor"),
     ("laws.target", ["gatd"], "laws.target.0: found 'gatd'; accepted: dcpt, floor"),

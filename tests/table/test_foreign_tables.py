@@ -175,6 +175,8 @@ def test_names_with_spaces_stand_in_renames_formulas_and_conditions(tmp_path):
     message = refusal(tmp_path, text, rename={**rename, "ptpp": "total token / num params"})
     assert message.startswith("rename: ptpp = total token / num params: 'total token / num params'")
     assert "is not a valid expression" in message
+    message = refusal(tmp_path, text.replace("cpt-B", "cpt (B)"), rename={"atpp": "2 cpt (B)"})
+    assert message.endswith("near character 3; the column 'cpt (B)' stands between backticks")
     message = refusal(tmp_path, text, rename={**rename, "ptpp": "`total token` / num params"})
     assert "column 'total token' is not known; did you mean 'total tokens'?" in message
 

@@ -103,6 +103,10 @@ def test_further_columns_are_left_alone(tmp_path):
             SMALL.replace("replay", "reply"),
             "no column 'replay'; is 'reply' meant for it? say so by --rename reply=replay",
         ),
+        (
+            SMALL.replace("replay", "replay %"),
+            "no column 'replay'; is 'replay %' meant for it? say so by --rename 'replay %=replay'",
+        ),
         (SMALL.replace("loss", "x"), "no column 'loss'; one of x? say so by --rename THEIRS=loss"),
         (
             SMALL.replace("atpp", "attp"),

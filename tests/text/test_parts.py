@@ -87,6 +87,15 @@ def test_a_killed_part_goes_on_to_the_same_bytes(
         assert (path / "killed" / name).read_bytes() == (path / "whole" / name).read_bytes()
 
 
+def test_a_part_is_called_what_its_files_are_called(encoder, tmp_path, caplog):
+    left = iter([False] * 3)
+    with pytest.raises(Interrupted, match="part 0 of 2: asked to stop"):
+        write(encoder, tmp_path / "0of2", (0, 2), stopping=lambda: next(left, True))
+    with caplog.at_level("INFO", "ptpp"):
+        write(encoder, tmp_path / "0of2", (0, 2))
+    assert "part 0 of 2 goes on after" in caplog.text
+
+
 def test_what_is_there_is_not_encoded_again(encoder, tmp_path, monkeypatch):
     write(encoder, tmp_path / "part", (0, 2))
     monkeypatch.setattr(Encoder, "encode", lambda *_: pytest.fail("encoded again"))

@@ -205,13 +205,13 @@ function spaceOf(stretched = 1) {
   const flops = state.max_flops === null ? Infinity : state.max_flops / flopsOf(state.n_params, 1);
   const most = Math.min(state.max_atpp, flops);
   const [low, high] = [Math.log(asked.min_atpp ?? most / ATPP_RANGE), Math.log(most * stretched)];
-  const leastReplay = limited.length ? asked.replay_floor : 0;
+  const leastReplay = limited.length || asked.replay_floor === asked.max_replay ? asked.replay_floor : 0;
   const drawn = [targetFit(), ...fits].filter((fit) => !fit.misfit);
   const draws = drawn.length ? Object.values(targetFit().pairs)[0].length : data.draws;
   const space = { low, high, budget: most < state.max_atpp ? "max_flops" : "max_atpp", leastReplay, mostReplay: asked.max_replay, draws };
   if (!(low < high)) return { ...space, empty: true, laws: [], shown: [] };
   const ordered = [targetFit(), ...limited, ...fits.filter((fit) => !limited.includes(fit))];
-  const rangeFrom = (least) => ({ first: stretch(least), last: stretch(asked.max_replay), low, high });
+  const rangeFrom = (least) => ({ first: stretch(least), last: Math.max(stretch(asked.max_replay), stretch(least) + NARROW), low, high });
   const ranges = [rangeFrom(leastReplay), rangeFrom(asked.replay_floor)];
   if (leastReplay === asked.replay_floor) ranges[1] = ranges[0];
   space.shown = ordered.map((fit, place) => lawOf(fit, place, modelOf(state, fit), ranges[Number(fit.forgets)], draws));

@@ -37,7 +37,7 @@ REPORT_LIMIT = 1_500_000
 # The definitions of Python's planner under the names that the page's scripts use.
 CONSTANTS = {
     **{name: getattr(search, name) for name in ("TOLERANCE", "BINDING", "EDGE", "BROKEN")},
-    **{n: getattr(forecasting, n) for n in ("BASE_STEP", "KNOTS", "NO_LOSS", "STRETCH")},
+    **{n: getattr(forecasting, n) for n in ("BASE_STEP", "KNOTS", "NARROW", "NO_LOSS", "STRETCH")},
     "ATPP_RANGE": ATPP_RANGE,
     "FLOPS_PER_PARAMETER_AND_TOKEN": FLOPS_PER_PARAMETER_AND_TOKEN,
     "FINE": vars(search.Mesh()),
