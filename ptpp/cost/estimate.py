@@ -1,6 +1,7 @@
 """The cost of an experiment, from its configuration: tokens, FLOPs, time, disk, jobs."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 
 import pandas as pd
@@ -21,6 +22,7 @@ from ptpp.training.schedule import Milestone, Settings, sequences_trained
 
 CHECKPOINT_BYTES = 4  # per parameter: float32 weights
 TRUNK_BYTES = 12  # per parameter: weights and AdamW's two moments
+_HOURS = {"m": 1 / 60, "h": 1.0, "d": 24.0}
 _SUMS = ("jobs", "runs", "tokens", "unshared_tokens", "flops", "device_hours", "disk_gb")
 
 
@@ -34,8 +36,9 @@ def cost_estimate(config: Mapping) -> pd.DataFrame:
     memory_gb (1e9 bytes) of each, counted by `ptpp.models.memory` with micro_batch_tokens at
     once, or a sequence where that is chosen, or whole steps of the replay ratios that are trained
     at once (whose hours are counted one after another), NaN where the device's memory is not known;
-    longest_job_hours, by the clock, n devices taken to be n times as fast as one; disk_gb, what
-    stays. External checkpoints are stages without training, their N is the declared
+    longest_job_hours, by the clock, n devices taken to be n times as fast as one; starts, how many
+    that job needs under its size's time limit, NaN where none is declared; disk_gb, what stays.
+    External checkpoints are stages without training, their N is the declared
     one. Raises InputError when the configuration trains nothing.
     """
     if config["observations"] is not None:
@@ -52,7 +55,9 @@ def cost_estimate(config: Mapping) -> pd.DataFrame:
             rows = [*rows, *ordered, _sum(what, kind)]
     table = pd.DataFrame([*rows, _sum("all", parts)])
     table["ptpp"] = [name if isinstance(name, str) else f"{name:g}" for name in table["ptpp"]]
-    table = table.astype({"n_params": "Int64", "devices": "Int64", "memory_gb": float})
+    table = table.astype(
+        {"n_params": "Int64", "devices": "Int64", "memory_gb": float, "starts": float}
+    )
     unshared = table["unshared_tokens"].where(table["unshared_tokens"] > 0)
     place = table.columns.get_loc("unshared_tokens") + 1
     table.insert(place, "saved", 1 - table["tokens"] / unshared)
@@ -74,6 +79,8 @@ def estimate_text(table: pd.DataFrame, section: Mapping) -> str:
     evenly = "Several devices are taken to be as many times as fast as one.\n"
     evenly = evenly if (trains["devices"] > 1).any() else ""
     way = "to" if longest["what"] == "pre-training" else "from"
+    waits = (table["what"] == "pre-training").any()
+    waits = "; a model's stages wait for each other" if waits else ""
     saved = 100 * table[table["size"] == "all"].set_index("what")["saved"]
     spared = f"{saved['adaptation']:.0f} % of the tokens of adaptation (against a run per ATPP)"
     if "pre-training" in saved:
@@ -82,15 +89,42 @@ def estimate_text(table: pd.DataFrame, section: Mapping) -> str:
             f"\nand {saved['adaptation']:.0f} % of those of adaptation (against a run per ATPP)"
         )
     return f"""\
-{to_text(table.drop(columns="unshared_tokens").astype({"tokens": float}))}
+{to_text(table.drop(columns=["unshared_tokens", "starts"]).astype({"tokens": float}))}
 Device {section["device"]}: {device.peak:.4g} FLOP/s x {device.utilisation:g}, and \
 {device.seconds_per_token:g} s a token ({device.source}).
 In all {hours} {unit}-hours. \
 The longest job, {longest["what"]} of {longest["size"]} {way} PTPP {longest["ptpp"]}, takes
-{round_value(longest.longest_job_hours)} hours{several}; a model's stages wait for each other.
-{evenly}{_memory_text(table, section["device"])}Shared trunks spare {spared}.
-Jobs train or prepare text; hours leave out text, fits and the start of processes.
+{round_value(longest.longest_job_hours)} hours{several}{waits}.
+{_limit_text(table)}{evenly}{_memory_text(table, section["device"])}Shared trunks spare {spared}.
+Jobs train or prepare text; hours leave out text, fits, carrying out the plan, and the start of
+processes.
 """
+
+
+def _limit_text(table: pd.DataFrame) -> str:
+    """Which jobs outlast their time limit; nothing where none does."""
+    starts = table.groupby("size", sort=False)["starts"].max()
+    starts = starts[starts > 1]
+    if starts.empty:
+        return ""
+    sizes = ", ".join(f"{size} needs {count:.0f} starts" for size, count in starts.items())
+    return (
+        f"Jobs outlast their time limit (resources.runtime): {sizes}.\n"
+        f"Each goes on where the last was stopped: submit with --retries {starts.max() - 1:.0f} or more.\n"
+    )
+
+
+def _starts(hours: float, limit: float | str | None) -> float:
+    """How often a job of so many hours is started under a time limit of `resources.runtime`.
+
+    Minutes grow with every attempt, texts (`23h`) do not. NaN where there is none that we can read.
+    """
+    if isinstance(limit, int | float):  # the sum of the first k limits, k (k + 1) / 2 of one
+        return max(1, math.ceil((math.sqrt(1 + 8 * 60 * hours / limit) - 1) / 2))
+    parts = re.fullmatch(r"([\d.]+)\s*([mhd])\w*", limit or "")
+    if parts is None:
+        return math.nan
+    return max(1, math.ceil(hours / (float(parts[1]) * _HOURS[parts[2]])))
 
 
 def _memory_text(table: pd.DataFrame, device: str) -> str:
@@ -104,7 +138,7 @@ def _memory_text(table: pd.DataFrame, device: str) -> str:
         return f"Every size fits the {capacity:g} GB of its devices, as counted.\n"
     return (
         f"Of the {capacity:g} GB of a device {', '.join(over)}: "
-        "raise devices or lower micro_batch_tokens.\n"
+        "raise devices, or lower micro_batch_tokens or models.context.\n"
     )
 
 
@@ -160,8 +194,11 @@ def _lines(size: Mapping, config: Mapping, device: Device) -> Iterator[dict]:
             "device_hours": seeds * runs * hours,
             "disk_gb": seeds * stays / 1e9,
         }
-        held = (count, devices, memory)
-        return _row(what, ptpp, size["name"], sums, per_job * hours / devices, *held)
+        longest, limit = per_job * hours / devices, size.get("resources", {}).get("runtime")
+        if isinstance(limit, Mapping):  # by rule
+            limit = limit.get("pretrain" if what == "pre-training" else "adapt")
+        held = (count, devices, memory, _starts(longest, limit))
+        return _row(what, ptpp, size["name"], sums, longest, *held)
 
     stages = [p for p in config["pretraining"]["ptpp"] if not external or p in external]
     if external:
@@ -218,8 +255,9 @@ def _row(
     count: int | None = None,
     devices: int | None = None,
     memory: float | None = None,
+    starts: float | None = None,
 ) -> dict:
     hours = {"device_hours": sums["device_hours"], "devices": devices, "memory_gb": memory}
-    hours["longest_job_hours"] = longest
+    hours |= {"longest_job_hours": longest, "starts": starts}
     labels = {"what": what, "ptpp": ptpp, "size": size, "n_params": count}
     return labels | {key: sums[key] for key in _SUMS[:5]} | hours | {"disk_gb": sums["disk_gb"]}

@@ -203,6 +203,32 @@ def test_the_attempts_that_the_paper_scale_speaks_of_follow_from_its_cost():
     assert round(hours["w2560"] / 168) == 2 and attempts["w2560"] < 30
 
 
+def test_a_job_that_outlasts_its_time_limit_needs_several_starts():
+    """A limit in minutes grows with every attempt: 1 + 2 + 3 hours hold a job of 5."""
+    config = experiment("paper")
+    sizes = {size["name"]: size for size in config["models"]["sizes"]}
+    table = cost_estimate(config)
+    trained = table[table["size"].isin(sizes)]
+    assert trained["starts"].tolist() == (-(-trained["longest_job_hours"] // 23)).tolist()
+    said = estimate_text(table, config["cost"])
+    assert "(resources.runtime): w1280 needs 4 starts, w1792 needs 9 starts, w2560" in said
+    assert f"submit with --retries {trained['starts'].max() - 1:.0f} or more.\n" in said
+
+    def starts(runtime):
+        size = sizes["w512"] | {"resources": {"runtime": runtime}}
+        changed = cost_estimate(experiment("paper", models={"sizes": [size]}))
+        return changed.set_index(KEYS)["starts"]
+
+    hours = table.set_index(KEYS)["longest_job_hours"]
+    long, short = ("pre-training", "279", "w512"), ("adaptation", "15", "w512")
+    minutes = int(60 * hours[long] / 5)
+    assert starts(minutes)[long] == 3 and starts(f"{minutes}m")[long] == 6
+    by_rule = starts({"pretrain": "1d", "adapt": "0.5 hours"})
+    assert by_rule[long] == 1 and by_rule[short] == np.ceil(2 * hours[short])
+    assert starts("until Monday").isna().all()
+    assert "time limit" not in estimate_text(cost_estimate(experiment()), experiment()["cost"])
+
+
 def test_memory_of_a_device_is_what_is_counted_beside_each_size():
     config = experiment("paper")
     table = cost_estimate(config).groupby("size")["memory_gb"].first()
@@ -217,6 +243,7 @@ def test_memory_of_a_device_is_what_is_counted_beside_each_size():
     said = estimate_text(cost_estimate(few), few["cost"])
     needed = (28 * n + loss + activations) / 1e9
     assert f"Of the 80 GB of a device w2560 needs {needed:.4g}" in said
+    assert "or lower micro_batch_tokens or models.context" in said
     with pytest.raises(InputError) as caught:
         check_sense(Config.model_validate(few))
     assert str(caught.value) == (
