@@ -30,7 +30,8 @@ class Findings:
     """How well the held-out stage was forecast; None where a score was not made.
 
     `best`: the lowest error by what the forecast knew (`levels.INFORMATION`), the baseline aside;
-    `chosen`: the same of the plan's law. `tried`: how many forecasts each is the best of. `noise`:
+    `chosen`: the same of the plan's law. `baseline_kriged`: the baseline with its misfit corrected,
+    as most of the others are; it is one of those that `best` is the best of. `tried`: how many forecasts each is the best of. `noise`:
     the relative seed noise of one run, NaN where no cell was repeated.
     """
 
@@ -40,6 +41,7 @@ class Findings:
     anchors: int
     law: str
     baseline: Score | None
+    baseline_kriged: Score | None
     last_stage: Score | None
     best: dict[str, Score | None]
     chosen: dict[str, Score | None]
@@ -69,7 +71,8 @@ def find(
     reference = ((rows["law"] == BASELINE) & (rows["forecast"] == FORECASTS[0])) | (
         rows["law"] == LAST_STAGE
     )
-    alone = rows[reference & (rows["protocol"] == "early_to_late")]
+    is_early = rows["protocol"] == "early_to_late"
+    alone, kriged = rows[reference & is_early], rows[is_early & (rows["forecast"] == FORECASTS[1])]
     by_information = {
         name: rows[~reference & (rows["information"] == name)] for name in INFORMATION
     }
@@ -81,6 +84,7 @@ def find(
         anchors=anchors,
         law=law,
         baseline=_best(alone[alone["law"] == BASELINE]),
+        baseline_kriged=_best(kriged[kriged["law"] == BASELINE]),
         last_stage=_best(alone[alone["law"] == LAST_STAGE]),
         best={name: _best(each) for name, each in by_information.items()},
         chosen={name: _best(e[e["law"] == law]) for name, e in by_information.items()},
@@ -202,6 +206,8 @@ def summary(report: Report, page: str) -> list[str]:
     if found and found.baseline:
         last = found.last_stage
         same = f", {last.name} {percent(last.error)}" if last else ""
+        if found.baseline_kriged:
+            same = f" ({percent(found.baseline_kriged.error)} kriged){same}"
         lines.append(
             f"{found.target} loss at PTPP {found.held_out:g}: {found.baseline.name} is "
             f"{percent(found.baseline.error)} off{same}"
