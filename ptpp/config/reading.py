@@ -75,6 +75,8 @@ def _describe(errors: ValidationError) -> str:
         expected = re.sub("[()']", "", expected).replace(" or ", ", ")
     if kind in ("int_type", "float_type") and re.fullmatch(_NUMBER, str(value)):
         expected += " (YAML reads 1e9 as text: write 1.0e+9)"
+    elif kind == "int_type" and re.fullmatch(_NUMBER + r"\s*[kKMBT]", str(value)):
+        expected += ", such as 350M, 7B or 7_000_000_000"
     if error["loc"][-1] in ("(number)", "(text)") and kind.endswith("_type"):  # resources
         expected += ", or a mapping of the rules pretrain and adapt"
     return f"{place}: found {value!r}; {expected}"

@@ -108,9 +108,10 @@ def _limit_text(table: pd.DataFrame) -> str:
     if starts.empty:
         return ""
     sizes = ", ".join(f"{size} needs {count:.0f} starts" for size, count in starts.items())
+    retries = f"--retries {starts.max() - 1:.0f}"
     return (
         f"Jobs outlast their time limit (resources.runtime): {sizes}.\n"
-        f"Each goes on where the last was stopped: submit with --retries {starts.max() - 1:.0f} or more.\n"
+        f"Each goes on where the last was stopped: submit with {retries} or more.\n"
     )
 
 

@@ -32,6 +32,10 @@ _UNITS = {  # of a bootstrap that could not resample runs, and what that means
     "row": "rows were resampled, not runs, whose rows share noise: intervals may be too narrow",
     "residual": "residuals were resampled, not runs: intervals hold for this law and these rows",
 }
+_OF_CHECKPOINTS = {
+    "base_loss": "base_loss (the checkpoint's on base text before adaptation, nats)",
+    "zero_shot_loss": "zero_shot_loss (the checkpoint's on this domain before adaptation, nats)",
+}
 CURE = "anchors at the stage to be forecast, or four stages, would narrow it"
 
 
@@ -294,5 +298,6 @@ def _make_points(law: Law, frame: pd.DataFrame | Mapping[str, object]) -> pd.Dat
         points["atpp"] = points["adapt_tokens"] / points["n_params"]
     missing = [name for name in law.columns if name not in points]
     if missing:
-        raise InputError(f"predict: law {law.name} needs {', '.join(missing)}")
+        wanted = ", ".join(_OF_CHECKPOINTS.get(name, name) for name in missing)
+        raise InputError(f"predict: law {law.name} needs {wanted}")
     return points

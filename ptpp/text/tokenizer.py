@@ -19,6 +19,13 @@ _SAMPLES = (
     *("The year 1984, and 12345.67 km.", "Un été déjà vu, l'œuvre d'Ève.", "كتاب جديد", "新しい本"),
     *("  two spaces\tand a tab\n\nnew lines  ", "it's; can't\u00a0stop", "def f(x):\n    return x"),
 )
+# The parts of a tokenizer.json that turn text into ids, and what they hold.
+_PARTS = {
+    "model": "vocabulary or merges",
+    "normalizer": "normaliser",
+    "pre_tokenizer": "way to split words",
+    "added_tokens": "set of added tokens",
+}
 
 
 def train_tokenizer(
@@ -133,17 +140,17 @@ def _check_raw_ids(source: Path, original) -> None:
 def check_same_tokenizer(checkpoint: str | Path, directory: str | Path) -> None:
     """Raise InputError when a checkpoint has another tokenizer than the one in `directory`.
 
-    Only the parts that turn text into ids count, not those that decode or add special tokens. A
-    checkpoint without a tokenizer.json passes.
+    Those of its parts count that turn text into ids, not those that decode or add special tokens.
+    A checkpoint without a tokenizer.json passes.
     """
     if not (Path(checkpoint) / "tokenizer.json").is_file():
         return
     theirs = json.loads(_load_fast_tokenizer(Path(checkpoint)).backend_tokenizer.to_str())
     ours = json.loads(load_tokenizer(directory).to_str())
-    for part in ("model", "normalizer", "pre_tokenizer", "added_tokens"):
+    for part, name in _PARTS.items():
         if theirs[part] != ours[part]:
             raise InputError(
-                f"{checkpoint}/tokenizer.json: its {part} is not that of the experiment's "
+                f"{checkpoint}/tokenizer.json: its {name} ({part}) is not that of the experiment's "
                 f"tokenizer ({directory}); losses per token would not compare"
             )
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import textwrap
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -118,7 +119,7 @@ def count_parameters(directory: str | Path, context: int) -> tuple[ExternalSize,
         with torch.device("meta"):
             module = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # a dozen kinds, none of them the library's own
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
         raise InputError(f"{directory}: not a causal language model ({reason})") from None
     if getattr(config, "quantization_config", None) is not None:
         raise InputError(f"{directory}/config.json: quantised weights cannot be trained on")

@@ -88,6 +88,7 @@ WRONG = [
     ),
     ("plan.forgetting", {"de": 0.1}, "en, ar; `de: null` takes out an entry of config.yaml"),
     ("plan.n_params", "8.1e9", "plan.n_params: found '8.1e9'; expected number (YAML reads 1e9 as"),
+    ("tokenizer.bytes_per_language", "1.3e-3B", "expected integer, such as 350M, 7B or 7_000"),
     ("plan.law", "chinchilla", "plan.law: found 'chinchilla'; accepted: dcpt, floor"),
     ("laws.target", ["gatd"], "laws.target.0: found 'gatd'; accepted: dcpt, floor"),
     ("laws.target", ["dcpt", "dcpt"], "laws.target: found ['dcpt', 'dcpt']; holds an entry twice"),

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from laws_grid import GRID, HELD_OUT, observations
 
+from ptpp.errors import InputError
 from ptpp.laws import Experiment, FitSettings, get_law, score
 from ptpp.laws.experiment import SCORE_COLUMNS, predictions, score_table
 from ptpp.laws.from_table import FitOptions, default_law, fit_law
@@ -159,7 +160,12 @@ def test_the_law_by_default_is_state_where_base_losses_are_known():
     columns = ["n_params", "ptpp", "replay", "adapt_tokens", "loss", "domain"]
     assert default_law(fr[columns], "fr") == "gated_floor"
     options = FitOptions(held_out=HELD_OUT, starts=1, draws=40)
-    assert fit_law(TABLE, target="fr", options=options).fitted.record.law == "state"
+    fit = fit_law(TABLE, target="fr", options=options)
+    assert fit.fitted.record.law == "state"
+    with pytest.raises(
+        InputError, match=r"law state needs base_loss \(the checkpoint's on base text"
+    ):
+        fit.predict(n_params=1e5, ptpp=279, replay=0.1, atpp=4)
 
 
 def test_laws_that_read_the_base_loss_are_fitted_to_runs_and_scored_on_cells():

@@ -31,8 +31,9 @@ class Findings:
 
     `best`: the lowest error by what the forecast knew (`levels.INFORMATION`), the baseline aside;
     `chosen`: the same of the plan's law. `baseline_kriged`: the baseline with its misfit corrected,
-    as most of the others are; it is one of those that `best` is the best of. `tried`: how many forecasts each is the best of. `noise`:
-    the relative seed noise of one run, NaN where no cell was repeated.
+    as most of the others are; it is one of those that `best` is the best of. `tried`: how many
+    forecasts each is the best of. `noise`: the relative seed noise of one run, NaN where no cell
+    was repeated.
     """
 
     target: str
