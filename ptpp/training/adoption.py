@@ -1,10 +1,11 @@
 """Checkpoints from elsewhere: checked, linked and measured where others are trained."""
 
+import contextlib
 import logging
 import math
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -142,9 +143,10 @@ def measure(job: MeasureJob, process: Process = SINGLE) -> None:
     began = time.monotonic()
     context = job.model.context
     text = Text.open(**job.text)
-    backend = open_model(job.checkpoint, job.gpt2, context, job.placement(process.group))
-    losses = held_out_losses(backend, text.evaluation(context))
-    check_finite(losses, job.checkpoint, "; expected a finite number")
+    with _name_source(job.checkpoint):
+        backend = open_model(job.checkpoint, job.gpt2, context, job.placement(process.group))
+        losses = held_out_losses(backend, text.evaluation(context))
+        check_finite(losses, job.checkpoint, "; expected a finite number")
     if not process.group.is_main:
         return
     guess = math.log(job.shape.vocab_size)
@@ -158,3 +160,13 @@ def measure(job: MeasureJob, process: Process = SINGLE) -> None:
     write_rows(observation_rows(job, losses, text, f"{job.name}.zero_shot"), job.zero_shot)
     seconds = time.monotonic() - began
     write_rows([cost_row(job, f"{job.name}.adopted", 0, seconds, process.group.size)], job.cost)
+
+
+@contextlib.contextmanager
+def _name_source(checkpoint: str | Path) -> Iterator[None]:
+    """Errors say what was linked as well: the link goes when its job fails."""
+    try:
+        yield
+    except InputError as error:
+        model = read_json(Path(checkpoint) / SOURCE)["model"]
+        raise InputError(f"{error} (linked from {model})") from None

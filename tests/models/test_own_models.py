@@ -367,8 +367,9 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(folder, tmp_pat
     entry = changed_copy(folder, tmp_path, num_hidden_layers=2)
     more = LLAMA + 2736 - 16
     taken(folder, tmp_path / "checkpoint", entry=entry, n_params=more)
-    with pytest.raises(InputError, match=r"its weights are not those of its config\.json"):
+    with pytest.raises(InputError, match=r"its weights are not those of its config\.json") as error:
         job(folder, tmp_path, "measure", n_params=more)
+    assert str(error.value).endswith(f"(linked from {tmp_path}/changed)")
 
 
 def test_a_model_without_finite_losses_is_refused(folder, tmp_path):
