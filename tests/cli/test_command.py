@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -181,14 +180,24 @@ def test_a_closed_pipe_ends_it_quietly(folder):
 def test_ctrl_c_ends_it_quietly(tmp_path):
     command = [sys.executable, "-m", "ptpp", "fit", str(SHIPPED), "--law", "gated_floor"]
     command += ["--target", "fr", "--starts", "500", "--out", str(tmp_path / "x.json")]
-    # A marker on the error stream when the command line is ready for a signal.
-    program = "import sys, ptpp.laws.fitting; print('ready', file=sys.stderr, flush=True);"
-    program += f"sys.argv = {command[2:]!r}; from ptpp.cli.main import main; sys.exit(main())"
+    # It says when it fits, and no sooner: an import may swallow a signal.
+    program = f"""
+import sys
+from ptpp.laws import fitting
+solve = fitting._solve_starts
+def say(*arguments):
+    fitting._solve_starts = solve
+    print("fits", file=sys.stderr, flush=True)
+    return solve(*arguments)
+fitting._solve_starts = say
+sys.argv = {command[2:]!r}
+from ptpp.cli.main import main
+sys.exit(main())
+"""
     process = subprocess.Popen(
         [sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
-    assert process.stderr.readline() == "ready\n"
-    time.sleep(0.5)
+    assert process.stderr.readline() == "fits\n"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -2,9 +2,10 @@
 
 Importing torch and transformers takes longer than most jobs of a test. `start` begins that process
 and returns the path of a program to use as `sys.executable`: it hands over the script of a rule
-and the modules in `MODULES`, passes signals on, and gives anything else to Python. The process
-imports nothing of ptpp, so that a program finds the package of the folder it runs in. One thing is
-not as with Python: killing the program's parent alone does not end the program.
+and the modules in `MODULES`, passes signals on, and gives anything else to Python, as well as what
+has settings of Hugging Face's in its environment. The process imports nothing of ptpp, so that a
+program finds the package of the folder it runs in. One thing is not as with Python: killing the
+program's parent alone does not end the program.
 """
 
 import contextlib
@@ -30,7 +31,9 @@ import array, json, os, signal, socket, sys
 
 words = [word for word in sys.argv[1:] if word != "-u"]
 script = len(words) == 1 and "/.snakemake/scripts/" in words[0]
-if not script and words[:1] + words[1:2] not in [["-m", each] for each in {modules!r}]:
+module = words[:2] in [["-m", each] for each in {modules!r}]
+settings = any(name.startswith("HF_") for name in os.environ)  # read when a library is imported
+if settings or not (script or module):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 request = json.dumps([os.getcwd(), dict(os.environ), words, sys.argv[0]]).encode()
 with socket.socket(socket.AF_UNIX) as server:
