@@ -131,7 +131,10 @@ def _attend(connection: socket.socket) -> None:
     length, streams, _, _ = socket.recv_fds(connection, 8, 3)
     request = b""
     while len(request) < int.from_bytes(length, "big"):
-        request += connection.recv(1 << 20)
+        part = connection.recv(1 << 20)
+        if not part:  # whoever asks was killed
+            return
+        request += part
     program = os.fork()
     if not program:
         connection.close()
@@ -139,11 +142,11 @@ def _attend(connection: socket.socket) -> None:
     for stream in (*streams, 0, 1, 2):
         os.close(stream)
     connection.sendall(program.to_bytes(8, "big"))
-    ended = os.pidfd_open(program)
-    ready, _, _ = select.select([ended, connection], [], [])
-    if ended not in ready:  # whoever asked for it was killed
-        os.kill(program, signal.SIGKILL)
-    _, status = os.waitpid(program, 0)
+    ended, status = 0, 0
+    while not ended:
+        if select.select([connection], [], [], 0.02)[0]:  # whoever asked for it was killed
+            os.kill(program, signal.SIGKILL)
+        ended, status = os.waitpid(program, os.WNOHANG)
     with contextlib.suppress(OSError):
         connection.sendall(os.waitstatus_to_exitcode(status).to_bytes(8, "big", signed=True))
 
