@@ -5,14 +5,16 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the commands have it: before numpy is there
 
 import shutil
+import subprocess
 import sys
 import uuid
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from forks import serve
 from hypothesis import settings
-from workflow import SMOKE, Server, copy_workflow
+from workflow import SMOKE, copy_workflow, with_cores
 
 settings.register_profile("any_machine", deadline=None)  # a busy machine fails no property
 settings.load_profile("any_machine")
@@ -94,23 +96,31 @@ def whole(tmp_path_factory, training_stores):
 
 
 @pytest.fixture(scope="session")
-def server():
-    """The process that runs Snakemake and the programs of `forked_python`."""
-    server = Server()
-    yield server
-    server.close()
+def python_of_forks():
+    """A `python` that starts at once; see forks.py."""
+    with serve() as python:
+        yield python
 
 
 @pytest.fixture(scope="session")
-def snakemake(server):
-    """A function: run Snakemake in a folder that holds the workflow; returns what it printed."""
-    return server.run
+def snakemake(python_of_forks):
+    """A function: run Snakemake in a folder that holds the workflow; returns what it printed.
+
+    A test that sends signals to jobs starts Snakemake by `snakemake_command` instead.
+    """
+
+    def run(folder, *arguments, cores=2, timeout=1800, environment=None):
+        command = [python_of_forks, "-m", "snakemake", *with_cores(arguments, cores)]
+        how = {"capture_output": True, "text": True, "timeout": timeout}
+        return subprocess.run(command, cwd=folder, env=environment, check=False, **how)
+
+    return run
 
 
 @pytest.fixture
-def forked_python(server, monkeypatch):
+def forked_python(python_of_forks, monkeypatch):
     """The processes of a job are forks of one that has imported their libraries."""
-    monkeypatch.setattr(sys, "executable", server.python)
+    monkeypatch.setattr(sys, "executable", python_of_forks)
 
 
 @pytest.fixture(scope="session")

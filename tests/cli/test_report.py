@@ -91,6 +91,7 @@ def checkout(tmp_path):
     return folder
 
 
+@pytest.mark.usefixtures("forked_python")
 def test_it_makes_what_the_workflow_makes(checkout, capfd):
     command = ["report", str(checkout.parent / "lab.csv"), "--target", "code", "--workflow"]
     command += [str(checkout), "--rename", "set=domain", "--where", "ptpp > 1"]

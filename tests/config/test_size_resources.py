@@ -1,8 +1,6 @@
 """What the two training rules ask Snakemake, and so a cluster, for at each size."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -31,14 +29,8 @@ SIZES = {
 }
 
 
-def dry_run(folder):
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "4", "observations"]
-    command += ["--quiet", "host", "--configfile", "scales/smoke.yaml", "change.yaml"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-
-
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory):
+def asked(tmp_path_factory, snakemake):
     """A function: the lines of a dry run under a device that tell what a job asks for."""
     folder = tmp_path_factory.mktemp("asked")
     for name in ("Snakefile", "config.yaml", "rules", "scripts", "ptpp", "scales"):
@@ -51,7 +43,8 @@ def asked(tmp_path_factory):
         if device == "cuda":
             change["tokenizer"] = {"bytes_per_language": 200_000_000}
         (folder / "change.yaml").write_text(yaml.safe_dump(change))
-        done = dry_run(folder)
+        arguments = ["--dry-run", "observations", "--quiet", "host", *SMOKE, "change.yaml"]
+        done = snakemake(folder, *arguments, cores=4)
         assert done.returncode == 0, done.stdout[-3000:]
         said[device] = done.stdout + done.stderr
 

@@ -1,11 +1,11 @@
 """A `python` whose programs are forks of a process that has imported their libraries.
 
-Importing torch and transformers takes longer than most jobs of a test. `start` begins that process
-and returns the path of a program to use as `sys.executable`: it hands over the script of a rule
-and the modules in `MODULES`, passes signals on, and gives anything else to Python, as well as what
-has settings of Hugging Face's in its environment. The process imports nothing of ptpp, so that a
-program finds the package of the folder it runs in. One thing is not as with Python: killing the
-program's parent alone does not end the program.
+Importing torch, transformers and Snakemake takes longer than most jobs of a test. Within `serve`
+there is such a process, and a program to use as `sys.executable`: it hands over the script of a
+rule and the modules in `MODULES`, passes signals on, and gives anything else to Python, as well as
+what has settings of Hugging Face's in its environment. The process imports nothing of ptpp, so that
+a program finds the package of the folder it runs in. Two things are not as with Python: killing a
+program's parent alone does not end it, and its processes are not children of each other.
 """
 
 import contextlib
@@ -16,16 +16,19 @@ import runpy
 import select
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 LIBRARIES = (
     *("pandas", "scipy.optimize", "scipy.special", "scipy.interpolate", "seaborn", "pydantic"),
     *("torch", "torch.distributed.run", "torch.distributed.fsdp", "tokenizers"),
-    *("safetensors.torch", "transformers.models.gpt2.modeling_gpt2"),
+    *("safetensors.torch", "transformers.models.gpt2.modeling_gpt2", "snakemake.cli"),
 )
-MODULES = ("torch.distributed.run", "ptpp.training.processes")
+MODULES = ("snakemake", "torch.distributed.run", "ptpp.training.processes")
 CLIENT = """#!{python} -IS
 import array, json, os, signal, socket, sys
 
@@ -53,21 +56,30 @@ sys.exit(status)
 """
 
 
-def start(folder: Path) -> tuple[Path, int]:
-    """The program, and the process that must be ended once it is not used any more."""
+@contextlib.contextmanager
+def serve() -> Iterator[str]:
+    """The program, while its process is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        # -P: neither the folder of this file nor the present one is searched for modules.
+        command = [sys.executable, "-P", __file__, folder]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        try:
+            yield process.stdout.readline().decode().strip()
+        finally:
+            process.kill()
+            process.wait()
+
+
+def main(folder: Path) -> None:
     address, client = folder / "programs", folder / "python"
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(address))
-    listener.listen(64)
-    server = os.fork()
-    if not server:
-        with end_process():
-            _serve(listener)
-    listener.close()
     text = CLIENT.format(python=sys.executable, address=str(address), modules=MODULES)
     client.write_text(text)
     client.chmod(0o700)
-    return client, server
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen(64)
+        print(client, flush=True)
+        _serve(listener)
 
 
 @contextlib.contextmanager
@@ -89,22 +101,10 @@ def end_process():
     os._exit(status)
 
 
-def take_place(folder: str, environment: dict, streams: list[int]) -> None:
-    """Stand in a folder with an environment, and with these as the standard streams."""
-    for stream, copy in enumerate(streams):
-        os.dup2(copy, stream)
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-
-
 def _serve(listener: socket.socket) -> None:
     """Start the program of each connection, until the process that started this one is gone."""
     parent, imported = os.getppid(), False
     listener.settimeout(10)
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1):  # whoever waits for those of the parent must not wait for this process
-        os.dup2(nowhere, stream)
     while os.getppid() == parent:
         try:
             connection, _ = listener.accept()
@@ -113,6 +113,7 @@ def _serve(listener: socket.socket) -> None:
         if not imported:  # not before it is wanted: it takes seconds
             for name in LIBRARIES:
                 importlib.import_module(name)
+            sys.modules["snakemake.cli"].get_argument_parser()  # imports its plugins
             imported = True
         child = os.fork()
         if child:
@@ -155,7 +156,11 @@ def _run(
     streams: list[int], folder: str, environment: dict, words: list[str], executable: str
 ) -> None:
     """Be the program, as Python would start it."""
-    take_place(folder, environment, streams)
+    for stream, copy in enumerate(streams):
+        os.dup2(copy, stream)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
     sys.executable = executable
     places = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     with end_process():
@@ -167,3 +172,7 @@ def _run(
             sys.path[:0] = [str(Path(words[0]).parent), *places]
             sys.argv = words
             runpy.run_path(words[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

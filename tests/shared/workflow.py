@@ -2,12 +2,10 @@
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -50,43 +48,6 @@ def snakemake_command(*arguments, cores: int | None = 2) -> list[str]:
 def with_cores(arguments, cores: int | None) -> list[str]:
     """Without a number of cores the profile says how many."""
     return [*(() if cores is None else ("--cores", str(cores))), *map(str, arguments)]
-
-
-class Server:
-    """Runs Snakemake in forks of one process; see snakemake_server.py.
-
-    A test that sends signals to jobs starts Snakemake in a process of its own instead.
-    """
-
-    def __init__(self):
-        script = Path(__file__).parent / "snakemake_server.py"
-        self._process = subprocess.Popen(
-            # -P: neither the folder of the script nor this one is searched for modules.
-            [sys.executable, "-P", str(script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.python = self._process.stdout.readline().strip()  # see forks.py
-
-    def run(
-        self, folder, *arguments, cores=2, timeout=1800, environment=None
-    ) -> subprocess.CompletedProcess:
-        """`snakemake` with these arguments; see `with_cores`."""
-        command = with_cores(arguments, cores)
-        with tempfile.TemporaryDirectory() as place:
-            output = [f"{place}/stdout", f"{place}/stderr"]
-            request = {"folder": str(folder), "arguments": command, "timeout": timeout}
-            request |= {"environment": dict(environment or os.environ), "output": output}
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            status = int(self._process.stdout.readline())
-            texts = [Path(path).read_text() for path in output]
-        return subprocess.CompletedProcess(["snakemake", *command], status, *texts)
-
-    def close(self):
-        self._process.stdin.close()
-        self._process.wait(60)
 
 
 def job_counts(done: subprocess.CompletedProcess) -> dict[str, int]:

@@ -141,6 +141,7 @@ def run_ptpp(command):
     return main([*arguments, *(("--starts", "4", "--bootstrap", "20") * (arguments[0] in quick))])
 
 
+@pytest.mark.usefixtures("forked_python")
 @pytest.mark.parametrize("command", OF_OTHERS)
 def test_a_command_without_the_workflow_runs(command, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
