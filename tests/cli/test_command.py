@@ -180,9 +180,11 @@ def test_a_closed_pipe_ends_it_quietly(folder):
 def test_ctrl_c_ends_it_quietly(tmp_path):
     command = [sys.executable, "-m", "ptpp", "fit", str(SHIPPED), "--law", "gated_floor"]
     command += ["--target", "fr", "--starts", "500", "--out", str(tmp_path / "x.json")]
-    # It says when it fits, and no sooner: an import may swallow a signal.
+    # It says when it fits, and no sooner: an import may swallow a signal. A shell's job in the
+    # background ignores this one, and so do all that it starts.
     program = f"""
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from ptpp.laws import fitting
 solve = fitting._solve_starts
 def say(*arguments):
