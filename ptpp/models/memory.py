@@ -10,9 +10,8 @@ LOGITS_BYTES = 16  # a token and entry of the vocabulary, where all logits are h
 ACTIVATION_BYTES = 50
 CAPACITY = {"a100": 80e9, "h100": 80e9, "h100_pcie": 80e9, "h200": 141e9}  # bytes of a device
 RESERVE = 0.9  # of what is free: allocators cannot use all of it
-STACKED = (
-    10e6  # parameters of a model that a GPU trains several runs of at once; beyond, one fills it
-)
+# Parameters of the largest model of which a GPU trains several runs at once; a larger one fills it.
+STACKED = 10e6
 
 
 def state_bytes(n_params: float, devices: int = 1, nodes: int = 1) -> float:
