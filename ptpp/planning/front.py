@@ -28,7 +28,7 @@ def pareto_front(
     """
     grid = np.meshgrid(
         np.linspace(np.log(request.least_atpp), np.log(request.atpp_limit), _ATPPS),
-        np.linspace(request.least_replay, request.max_replay, _REPLAYS),
+        np.unique(np.linspace(request.least_replay, request.max_replay, _REPLAYS)),
         indexing="ij",
     )
     log_atpp, replay = (axis.reshape(1, -1) for axis in grid)

@@ -279,7 +279,7 @@ def surface(
     forgetting_<domain> (nats) of every forgetting fit, limited or not.
     """
     every = replace(request, forgetting_limits=dict.fromkeys(forgetting, 0.0))
-    replays = np.linspace(every.least_replay, request.max_replay, _PER_AXIS)
+    replays = np.unique(np.linspace(every.least_replay, request.max_replay, _PER_AXIS))
     atpps = np.geomspace(request.least_atpp, request.atpp_limit, _PER_AXIS)
     replay, atpp = (grid.ravel() for grid in np.meshgrid(replays, atpps))
     values = Forecast.of(every, target, forgetting).values(replay[None], np.log(atpp)[None])

@@ -526,6 +526,18 @@ def test_plan_draws_round_forgetting_levels_where_there_is_no_limit():
     assert named_lines(figure) and named_lines(figure) <= names
 
 
+def test_plan_draws_the_only_replay_ratio_as_a_strip():
+    grid = plan_grid()
+    only = grid[grid["replay"] == grid["replay"].unique()[2]]
+    replay = 100 * only["replay"].iloc[0]
+    figure = figures.plan(only, CHOSEN | {"replay": replay / 100}, LIMITS)
+    axis = figure.axes[0]
+    assert axis.get_xlabel().endswith(", the only one of the rows")
+    low, high = axis.get_xlim()
+    assert low < replay < high and high - low < 5
+    assert "only" not in figures.plan(grid, CHOSEN, LIMITS).axes[0].get_xlabel()
+
+
 def test_plan_takes_an_unknown_limit_for_none():
     figure = figures.plan(plan_grid(["en"]), None, {"target_loss": float("nan")})
     assert not any("target" in name for name in named_lines(figure))

@@ -17,6 +17,7 @@ from ptpp.report.figures import canvas
 from ptpp.report.names import law_name, plain_name, short_number
 
 _FORBIDDEN = "0.95"
+_STRIP = 1.0  # per cent of replay to each side, where one ratio alone was planned with
 CONTOURS = ("#000000", "#d55e00", "#009e73", "#cc79a7")  # dark ones of the same palette
 
 
@@ -30,11 +31,12 @@ def plan(
     """Predicted target loss over replay and ATPP where all limits are kept, and the chosen plan.
 
     `grid`: every pair of some `replay` and `atpp` values once, with columns `target_loss` and
-    `forgetting_<name>` (nats/token). `limits`: column of `grid` -> most that is allowed; its
-    contour is drawn and named, and what exceeds any limit is left without colour; None and NaN are
-    no limits. A forgetting column without a limit gets a few contours at round values. `chosen` has
-    `replay` and `atpp`, and `feasible` where that may be false; `law`, `n_params` and `ptpp`, where
-    it has them, are the title; None marks nothing; `robust` is another such plan.
+    `forgetting_<name>` (nats/token); one replay ratio alone is drawn as a strip. `limits`: column
+    of `grid` -> most that is allowed; its contour is drawn and named, and what exceeds any limit is
+    left without colour; None and NaN are no limits. A forgetting column without a limit gets a few
+    contours at round values. `chosen` has `replay` and `atpp`, and `feasible` where that may be
+    false; `law`, `n_params` and `ptpp`, where it has them, are the title; None marks nothing;
+    `robust` is another such plan.
     """
     limits = {column: limit for column, limit in limits.items() if canvas.is_known(limit)}
     forgotten = [column for column in grid.columns if str(column).startswith("forgetting_")]
@@ -44,6 +46,10 @@ def plan(
         for column in columns
     }
     x, y = 100 * np.sort(grid["replay"].unique()), np.sort(grid["atpp"].unique())
+    alone = len(x) == 1
+    if alone:  # a strip stands for it
+        x = x[0] + np.array([-_STRIP, _STRIP])
+        surfaces = {name: np.repeat(values, 2, axis=1) for name, values in surfaces.items()}
     ground = _Ground(x, y, surfaces, limits)
     marks = ((chosen, "plan", "*"), (robust, "robust plan", "D"))
     marks = [mark for mark in marks if mark[0] is not None]
@@ -52,7 +58,8 @@ def plan(
     axis.grid(False)
     xlim, ylim = _window(ground, [plan for plan, *_ in marks])
     axis.set(yscale="log", xlim=xlim, ylim=ylim, facecolor=_FORBIDDEN)
-    axis.set(xlabel="replay (% of the adaptation tokens)")
+    only = ", the only one of the rows" if alone else ""
+    axis.set(xlabel=f"replay (% of the adaptation tokens){only}")
     axis.set(ylabel="ATPP (adaptation tokens per parameter)", title=_title(chosen, ground.allowed))
     canvas.log_ticks(axis, "y", _atpp_ticks(*ylim))
     if ground.allowed.any():
