@@ -138,9 +138,10 @@ function pointPlan(space, request) {
   const over = excessesOf(one, [limit])(replay, logAtpp, "exactFill").map(([value]) => value);
   const edge = feasible ? 0 : Math.max(...over);
   const binding = space.laws.map((law) => law.name).filter((_, i) => over[i] >= edge - BINDING);
-  if (replay <= space.leastReplay + EDGE && space.leastReplay > 0) binding.push("least_replay");
+  const searched = space.leastReplay < space.mostReplay;
+  if (searched && replay <= space.leastReplay + EDGE && space.leastReplay > 0) binding.push("least_replay");
   if (logAtpp >= space.high - EDGE) binding.push(space.budget);
-  if (replay >= space.mostReplay - EDGE) binding.push("max_replay");
+  if (searched && replay >= space.mostReplay - EDGE) binding.push("max_replay");
   if (feasible && logAtpp <= space.low + EDGE) binding.push("min_atpp");
   return { limit, replay, logAtpp, feasible, shortfall: feasible ? 0 : cost - BROKEN, binding };
 }
